@@ -1,0 +1,1 @@
+"""onnxscope: what an exported network does, as plain ONNX."""

@@ -1,0 +1,87 @@
+"""Convolutions and pools."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxscope.frozen import Frozen
+from onnxscope.graph import numel, shape_of
+from onnxscope.linearize import Entry, Freezer, Site
+from onnxscope.rules.movement import numbered
+from onnxscope.rules.primitives import conv_attrs
+
+
+def bias(f: Freezer, n: Site, y: Frozen, i: int) -> Frozen:
+    """The bias of every channel is a source."""
+    if not n.has(i):
+        return y
+    return f.source(y, f.b.Unsqueeze(f.float(n.x0(i)), list(range(1, len(y.shape) - 1))))
+
+
+def conv(f: Freezer, n: Site) -> Frozen:
+    """The convolution without its bias, and the bias as a source."""
+    w = f.float(n.x0(1))
+    attrs = conv_attrs(n.node.attrs, len(shape_of(w)) - 2)
+    if n.node.op == "ConvTranspose" and "output_padding" in n.node.attrs:
+        attrs["output_padding"] = n.node.attrs["output_padding"]
+    return bias(f, n, f.batched(n.node.op, n.only(0), w, **attrs), 2)
+
+
+def max_pool(f: Freezer, n: Site) -> Frozen:
+    """The pixel that the base picked, by MaxPool's own indices."""
+    if len(n.node.outputs) == 1:
+        n.node.outputs.append(gs.Variable(f.b.unique(f"state/{n.node.name}/Indices"), np.int64, list(shape_of(n.y0))))
+    return f.select(n.x1, n.node.outputs[1])
+
+
+def global_max_pool(f: Freezer, n: Site) -> Frozen:
+    """The largest pixel of each channel."""
+    return extreme(f, n, list(range(2, len(n.x1.shape))), "ArgMax")
+
+
+def extreme(f: Freezer, n: Site, axes: list[int], arg: str) -> Frozen:
+    """The element that is largest (or smallest) over these axes: a Gather by its index."""
+    b, shape = f.b, n.pair(0).shape
+    kept = [k for k in range(len(shape)) if k not in axes]
+    order = kept + list(axes)
+    rows = [numel([shape[k] for k in kept]), numel([shape[k] for k in axes])]
+    values = b.Reshape(b.Transpose(f.float(n.x0()), perm=order), rows)
+    index = b.Reshape(b.Transpose(numbered(f, shape), perm=order), rows)
+    best = b.op(arg, values, axis=1, keepdims=1)
+    return f.select(n.only(0), b.Reshape(b.GatherElements(index, best, axis=1), list(shape_of(n.y0))))
+
+
+def average_pool(f: Freezer, n: Site) -> Frozen:
+    """The pool itself, counting every pad, times what the base's own counting makes of it."""
+    b, shape = f.b, n.pair(0).shape
+    attrs = dict(n.node.attrs)
+    plain = {**attrs, "count_include_pad": 1, "ceil_mode": 0}
+    rank = len(shape) - 2
+    strides, pads = list(attrs.get("strides", [1] * rank)), list(attrs.get("pads", [0] * 2 * rank))
+    dilations = list(attrs.get("dilations", [1] * rank))
+    for a in range(rank):  # ceil mode looks past the edge: say so as padding
+        window = (attrs["kernel_shape"][a] - 1) * dilations[a] + 1
+        reach = (shape_of(n.y0)[2 + a] - 1) * strides[a] + window
+        pads[a + rank] = max(reach - shape[2 + a] - pads[a], 0)
+    plain["pads"] = pads
+    y = f.batched("AveragePool", n.x1, **plain)
+    ones = b.Expand(b.constant(np.float32(1)), [1, 1, *shape[2:]])
+    base, ours = b.op("AveragePool", ones, **attrs), b.op("AveragePool", ones, **plain)
+    return f.gain(y, b.Div(base, ours))
+
+
+def global_average_pool(f: Freezer, n: Site) -> Frozen:
+    """The mean of each channel."""
+    space = range(2, len(n.x1.shape))
+    return f.scale(f.sum(n.x1, list(space)), 1 / numel([n.x1.shape[k] for k in space]))
+
+
+CONVOLUTIONS: dict[str, Entry] = {
+    "Conv": ("linear", conv),
+    "ConvTranspose": ("linear", conv),
+    "MaxPool": ("frozen", max_pool),
+    "GlobalMaxPool": ("frozen", global_max_pool),
+    "AveragePool": ("linear", average_pool),
+    "GlobalAveragePool": ("linear", global_average_pool),
+}
