@@ -122,8 +122,8 @@ class Builder:
         self._names.update(names)
 
     def op(self, op: str, *inputs: Any, outputs: int = 1, names: Sequence[str] | None = None,
-           node_name: str = "", **attrs: Any) -> Any:
-        """Write one node; its output tensor, or a tuple where there are several."""
+           node_name: str = "", fold: bool = True, **attrs: Any) -> Any:
+        """Write one node; its output tensor, or a tuple where there are several. Unless told not to `fold`, constants are computed."""
         model_for = next((t for t in inputs if isinstance(t, Tensor) and t.name), None)
         args = [self._tensor(t, model_for) for t in inputs]
         while args and not args[-1].name:
@@ -132,7 +132,7 @@ class Builder:
         attrs = {k: v for k, v in attrs.items() if v is not None}
         out_names = list(names) if names else [place] if outputs == 1 else [f"{place}:{k}" for k in range(outputs)]
         node = gs.Node(op, place, attrs, args, [gs.Variable(n) for n in out_names])
-        results = self._fold(node) or list(node.outputs)
+        results = (self._fold(node) if fold else self.infer(node)) or list(node.outputs)
         if results[0] is node.outputs[0]:
             self.graph.nodes.append(node)
             self.fresh.append(node)

@@ -194,9 +194,9 @@ class Freezer(Branch):
         return how if any(r is not None for r in results) else "decision"
 
 
-def linearize(b: Builder, image: Tensor, output: Tensor, rules: Mapping[str, Entry], policy: Policy,
+def linearize(b: Builder, image: Tensor, rules: Mapping[str, Entry], policy: Policy,
               opaque: frozenset[str], probe: Tensor) -> Freezer:
-    """Freeze all that depends on the image; the frozen output is `freezer.active[output.name]`."""
+    """Freeze all that depends on the image; frozen values are in `freezer.active`."""
     f = Freezer(b, rules=rules, policy=policy, opaque=opaque)
     shape = tuple(image.shape)
     f.values[probe.name] = probe

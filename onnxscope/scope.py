@@ -13,16 +13,16 @@ import onnx_graphsurgeon as gs
 
 from onnxscope.errors import BadModel, BadOption, ScopeError
 from onnxscope.frozen import Frozen, raw_shape
-from onnxscope.graph import Shape, Tensor, is_float, shape_of
+from onnxscope.graph import Builder, Shape, Tensor, is_float, shape_of
 from onnxscope.linearize import Freezer, Policy, Step, linearize
-from onnxscope.model_io import Model, save
+from onnxscope.model_io import Model, load, save
 from onnxscope.normalise import normalise
 from onnxscope.rules import RULES, TRANSPOSE
 from onnxscope.transpose import transpose
 
 PROBE, COTANGENT, FROZEN, TRANSPOSED = "scope_probe", "scope_cotangent", "scope_frozen", "scope_transposed"
-PROBES = "probes"  # the name of the free leading size
-LINEAR = "scope_linear"
+PROBES, COTANGENTS = "probes", "cotangents"  # the names of the free leading sizes, which may differ
+LEDGER = "scope_ledger"
 VERSION = "0.1.0"
 SCORES = {"Softmax", "LogSoftmax"}
 SHAPES_ONLY = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast"}
@@ -39,6 +39,7 @@ class Scope:
     source_sha256: str
     steps: Sequence[Step] = ()
     notes: Sequence[str] = ()
+    at_sources: Mapping[str, str] = field(default_factory=dict)  # source node → the cotangent that meets it
     original: Model | None = field(default=None, repr=False)
 
     def metadata(self) -> dict[str, str]:
@@ -48,6 +49,7 @@ class Scope:
             "onnxscope.policy": self.policy,
             "onnxscope.image": self.image,
             "onnxscope.output": self.output,
+            "onnxscope.sources": json.dumps(dict(self.at_sources), separators=(",", ":")),
             "onnxscope.notes": json.dumps(list(self.notes)),
             "onnxscope.nodes": json.dumps([{k: v for k, v in asdict(s).items() if v} for s in self.steps], separators=(",", ":")),
         }
@@ -56,26 +58,89 @@ class Scope:
         """Write the artifact, beside and then renamed; weights beyond protobuf's limit go into a file beside it."""
         return save(self.graph, Path(path), self.metadata(), external_bytes=external_bytes)
 
-    def outputs(self, *names: str) -> gs.Graph:
-        """The part of the scope that computes these outputs and nothing else."""
-        return part(self.graph, [t for t in self.graph.outputs if t.name in names])
+    @classmethod
+    def load(cls, path: str | Path) -> Scope:
+        """A scope from its artifact."""
+        return cls.of(load(path))
+
+    @classmethod
+    def of(cls, model: Model) -> Scope:
+        about = {p.key.removeprefix("onnxscope."): p.value for p in model.proto.metadata_props if p.key.startswith("onnxscope.")}
+        if "nodes" not in about:
+            raise BadModel("not a scope: it carries no onnxscope metadata", where=f"'{model.path}'", remedy="write one with 'onnxscope rewrite'")
+        return cls(gs.import_onnx(model.proto), about["image"], about["output"], about["policy"], about["source_sha256"],
+                   [Step(**s) for s in json.loads(about["nodes"])], json.loads(about["notes"]), json.loads(about["sources"]))
+
+    def base(self) -> gs.Graph:
+        """The original branch alone: the model's own outputs and the explained one."""
+        own = [t for t in self.graph.outputs if t.name not in (FROZEN, TRANSPOSED)]
+        explained = self.tensor(self.output)
+        return part(self.graph, own if any(t.name == self.output for t in own) else [*own, explained])
+
+    def tensor(self, name: str) -> Tensor:
+        return next(t for n in self.graph.nodes for t in n.outputs if t.name == name)
+
+    def analysed(self) -> gs.Graph:
+        """The analysed part of the base alone: from the image tensor, now an input, to the explained output."""
+        output = self.tensor(self.output)
+        nodes = needed(self.graph.nodes, [output], known={self.image})
+        used = {t.name: t for n in nodes for t in n.inputs}
+        inputs = [t for t in used.values() if t.name == self.image or any(t is i for i in self.graph.inputs)]
+        return graph_of(self.graph, nodes, inputs, [output])
+
+    def linear(self) -> gs.Graph:
+        """The scope without its sources, so that `scope_frozen` is F·probe exactly."""
+        graph = self.graph.copy()
+        for node in graph.nodes:
+            if node.name.startswith("source/"):
+                carried, summed = node.inputs[0], node.outputs[0]
+                for consumer in list(summed.outputs):
+                    for i, t in enumerate(list(consumer.inputs)):
+                        if t.name == summed.name:
+                            consumer.inputs[i] = carried
+        frozen = [t for t in graph.outputs if t.name in (FROZEN, TRANSPOSED)]
+        return part(graph, frozen)
+
+    def ledger(self) -> gs.Graph:
+        """What every source pays towards ⟨cotangent, output⟩: output `scope_ledger` of [probes, sources], in `at_sources`' order."""
+        graph = self.graph.copy()
+        tensors = {t.name: t for t in graph.inputs} | {t.name: t for n in graph.nodes for t in n.outputs}
+        sources = {n.name: n.inputs[1] for n in graph.nodes if n.name in self.at_sources}
+
+        def node(op: str, name: str, *inputs: Tensor, **attrs: int) -> Tensor:
+            graph.nodes.append(gs.Node(op, name, attrs, list(inputs), [gs.Variable(name)]))
+            return graph.nodes[-1].outputs[0]
+
+        axes, paid = gs.Constant("ledger/axes", np.array([1])), []
+        for name, cotangent in self.at_sources.items():
+            product = node("Mul", f"ledger/{name}", tensors[cotangent], sources[name])
+            flat = node("Flatten", f"ledger/{name}/Flatten", product, axis=1)
+            paid.append(node("ReduceSum", f"ledger/{name}/ReduceSum", flat, axes))
+        total = node("Concat", LEDGER, *paid, axis=1)
+        total.dtype = np.float32
+        return part(graph, [total, *(t for t in graph.outputs if t.name == TRANSPOSED)])
 
 
 def part(graph: gs.Graph, outputs: Sequence[Tensor]) -> gs.Graph:
     """A graph that shares the nodes and tensors which these outputs need."""
     nodes = needed(graph.nodes, outputs)
     used = {t.name for n in nodes for t in n.inputs} | {t.name for t in outputs}
-    return gs.Graph(nodes, [i for i in graph.inputs if i.name in used], list(outputs), name=graph.name, opset=graph.opset,
-                    import_domains=graph.import_domains, ir_version=graph.ir_version)
+    return graph_of(graph, nodes, [i for i in graph.inputs if i.name in used], outputs)
 
 
-def needed(nodes: Sequence[gs.Node], outputs: Iterable[Tensor]) -> list[gs.Node]:
-    """The nodes that these outputs depend on, in their order."""
+def graph_of(like: gs.Graph, nodes: Sequence[gs.Node], inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> gs.Graph:
+    return gs.Graph(list(nodes), list(inputs), list(outputs), name=like.name, opset=like.opset, import_domains=like.import_domains,
+                    ir_version=like.ir_version)
+
+
+def needed(nodes: Sequence[gs.Node], outputs: Iterable[Tensor], known: Iterable[str] = ()) -> list[gs.Node]:
+    """The nodes that these outputs depend on, in their order, where some tensors are known already."""
     wanted = {t.name for t in outputs}
     keep = []
     for node in reversed(nodes):
         if any(t.name in wanted for t in node.outputs):
             wanted.update(t.name for t in node.inputs)
+            wanted.difference_update(known)
             keep.append(node)
     return keep[::-1]
 
@@ -128,6 +193,8 @@ def find_output(graph: gs.Graph, name: str | None) -> tuple[Tensor, str]:
         vector = sum(d != 1 for d in shape_of(node.outputs[0])) <= 1
         if node.op in SCORES or (node.op == "Sigmoid" and vector):
             scores = node.inputs[0]
+            if not scores.inputs:
+                break
             return scores, f"'{scores.name}', before the final {node.op}, stands for the output '{first.name}'"
         if node.op not in SHAPES_ONLY:
             break
@@ -135,8 +202,21 @@ def find_output(graph: gs.Graph, name: str | None) -> tuple[Tensor, str]:
     return first, ""
 
 
-def build(model: Model, *, shapes: Mapping[str, Shape], image: str | None, output: str | None, policy: Policy, opaque: frozenset[str]) -> tuple[Scope, Freezer]:
-    """Normalise, freeze and transpose; nothing is run."""
+@dataclass
+class Survey:
+    """A frozen base: what `build` writes its transposes beside, and what the doctor reads."""
+
+    b: Builder
+    freezer: Freezer
+    x: Tensor
+    y: Tensor
+    y1: Frozen | ScopeError | None
+    probe: gs.Variable
+    notes: list[str]
+
+
+def survey(model: Model, *, shapes: Mapping[str, Shape], image: str | None, output: str | None, policy: Policy, opaque: frozenset[str]) -> Survey:
+    """Normalise and freeze; what cannot be frozen is in the freezer's steps, not raised."""
     keep = {n for n in (image, output) if n} | {o.name for o in model.proto.graph.output}
     b = normalise(model.proto, shapes, frozenset(keep))
     x, (y, note) = find_image(b.graph, image), find_output(b.graph, output)
@@ -147,27 +227,30 @@ def build(model: Model, *, shapes: Mapping[str, Shape], image: str | None, outpu
             raise BadOption(f"the model has no node and no operator '{name}'", where="--opaque or --policy-for",
                             remedy="see the names with 'onnxscope doctor'")
     probe = gs.Variable(PROBE, np.float32, [PROBES, *raw_shape(shape_of(x))[1:]])
-    cotangent = gs.Variable(COTANGENT, np.float32, [PROBES, *raw_shape(shape_of(y))[1:]])
-    f = linearize(b, x, y, RULES, policy, opaque, probe)
-    notes = [note] if note else []
-    y1 = f.active.get(y.name)
+    f = linearize(b, x, RULES, policy, opaque, probe)
+    return Survey(b, f, x, y, f.active.get(y.name), probe, [note] if note else [])
+
+
+def build(model: Model, *, shapes: Mapping[str, Shape], image: str | None, output: str | None, policy: Policy, opaque: frozenset[str]) -> Scope:
+    """Normalise, freeze and transpose; nothing is run."""
+    found = survey(model, shapes=shapes, image=image, output=output, policy=policy, opaque=opaque)
+    b, f, y, y1, notes = found.b, found.freezer, found.y, found.y1, found.notes
     if isinstance(y1, ScopeError):
         raise y1
     if y1 is None:
         notes.append("F = 0: a decision stands on every path from the image to the output")
         f.node, f.op = y.name, ""
-        y1 = f.source(f.zeros(Frozen(shape_of(x), probe), shape_of(y)), f.float(y))
-    frozen = f.b.op("Identity", y1.raw, names=[FROZEN], node_name=f.b.unique("frozen/output"))
-    carried = needed(b.graph.nodes, [frozen])
-    live = {id(n) for n in carried}
-    ct = transpose(b, [n for n in f.nodes if id(n) in live], f.values, (y1.raw, cotangent), probe, TRANSPOSE)
-    transposed = b.op("Identity", ct, names=[TRANSPOSED], node_name=b.unique("transposed/input"))
-    for t, like in ((frozen, cotangent), (transposed, probe)):
-        t.shape = list(like.shape)
+        y1 = f.source(f.zeros(Frozen(shape_of(found.x), found.probe), shape_of(y)), f.float(y))
+    frozen = b.op("Identity", y1.raw, names=[FROZEN], node_name=b.unique("frozen/output"))
+    live = {id(n) for n in needed(b.graph.nodes, [frozen])}
+    cotangent = gs.Variable(COTANGENT, np.float32, [COTANGENTS, *raw_shape(shape_of(y))[1:]])
+    ct, at_sources = transpose(b, [n for n in f.nodes if id(n) in live], f.values, (y1.raw, cotangent), found.probe, TRANSPOSE)
+    transposed = b.op("Identity", ct, names=[TRANSPOSED], node_name=b.unique("transposed/output"))
+    frozen.shape, transposed.shape = [PROBES, *cotangent.shape[1:]], [COTANGENTS, *found.probe.shape[1:]]
     outputs = [*b.graph.outputs, frozen, transposed]
-    b.graph.nodes[:] = needed(b.graph.nodes, outputs)
-    b.graph.inputs.extend([probe, cotangent])
+    b.graph.nodes[:] = needed(b.graph.nodes, [*outputs, y])
+    b.graph.inputs.extend([found.probe, cotangent])
     b.graph.outputs.extend([frozen, transposed])
-    text = ",".join([policy.default, *(f"{k}={v}" for k, v in policy.special.items())])
     b.graph.name = model.proto.graph.name or "scope"
-    return Scope(b.graph, x.name, y.name, text, model.sha256, f.steps, notes, model), f
+    text = ",".join([policy.default, *(f"{k}={v}" for k, v in policy.special.items())])
+    return Scope(b.graph, found.x.name, y.name, text, model.sha256, f.steps, notes, at_sources, model)

@@ -62,8 +62,12 @@ class Cotangents:
 
 
 def transpose(b: Builder, nodes: Sequence[gs.Node], values: Mapping[str, Tensor], seed: tuple[Tensor, Tensor],
-              probe: Tensor, rules: Mapping[str, TransposeRule]) -> Tensor:
-    """Write Fᵀ for the frozen nodes; `seed` is the frozen output and the cotangent fed to it."""
+              probe: Tensor, rules: Mapping[str, TransposeRule]) -> tuple[Tensor, dict[str, str]]:
+    """Write Fᵀ for the frozen nodes; `seed` is the frozen output and the cotangent fed to it.
+
+    Returns the cotangent of the probe, and of every source node the name of the cotangent that meets it.
+    """
+    at_sources: dict[str, str] = {}
     t = Transposer(b)
     cotangents = Cotangents(t)
     cotangents.add(*seed)
@@ -73,6 +77,8 @@ def transpose(b: Builder, nodes: Sequence[gs.Node], values: Mapping[str, Tensor]
         arrived = [cotangents.take(o) for o in node.outputs]
         if not any(a is not None for a in arrived):
             continue
+        if prefix == "source" and arrived[0] is not None:
+            at_sources[node.name] = arrived[0].name
         if node.op not in rules:
             raise Unsupported(f"linear primitive {node.op} has no transpose", where=describe(node))
         for i, x in enumerate(node.inputs):
@@ -80,4 +86,4 @@ def transpose(b: Builder, nodes: Sequence[gs.Node], values: Mapping[str, Tensor]
                 cotangents.add(x, rules[node.op](t, node, i, arrived[0] if len(arrived) == 1 else arrived))
     t.node = "transposed"
     result = cotangents.take(probe)
-    return result if result is not None else t.zeros(seed[1], shape_of(probe))
+    return result if result is not None else t.zeros(seed[1], shape_of(probe)), at_sources

@@ -12,6 +12,8 @@ from onnxscope.rules.normalisations import NORMALISATIONS
 from onnxscope.rules.primitives import TRANSPOSE
 from onnxscope.rules.products import PRODUCTS
 from onnxscope.rules.reductions import REDUCTIONS
+from onnxscope.rules.resampling import RESAMPLING
+from onnxscope.rules.sampling import SAMPLING
 
 
 def merged(*tables: Mapping[str, Entry]) -> dict[str, Entry]:
@@ -24,6 +26,6 @@ def merged(*tables: Mapping[str, Entry]) -> dict[str, Entry]:
     return result
 
 
-RULES = merged(ACTIVATIONS, CONVOLUTIONS, MOVEMENT, NORMALISATIONS, PRODUCTS, REDUCTIONS)
+RULES = merged(ACTIVATIONS, CONVOLUTIONS, MOVEMENT, NORMALISATIONS, PRODUCTS, REDUCTIONS, RESAMPLING, SAMPLING)
 
 __all__ = ["RULES", "TRANSPOSE"]

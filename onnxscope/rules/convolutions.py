@@ -30,6 +30,8 @@ def conv(f: Freezer, n: Site) -> Frozen:
 
 def max_pool(f: Freezer, n: Site) -> Frozen:
     """The pixel that the base picked, by MaxPool's own indices."""
+    if n.attr("storage_order"):
+        return f.select(n.x1, f.b.op("MaxPool", n.x0(), outputs=2, **{**n.node.attrs, "storage_order": 0})[1])
     if len(n.node.outputs) == 1:
         n.node.outputs.append(gs.Variable(f.b.unique(f"state/{n.node.name}/Indices"), np.int64, list(shape_of(n.y0))))
     return f.select(n.x1, n.node.outputs[1])

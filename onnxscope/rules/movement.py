@@ -110,6 +110,12 @@ def pad(f: Freezer, n: Site) -> Frozen:
     return f.source(y, f.b.Pad(zeros, pads, f.float(n.x0(2)), mode=mode))
 
 
+def center_crop_pad(f: Freezer, n: Site) -> Frozen:
+    """The centre, with zeros where it reaches over the edge."""
+    ones = f.b.Expand(f.b.constant(np.float32(1)), list(n.x1.shape))
+    return f.gain(moved(f, n), f.b.op("CenterCropPad", ones, *n.node.inputs[1:], **n.node.attrs))
+
+
 def block(op: str) -> Any:
     def rule(f: Freezer, n: Site) -> Frozen:
         return f.batched(op, n.x1, **n.node.attrs)
@@ -171,7 +177,8 @@ def trilu(f: Freezer, n: Site) -> Frozen:
 
 MOVEMENT: dict[str, Entry] = {
     **{op: ("linear", reshape) for op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze")},
-    **{op: ("linear", moved) for op in ("Gather", "GatherElements", "GatherND", "ReverseSequence", "Tile", "Compress", "CenterCropPad")},
+    **{op: ("linear", moved) for op in ("Gather", "GatherElements", "GatherND", "ReverseSequence", "Tile", "Compress")},
+    "CenterCropPad": ("linear", center_crop_pad),
     **{op: ("linear", identity) for op in ("Identity", "Dropout", "CastLike")},
     "Cast": ("linear", cast),
     "Transpose": ("linear", transpose),

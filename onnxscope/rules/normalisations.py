@@ -92,7 +92,8 @@ def lp_normalization(f: Freezer, n: Site) -> Frozen:
     """x/‖x‖ along one axis."""
     x, axis = whole(f, n), [int(n.attr("axis")) % len(n.x1.shape)]
     norm = f.call("ReduceL1" if n.attr("p") == 1 else "ReduceL2", x, axis)
-    return scaled(f, n, f.call("Div", x, statistic(f, n, norm)), None, None)
+    nothing = f.b.Equal(norm.x0, 0.0)  # a vector of zeros stays one
+    return scaled(f, n, f.call("Div", x, f.call("Where", nothing, np.float32(1), statistic(f, n, norm))), None, None)
 
 
 def local_response(f: Freezer, n: Site) -> Frozen:

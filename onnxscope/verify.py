@@ -1,0 +1,251 @@
+"""Proof with numbers: what a scope claims, each claim with its figure, its bound and the noise it is judged against."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from onnxscope.errors import BadOption, NotProved
+from onnxscope.frozen import raw_shape
+from onnxscope.graph import Tensor, is_float
+from onnxscope.model_io import Model, save
+from onnxscope.runtime import Session, reference
+from onnxscope.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope, part
+
+Arrays = Mapping[str, np.ndarray]
+FIGURE = 1e-5  # float32 rounding through a deep network, relative to the largest value
+USELESS = 0.1  # a difference quotient noisier than this proves nothing
+DERIVATIVE = "F·v = derivative of the original"
+REFERENCE_BYTES = 64 << 20  # larger models are not given to the reference implementation
+NOISE = 4.0  # how many times its own noise floor a model may be off
+STEPS = tuple(0.2 * 0.5**k for k in range(12))  # of the central difference, relative to the image
+
+
+@dataclass(frozen=True)
+class Check:
+    """One claim: its figure must not exceed the bound, which is FIGURE or a multiple of the noise floor."""
+
+    name: str
+    figure: float | None
+    bound: float | None
+    floor: float | None
+    ok: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        return all(c.ok for c in self.checks)
+
+
+def judged(name: str, figure: float, floor: float, note: str = "") -> Check:
+    bound = max(FIGURE, NOISE * floor)
+    return Check(name, figure, bound, floor, bool(figure <= bound), note)
+
+
+def unable(name: str, note: str) -> Check:
+    """A claim that could not be judged; it says why, and does not count against the scope."""
+    return Check(name, None, None, None, True, note)
+
+
+def relative(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest difference, relative to the largest value of b; equal where both are no number."""
+    if a.size == 0:
+        return 0.0
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    if same.all():
+        return 0.0
+    scale = np.max(np.abs(b), where=np.isfinite(b), initial=1e-30)
+    gap = np.max(np.abs(np.subtract(a, b, where=~same, out=np.zeros_like(a))))
+    return float(gap / scale) if np.isfinite(gap) else float("inf")
+
+
+def off_by(got: Arrays, want: Arrays) -> float:
+    return max((relative(got[k], want[k]) for k in want), default=0.0)
+
+
+@contextmanager
+def session(graph: gs.Graph | Model, *, optimise: bool = True) -> Iterator[Session]:
+    """A session on a graph, by way of a file that weights are streamed into; it ends with the context."""
+    with tempfile.TemporaryDirectory(prefix="onnxscope-") as folder:
+        path = Path(folder) / "model.onnx"
+        if isinstance(graph, gs.Graph):
+            save(graph, path, {})
+        elif graph.path is not None:
+            path = graph.path
+        else:
+            onnx.save(graph.proto, path)
+        running = Session(path, optimise=optimise)
+        try:
+            yield running
+        finally:
+            running.close()
+
+
+def random_feeds(inputs: list[Tensor], rng: np.random.Generator, image: np.ndarray | None = None, name: str = "") -> dict[str, np.ndarray]:
+    """Random values between 0 and 1, as images have them, for every floating-point input; ones for the others."""
+    feeds = {}
+    for t in inputs:
+        shape = tuple(t.shape)
+        dtype = np.dtype(t.dtype) if not isinstance(t.dtype, int) else np.float32
+        feeds[t.name] = rng.random(shape).astype(dtype) if is_float(t) else np.ones(shape, dtype)
+    if image is not None:
+        if image.shape != feeds[name].shape:
+            raise BadOption(f"has shape {image.shape}, the model's input '{name}' {feeds[name].shape}", where="--image", remedy="resize it")
+        feeds[name] = image.astype(feeds[name].dtype)
+    return feeds
+
+
+def own_inputs(scope: Scope) -> list[Tensor]:
+    return [t for t in scope.graph.inputs if t.name not in (PROBE, COTANGENT)]
+
+
+def run_original(original: Model, feeds: Arrays, *, optimise: bool = False) -> Arrays:
+    """The original's outputs, from onnxruntime or, where that does not run it, from the standard's reference."""
+    try:
+        with session(original, optimise=optimise) as running:
+            return running.run(feeds)
+    except Exception as error:  # onnxruntime raises its own kinds for models that it cannot run
+        if original.proto.ByteSize() > REFERENCE_BYTES:
+            raise NotProved(f"onnxruntime does not run the original ({first_line(error)})", where="model",
+                            remedy="export it with operators that onnxruntime has") from error
+    try:
+        return reference(original.proto, feeds)
+    except Exception as error:
+        raise NotProved(f"neither onnxruntime nor the reference runs the original ({first_line(error)})", where="model",
+                        remedy="export it with operators that they have") from error
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+
+
+def base_check(scope: Scope, feeds: Arrays) -> Check:
+    """Whether the base still computes what the original computes; its noise floor is what optimising the graph changes."""
+    assert scope.original is not None
+    want = run_original(scope.original, feeds)
+    with session(scope.base(), optimise=False) as base:
+        figure = off_by(base.run(feeds), want)
+    floor = off_by(run_original(scope.original, feeds, optimise=True), want) if figure > FIGURE else 0.0
+    return judged("base equals original", figure, floor)
+
+
+def prove_base(scope: Scope, seed: int = 0) -> None:
+    """Refuse a scope whose base does not compute what the original computes."""
+    check = base_check(scope, random_feeds(own_inputs(scope), np.random.default_rng(seed)))
+    if not check.ok:
+        raise NotProved(f"its outputs differ from the original's by {check.figure:.1e} (bound {check.bound:.1e})", where="normalised base",
+                        remedy="report the model's operators and opset: this is a fault of onnxscope")
+
+
+def verify_scope(scope: Scope, *, image: np.ndarray | None = None, seed: int = 0) -> Report:
+    """All proofs, on one image: the given one, or random numbers."""
+    rng = np.random.default_rng(seed)
+    feeds = random_feeds(own_inputs(scope), rng, image, scope.image)
+    checks = []
+    if scope.original is None:
+        checks.append(unable("base equals original", "the original is not at hand; verify the model to compare them"))
+    else:
+        checks.append(base_check(scope, feeds))
+    with session(scope.base()) as base:
+        y0 = base.run(feeds, [scope.output])[scope.output]
+    with session(scope.base(), optimise=False) as plain:
+        floor = relative(plain.run(feeds, [scope.output])[scope.output], y0)
+    x0 = image_value(scope, feeds)
+    checks += frozen_checks(scope, feeds, x0, y0, floor, rng)
+    if scope.policy == "taylor":
+        with session(scope.analysed()) as analysed:
+            checks.append(difference(scope, feeds, lambda x: analysed.run({**feeds, scope.image: x})[scope.output].astype(np.float64), x0, floor, rng))
+    return Report(tuple(checks))
+
+
+def image_value(scope: Scope, feeds: Arrays) -> np.ndarray:
+    """x0: what is fed, or what the base computes where a tensor inside the network was chosen as the image."""
+    if scope.image in feeds:
+        return feeds[scope.image]
+    with session(part(scope.graph, [scope.tensor(scope.image)])) as at_image:
+        return at_image.run(feeds)[scope.image]
+
+
+def as_probe(x: np.ndarray) -> np.ndarray:
+    """A base value as a batch of one probe."""
+    return x.astype(np.float32).reshape(1, *raw_shape(x.shape)[1:])
+
+
+def frozen_checks(scope: Scope, feeds: Arrays, x0: np.ndarray, y0: np.ndarray, floor: float, rng: np.random.Generator) -> list[Check]:
+    """Freeze identity, linearity, batches, the dot test and the ledger."""
+    probe0, out0 = as_probe(x0), as_probe(y0)
+
+    def draw(like: np.ndarray, count: int) -> np.ndarray:
+        return rng.standard_normal((count, *like.shape[1:])).astype(np.float32)
+
+    v, u = draw(probe0, 2), draw(out0, 2)
+    a, b = 0.75, -1.5
+    probes = np.concatenate([v, (a * v[:1] + b * v[1:]).astype(np.float32), probe0, np.zeros_like(probe0)])
+    cotangents = np.concatenate([u, (a * u[:1] + b * u[1:]).astype(np.float32)])
+    with session(scope.graph) as whole:
+        affine = whole.run({**feeds, PROBE: probes, COTANGENT: cotangents}, [FROZEN, TRANSPOSED])
+    with session(scope.linear()) as linear:
+        many = linear.run({**feeds, PROBE: probes, COTANGENT: cotangents})
+        one = linear.run({**feeds, PROBE: probes[1:2], COTANGENT: cotangents[1:2]})
+    y, ct = many[FROZEN].astype(np.float64), many[TRANSPOSED].astype(np.float64)
+    size = max(np.linalg.norm(y[0]) * np.linalg.norm(u[0]), np.linalg.norm(v[0]) * np.linalg.norm(ct[0]), 1e-30)
+    checks = [
+        judged("frozen(x0) = y0", relative(affine[FROZEN][3:4], out0), floor),
+        judged("F is linear", relative(y[2], a * y[0] + b * y[1]), floor),
+        judged("frozen(v) = F·v + r", relative(affine[FROZEN][0], y[0] + affine[FROZEN][4]), floor),
+        judged("Fᵀ is linear", relative(ct[2], a * ct[0] + b * ct[1]), floor),
+        judged("⟨F·v, u⟩ = ⟨v, Fᵀ·u⟩", float(abs(np.vdot(y[0], u[0]) - np.vdot(v[0], ct[0])) / size), floor),
+        judged("a batch equals single probes", max(relative(one[k], many[k][1:2]) for k in one), floor),
+    ]
+    if not np.any(y):
+        checks.append(unable("F ≠ 0", "F·v = 0 for random probes: the output does not depend on the image through carried values"))
+    if scope.at_sources:
+        with session(scope.ledger()) as ledger:
+            paid = ledger.run({**feeds, PROBE: probes[:1], COTANGENT: cotangents[:1]})
+        terms = [*paid[LEDGER].astype(np.float64).ravel(), np.vdot(paid[TRANSPOSED].astype(np.float64), probe0)]
+        score = np.vdot(u[0].astype(np.float64), out0)
+        scale = max(np.linalg.norm(u[0]) * np.linalg.norm(out0), np.linalg.norm(terms), 1e-30)
+        checks.append(judged("the ledger is complete", float(abs(sum(terms) - score) / scale), floor))
+    return checks
+
+
+def difference(scope: Scope, feeds: Arrays, function: Callable[[np.ndarray], np.ndarray], x0: np.ndarray, floor: float,
+               rng: np.random.Generator) -> Check:
+    """Under `taylor` F·v is the derivative along v: compared with central differences of the original at several steps.
+
+    Its noise floor is the difference's own error: what twice or half the step changes, and rounding over the step.
+    """
+    v = rng.standard_normal(x0.shape)
+    v *= np.linalg.norm(x0) / max(np.linalg.norm(v), 1e-30)
+    with session(scope.linear()) as linear:
+        ct = np.zeros((1, *raw_shape(np.shape(function(x0)))[1:]), np.float32)
+        slope = linear.run({**feeds, PROBE: as_probe(v), COTANGENT: ct}, [FROZEN])[FROZEN].reshape(np.shape(function(x0)))
+
+    def central(h: float) -> np.ndarray:
+        ends = [(x0 + s * h * v).astype(x0.dtype) for s in (1, -1)]
+        return (function(ends[0]) - function(ends[1])) / (2 * h)
+
+    def distance(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-30))
+
+    slopes = {h: central(h) for h in STEPS}
+    rounding = max(floor, 1e-7) * float(np.linalg.norm(function(x0)))
+    noise = {h: max(distance(slopes[up], slopes[h]), distance(slopes[down], slopes[h])) + rounding / h / max(float(np.linalg.norm(slopes[h])), 1e-30)
+             for up, h, down in zip(STEPS, STEPS[1:], STEPS[2:], strict=False)}
+    best = min(noise, key=lambda h: noise[h])
+    if noise[best] > USELESS:
+        return unable(DERIVATIVE, f"its noise ({noise[best]:.1e} of the slope) is too large to judge by: the network is too rough here")
+    return judged(DERIVATIVE, distance(slope, slopes[best]), noise[best], f"step {best:g} of the image")
