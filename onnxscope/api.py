@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 
-from onnxscope.errors import ScopeError
+from onnxscope.errors import BadModel, ScopeError
 from onnxscope.linearize import Policy, Step
 from onnxscope.model_io import load
-from onnxscope.scope import Scope, build, survey
+from onnxscope.scope import Scope, build, is_scope, survey
 from onnxscope.verify import Check, Report, prove_base, verify_scope
 
 ModelSource = str | Path | bytes | onnx.ModelProto
@@ -38,7 +39,10 @@ def rewrite(model: ModelSource, *, input_shapes: Mapping[str, Sequence[int]] | N
             opaque: Iterable[str] = (), prove: bool = True) -> Scope:
     """Rewrite a model into a scope, and prove that its base still computes what the model computes."""
     shapes = {k: tuple(v) for k, v in (input_shapes or {}).items()}
-    scope = build(load(model), shapes=shapes, image=image, output=output, policy=Policy(policy, policy_for or {}), opaque=frozenset(opaque))
+    loaded = load(model)
+    if is_scope(loaded):
+        raise BadModel("is a scope already", where=f"'{loaded.path or 'model'}'", remedy="rewrite the original model")
+    scope = build(loaded, shapes=shapes, image=image, output=output, policy=Policy(policy, policy_for or {}), opaque=frozenset(opaque))
     if prove:
         prove_base(scope)
     return scope
@@ -54,18 +58,19 @@ def doctor(model: ModelSource, *, input_shapes: Mapping[str, Sequence[int]] | No
     return Diagnosis(tuple(found.freezer.steps), found.x.name, found.y.name, tuple(found.notes), problems)
 
 
+def opened(model: ModelSource, **options: Any) -> Scope:
+    """A saved scope, or the scope that a model would become."""
+    loaded = load(model)
+    return Scope.of(loaded) if is_scope(loaded) else rewrite(model, **options, prove=False)
+
+
 def verify(model: ModelSource | Scope, *, image_values: np.ndarray | None = None, seed: int = 0,
            input_shapes: Mapping[str, Sequence[int]] | None = None, image: str | None = None, output: str | None = None,
            policy: str = "freeze", policy_for: Mapping[str, str] | None = None, opaque: Iterable[str] = ()) -> Report:
     """All proofs of a scope, of a saved scope, or of the scope that a model would become."""
-    if not isinstance(model, Scope):
-        loaded = load(model)
-        if any(p.key == "onnxscope.nodes" for p in loaded.proto.metadata_props):
-            model = Scope.of(loaded)
-        else:
-            model = rewrite(model, input_shapes=input_shapes, image=image, output=output, policy=policy, policy_for=policy_for,
-                            opaque=opaque, prove=False)
-    return verify_scope(model, image=image_values, seed=seed)
+    scope = model if isinstance(model, Scope) else opened(
+        model, input_shapes=input_shapes, image=image, output=output, policy=policy, policy_for=policy_for, opaque=opaque)
+    return verify_scope(scope, image=image_values, seed=seed)
 
 
 __all__ = ["Check", "Diagnosis", "Report", "Scope", "Step", "doctor", "rewrite", "verify"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import sys
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
-from typer.exceptions import Abort, TyperException
+from typer.exceptions import TyperException
 
 from onnxscope.errors import BadOption, NotProved, ScopeError
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from onnxscope.api import Diagnosis, Report
     from onnxscope.scope import Scope
 
-GOOD, FELL_SHORT, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+GOOD, FELL_SHORT, BAD_INPUT = 0, 1, 2
+INTERRUPTED = 130  # what typer makes of Ctrl-C
+CLOCK_TICK = 20_000_000  # by so many nanoseconds a file may look older than it is
 PIPED_WIDTH = 160  # of tables that do not go to a terminal
 
 app = typer.Typer(
@@ -48,20 +51,21 @@ Seed = Annotated[int, typer.Option(help="Of the random numbers.")]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one verb; whatever the user can cause ends in one line on stderr."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # for terminals that lack a letter
     sys.exit(run(arguments))
 
 
 def run(arguments: Sequence[str] | None) -> int:
     try:
-        return int(app(arguments, prog_name="onnxscope", standalone_mode=False) or GOOD)
+        code = int(app(arguments, prog_name="onnxscope", standalone_mode=False) or GOOD)
     except NotProved as error:
         return complain(str(error), FELL_SHORT)
     except ScopeError as error:
         return complain(str(error), BAD_INPUT)
     except TyperException as error:
         return complain(f"{error.format_message().rstrip('.')}; see 'onnxscope --help'", BAD_INPUT)
-    except (KeyboardInterrupt, Abort):
-        return complain("interrupted", INTERRUPTED)
+    return complain("interrupted", code) if code == INTERRUPTED else code
 
 
 def complain(text: str, code: int) -> int:
@@ -95,26 +99,27 @@ def rewrite(model: ModelFile, out: OutFile = None, input_shape: InputShape = Non
     """
     from onnxscope import api, model_io
 
-    began = time.perf_counter()
+    began = time.time_ns()
     target = out or model.parent / f"{model.stem}.scope.onnx"
     model_io.check_target(target, [model])
     with working(f"rewriting {model.name}"):
         scope = api.rewrite(model, **options(input_shape, image_input, output, policy, policy_for, opaque))
         scope.save(target)
-    facts = about(scope, model, target, time.perf_counter() - began)
+    facts = about(scope, target, began)
     if as_json:
         print_json(facts)
     else:
         print_facts(facts)
 
 
-def about(scope: Scope, model: Path, target: Path, seconds: float) -> dict[str, Any]:
+def about(scope: Scope, target: Path, began: int) -> dict[str, Any]:
     """What a rewrite did."""
-    counts = Counter(step.how for step in scope.steps)
+    files = [p.stat() for p in (target, Path(f"{target}.data")) if p.exists()]
     return {
-        "written": str(target), "bytes": target.stat().st_size, "source_bytes": model.stat().st_size, "seconds": round(seconds, 3),
+        "written": str(target), "bytes": sum(f.st_size for f in files if f.st_ctime_ns >= began - CLOCK_TICK),
+        "source_bytes": scope.original.nbytes if scope.original else 0, "seconds": round((time.time_ns() - began) / 1e9, 3),
         "image": scope.image, "output": scope.output, "policy": scope.policy, "source_sha256": scope.source_sha256,
-        "nodes": dict(sorted(counts.items())), "notes": list(scope.notes),
+        "nodes": dict(sorted(Counter(step.how for step in scope.steps).items())), "notes": list(scope.notes),
     }
 
 
@@ -139,7 +144,7 @@ def doctor(model: ModelFile, input_shape: InputShape = None, image_input: ImageI
 
     \b
     Example:
-      onnxscope doctor detector.onnx --opaque NonMaxSuppression
+      onnxscope doctor reader.onnx --opaque LSTM
     """
     from onnxscope import api
 
@@ -180,25 +185,13 @@ def verify(model: ModelOrScope, image: ImageFile = None, seed: Seed = 0, input_s
         else:
             from onnxscope import images
 
-            scope = opened(model, chosen)
+            scope = api.opened(model, **chosen)
             report = api.verify(scope, image_values=images.read(image, image_shape(scope)), seed=seed)
     if as_json:
         print_json({"ok": report.ok, "checks": [asdict(c) for c in report.checks]})
     else:
         print_report(report)
     raise typer.Exit(GOOD if report.ok else FELL_SHORT)
-
-
-def opened(model: Path, chosen: dict[str, Any]) -> Scope:
-    """The scope itself, or what the model would become."""
-    from onnxscope import api
-    from onnxscope.model_io import load
-    from onnxscope.scope import Scope
-
-    loaded = load(model)
-    if any(p.key == "onnxscope.nodes" for p in loaded.proto.metadata_props):
-        return Scope.of(loaded)
-    return api.rewrite(model, **chosen, prove=False)
 
 
 def image_shape(scope: Scope) -> tuple[int, ...]:

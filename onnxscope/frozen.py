@@ -145,7 +145,8 @@ class Branch:
         return self.settle(y, shape if keepdims else tuple(d for k, d in enumerate(x.shape) if k not in axes))
 
     def slice(self, x: Frozen, axis: int, start: int, end: int, step: int = 1) -> Frozen:
-        size = len(range(x.shape[axis])[start:end:step])
+        """The elements range(start, end, step) of one axis."""
+        size = len(range(start, end, step))
         shape = (*x.shape[:axis], size, *x.shape[axis + 1 :])
         raw, shift = self.along(x, shape, [axis])
         end = end if end >= 0 else -(2**31)

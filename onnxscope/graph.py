@@ -7,9 +7,9 @@ written, and computes small constant expressions on the spot instead of writing 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -20,10 +20,11 @@ from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 from onnxscope import runtime
 from onnxscope.errors import BadModel
 
-Tensor = gs.Variable | gs.Constant
+Tensor: TypeAlias = gs.Variable | gs.Constant
 Shape = tuple[int, ...]
 
-FOLD_BYTES = 64 << 10  # larger constants stay expressions: weights are stored once
+FOLD_BYTES = 64 << 10  # constant expressions up to this size become constants while the model is normalised
+SMALL_BYTES = 1 << 10  # and beside the normalised model, which holds their operands already: weights are stored once
 FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 
 
@@ -91,6 +92,7 @@ class Builder:
         self.graph = gs.Graph(opset=opset, ir_version=ir_version)
         self.graph.import_domains = [helper.make_opsetid("", opset)]
         self.opset = opset
+        self.fold_bytes = FOLD_BYTES
         self.place = "model"  # the name of the node that is being written
         self.fresh: list[gs.Node] = []  # the nodes written since someone last emptied this list
         self._names: set[str] = set()
@@ -122,8 +124,8 @@ class Builder:
         self._names.update(names)
 
     def op(self, op: str, *inputs: Any, outputs: int = 1, names: Sequence[str] | None = None,
-           node_name: str = "", fold: bool = True, **attrs: Any) -> Any:
-        """Write one node; its output tensor, or a tuple where there are several. Unless told not to `fold`, constants are computed."""
+           node_name: str = "", **attrs: Any) -> Any:
+        """Write one node; its output tensor, or a tuple where there are several."""
         model_for = next((t for t in inputs if isinstance(t, Tensor) and t.name), None)
         args = [self._tensor(t, model_for) for t in inputs]
         while args and not args[-1].name:
@@ -132,7 +134,7 @@ class Builder:
         attrs = {k: v for k, v in attrs.items() if v is not None}
         out_names = list(names) if names else [place] if outputs == 1 else [f"{place}:{k}" for k in range(outputs)]
         node = gs.Node(op, place, attrs, args, [gs.Variable(n) for n in out_names])
-        results = (self._fold(node) if fold else self.infer(node)) or list(node.outputs)
+        results = self._fold(node) or list(node.outputs)
         if results[0] is node.outputs[0]:
             self.graph.nodes.append(node)
             self.fresh.append(node)
@@ -158,9 +160,9 @@ class Builder:
         known = all(is_known(t) for t in node.inputs if t.name)
         if not known or node.op in NOT_FOLDED or any(isinstance(v, onnx.GraphProto) for v in node.attrs.values()):
             return None
-        sizes = [t.values.nbytes if not t._values.__class__.__name__.endswith("Values") else t._values.nbytes for t in node.inputs if t.name]
+        sizes = [t._values.nbytes for t in node.inputs if t.name]
         out_sizes = [8 * numel(t.shape) if t.shape is not None and all(isinstance(d, int) for d in t.shape) else 0 for t in node.outputs]
-        if sum(sizes) > FOLD_BYTES or sum(out_sizes) > FOLD_BYTES:
+        if sum(sizes) > self.fold_bytes or sum(out_sizes) > self.fold_bytes:
             return None
         arrays = runtime.evaluate(one_node_model(node, self.graph.opset, self.graph.ir_version))
         if arrays is None:
@@ -189,10 +191,25 @@ class Builder:
                 tensor_type = found[t.name].tensor_type
                 t.dtype = np_or_enum(tensor_type.elem_type)
                 if tensor_type.HasField("shape"):
-                    t.shape = [d.dim_value if d.HasField("dim_value") else None for d in tensor_type.shape.dim]
+                    t.shape = dims(tensor_type)
+        if any(t.shape is None for t in node.outputs) and schema.has_function:
+            self._infer_body(node, types)
+
+    def _infer_body(self, node: gs.Node, types: Mapping[str, onnx.TypeProto]) -> None:
+        """Shapes of an operator that the standard defines by a function alone."""
+        inputs = [onnx.ValueInfoProto(name=k, type=v) for k, v in types.items()]
+        graph = helper.make_graph([OnnxExporter.export_node(node)], "one", inputs, [onnx.ValueInfoProto(name=t.name) for t in node.outputs])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=self.graph.ir_version)
+        for t, info in zip(node.outputs, shape_inference.infer_shapes(model).graph.output, strict=True):
+            if info.type.tensor_type.HasField("shape"):
+                t.shape = dims(info.type.tensor_type)
 
 
-NOT_FOLDED = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli", "If", "Loop", "Scan"}
+def dims(tensor_type: onnx.TypeProto.Tensor) -> list[int | None]:
+    return [d.dim_value if d.HasField("dim_value") else None for d in tensor_type.shape.dim]
+
+
+NOT_FOLDED = {"DequantizeLinear", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli", "If", "Loop", "Scan"}
 
 
 def np_or_enum(elem: int) -> Any:
@@ -202,7 +219,7 @@ def np_or_enum(elem: int) -> Any:
 
 def one_node_model(node: gs.Node, opset: int, ir_version: int) -> onnx.ModelProto:
     """A model that computes one node whose inputs are all constants."""
-    tensors = {t.name: OnnxExporter.export_tensor_proto(t) for t in node.inputs if t.name}
+    tensors = {t.name: onnx.numpy_helper.from_array(values_of(t), t.name) for t in node.inputs if t.name}
     outputs = [onnx.ValueInfoProto(name=t.name) for t in node.outputs]
     for info, t in zip(outputs, node.outputs, strict=True):
         if element_type(t):

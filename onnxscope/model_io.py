@@ -32,27 +32,26 @@ ALIGNMENT = 4096  # of external weights, so that a runtime can map them
 
 @dataclass
 class Model:
-    """A model as it came: its protobuf, in which large external weights are paths, where it lies, and its checksum."""
+    """A model as it came: its protobuf, in which large external weights are paths, its checksum, where it lies and how large it is."""
 
     proto: onnx.ModelProto
     sha256: str
     path: Path | None = None
+    nbytes: int = 0  # with its external weights
 
 
 def load(source: str | Path | bytes | onnx.ModelProto) -> Model:
     """Read and check a model, refusing what no one could run."""
     path = Path(source) if isinstance(source, (str, Path)) else None
     if isinstance(source, onnx.ModelProto):
-        model = Model(source, hashlib.sha256(serialised_whole(source)).hexdigest())
+        proto, data = source, serialised_whole(source)
     else:
         data = source if isinstance(source, bytes) else read(Path(source))
-        model = Model(parse(data, path), hashlib.sha256(data).hexdigest(), path)
-        del data  # before the weights are looked at one by one
-    try:
-        check(model.proto, where_of(path))
-        check_model_tensors(model.proto, path.parent if path else None)
-    except UnicodeDecodeError as error:
-        raise BadModel("a name in it is not text", where=where_of(path), remedy=EXPORT_AGAIN) from error
+        proto = parse(data, path)
+    model = Model(proto, hashlib.sha256(data).hexdigest(), path, len(data))
+    del data  # before the weights are looked at one by one
+    check(model.proto, where_of(path))
+    model.nbytes += check_model_tensors(model.proto, path.parent if path else None)
     return model
 
 
@@ -96,11 +95,41 @@ def check(proto: onnx.ModelProto, where: str) -> None:
         raise BadModel("not an ONNX model, or cut short: it names no IR version or no operator set", where=where, remedy=EXPORT_AGAIN)
     if not proto.graph.node:
         raise BadModel("the graph holds no nodes", where=where, remedy="export it again")
+    if any(isinstance(name, bytes) for name in names(proto)):  # which protobuf gives instead of text that it cannot decode
+        raise BadModel("damaged: a name in it is not text", where=where, remedy=EXPORT_AGAIN)
 
 
-def stored(tensor: TensorProto) -> gs.Constant:
-    """A tensor of the model as a constant of a graph; nothing is read or copied yet."""
-    return gs.Constant(tensor.name, StoredValues(tensor))
+def names(proto: onnx.ModelProto) -> Iterator[str | bytes]:
+    """Every name by which the model's parts refer to each other."""
+    yield from (opset.domain for opset in proto.opset_import)
+    yield from names_in(proto.graph)
+    for function in proto.functions:
+        yield from (function.name, function.domain, *function.input, *function.output, *function.attribute)
+        yield from names_at(function.node)
+
+
+def names_in(graph: onnx.GraphProto) -> Iterator[str | bytes]:
+    yield graph.name
+    for info in (*graph.input, *graph.output):
+        yield info.name
+        yield from (dim.dim_param for dim in info.type.tensor_type.shape.dim)
+    yield from (tensor.name for tensor in graph.initializer)
+    yield from (sparse.values.name for sparse in graph.sparse_initializer)
+    yield from names_at(graph.node)
+
+
+def names_at(nodes: Iterable[onnx.NodeProto]) -> Iterator[str | bytes]:
+    for node in nodes:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield attribute.name
+            for graph in (attribute.g, *attribute.graphs):
+                yield from names_in(graph)
+
+
+def stored(tensor: TensorProto, name: str = "") -> gs.Constant:
+    """A tensor of the model as a constant of a graph, under its own or another name; nothing is read or copied yet."""
+    return gs.Constant(name or tensor.name, StoredValues(tensor))
 
 
 def check_target(target: Path, sources: Iterable[Path] = ()) -> Path:

@@ -1,121 +1,70 @@
 """One dialect for everything behind it: the model is written anew, node by node, in a current opset.
 
-Requires a checked ModelProto. Ensures: opset 18 or the model's own if newer, only ai.onnx operators, every size
-fixed, constants folded, no Constant, Dropout, Identity, If, Loop or function left where they fold away, explicit pads.
+Requires a ModelProto. Ensures: opset 18 or the model's own if newer, only ai.onnx operators, every size fixed, constants
+folded, explicit pads, no Constant, Dropout, Identity (but those that give an output its name), control flow or function.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping
 
-import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
-from onnx import TensorProto, helper
 
-from onnxscope.errors import BadModel, BadOption, ScopeError
-from onnxscope.graph import Builder, Shape, Tensor, is_known, np_or_enum, values_of
-from onnxscope.lifts import LIFTS, Lift
+from onnxscope.errors import BadModel, BadOption, Unsupported
+from onnxscope.graph import Builder, Shape, Tensor, is_known, np_or_enum
+from onnxscope.lifts import LIFTS
+from onnxscope.lifts.interpreter import Normaliser
+from onnxscope.lifts.source import STANDARD, Items, Value
 
 OPSET, NEWEST_OPSET = 18, 26
 IR_VERSION = 10
-STANDARD = ("", "ai.onnx")
 
 
-@dataclass
-class Source:
-    """A node of the model as it was exported, with its inputs already in the normal dialect."""
+def normalise(model: onnx.ModelProto, shapes: Mapping[str, Shape], keep: frozenset[str], known: Iterable[str] = ()) -> Builder:
+    """The model's graph in the normal dialect, in a builder that is ready for the other branches.
 
-    proto: onnx.NodeProto
-    inputs: list[Tensor | None]
-    opset: int
-    name: str
-    attrs: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def op(self) -> str:
-        return self.proto.op_type
-
-    def input(self, i: int) -> Tensor | None:
-        return self.inputs[i] if i < len(self.inputs) else None
-
-    def __getitem__(self, i: int) -> Tensor:
-        x = self.input(i)
-        if x is None:
-            raise BadModel(f"input {i} is missing", where=f"node '{self.name}' ({self.op})", remedy="export the model again")
-        return x
-
-
-@dataclass
-class Normaliser:
-    """Writes nodes of any opset in the normal dialect."""
-
-    b: Builder
-    opset: int
-    domains: Mapping[str, int]
-    keep: frozenset[str] = frozenset()  # tensors whose names must survive
-    lifts: Mapping[str, Lift] = field(default_factory=lambda: LIFTS)
-
-    def run(self, graph: onnx.GraphProto, env: dict[str, Tensor]) -> None:
-        """Write every node; `env` maps the graph's names to tensors."""
-        for tensor in graph.initializer:
-            env[tensor.name] = constant_of(tensor)
-        for sparse in graph.sparse_initializer:
-            env[sparse.values.name] = gs.Constant(sparse.values.name, gs.ir.tensor.SparseValues(sparse).load())
-        for k, proto in enumerate(graph.node):
-            name = proto.name or next((o for o in proto.output if o), f"{proto.op_type}_{k}")
-            inputs = [env[i] if i else None for i in proto.input]
-            attrs = {a.name: attribute(a) for a in proto.attribute}
-            source = Source(proto, inputs, self.domains.get(proto.domain, self.opset), self.b.unique(name), attrs)
-            self.b.place = source.name
-            results = self.node(source, env)
-            for out, value in zip(proto.output, results, strict=False):
-                if out:
-                    env[out] = self.named(out, value)
-
-    def named(self, name: str, value: Tensor) -> Tensor:
-        """Results that the outside knows by name keep it."""
-        if name in self.keep and value.name != name:
-            if value.inputs and value.inputs[0] in self.b.fresh and value.name not in self.keep:
-                value.name = name
-            else:
-                value = self.b.op("Identity", value, names=[name])
-        return value
-
-    def node(self, n: Source, env: dict[str, Tensor]) -> list[Tensor]:
-        key = n.op if n.proto.domain in STANDARD else f"{n.proto.domain}.{n.op}"
-        self.b.fresh.clear()
-        try:
-            if key in self.lifts:
-                results = self.lifts[key](self, n)
-                if results is not None:
-                    return list(results) if isinstance(results, (list, tuple)) else [results]
-            if n.proto.domain not in STANDARD:
-                raise BadModel(f"operator domain '{n.proto.domain}' is not the standard's", where=f"node '{n.name}' ({n.op})",
-                               remedy="export the model with standard ai.onnx operators")
-            return self.emit(n)
-        except ScopeError as error:
-            if not error.where:
-                error.where = f"node '{n.name}' ({n.op})"
-            raise
-
-    def emit(self, n: Source, op: str = "", inputs: list[Tensor | None] | None = None, **attrs: Any) -> list[Tensor]:
-        """Write the node as it stands, with its own attributes or these."""
-        merged = {k: v for k, v in {**n.attrs, **attrs}.items() if v is not None}
-        results = self.b.op(op or n.op, *(n.inputs if inputs is None else inputs), outputs=len(n.proto.output),
-                            names=[o or self.b.unique(f"{n.name}:unused") for o in n.proto.output], node_name=n.name, **merged)
-        return list(results) if isinstance(results, tuple) else [results]
+    Tensors in `keep`, and the outputs, keep their names. An operator that is not `known` is expanded to the
+    standard's definition of it, where there is one.
+    """
+    graph, domains = model.graph, {o.domain: o.version for o in model.opset_import}
+    functions = {(f.domain, f.name, f.overload): f for f in model.functions}
+    opsets = [o.version for source in (model, *model.functions) for o in source.opset_import if o.domain in STANDARD]
+    if (opset := max([OPSET, *opsets])) > NEWEST_OPSET:
+        raise BadModel(f"opset {opset} is newer than {NEWEST_OPSET}, the newest that onnxruntime runs", remedy="export with an older opset")
+    b = Builder(opset, max(model.ir_version, IR_VERSION))
+    initial = {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
+    keep |= {o.name for o in graph.output}
+    b.reserve([*initial, *keep, *(o for n in graph.node for o in (n.name, *n.output)), *(i.name for i in graph.input)])
+    env: dict[str, Value | None] = {}
+    for info in graph.input:
+        if info.name not in initial:
+            env[info.name] = graph_input(info, shapes)
+            b.graph.inputs.append(env[info.name])
+    Normaliser(b, domains, LIFTS, frozenset(known), functions, keep, env=env).run(graph)
+    b.graph.outputs.extend(graph_output(b, o.name, env.get(o.name)) for o in graph.output)
+    return b
 
 
-def constant_of(tensor: onnx.TensorProto) -> gs.Constant:
-    return gs.Constant(tensor.name, gs.ir.tensor.LazyValues(tensor))
+def graph_input(info: onnx.ValueInfoProto, shapes: Mapping[str, Shape]) -> gs.Variable:
+    if not info.type.HasField("tensor_type"):
+        raise BadModel("sequences, maps and optionals cannot be inputs", where=f"input '{info.name}'", remedy="export with tensor inputs")
+    return gs.Variable(info.name, np_or_enum(info.type.tensor_type.elem_type), list(fixed_shape(info, shapes)))
 
 
-def attribute(a: onnx.AttributeProto) -> Any:
-    value = helper.get_attribute_value(a)
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+def graph_output(b: Builder, name: str, value: Value | None) -> Tensor:
+    """An output under its own name: one that folded to a constant, or stands for another tensor, stays the output of a node."""
+    if value is None:
+        raise BadModel("nothing computes it", where=f"output '{name}'", remedy="export the model again")
+    if isinstance(value, Items):
+        raise Unsupported("it is a sequence of tensors", where=f"output '{name}'", remedy="export the model with tensor outputs")
+    if not is_known(value):
+        return value if value.name == name else b.op("Identity", value, names=[name])
+    if value.name == name:  # the node's output takes the name, so what folded to the constant gives it up
+        value.name = b.unique(f"{name}/value")
+    node = gs.Node("Identity", b.unique(f"{name}/Identity"), {}, [value], [gs.Variable(name, value.dtype, list(value.shape))])
+    b.graph.nodes.append(node)
+    return node.outputs[0]
 
 
 def fixed_shape(info: onnx.ValueInfoProto, given: Mapping[str, Shape]) -> Shape:
@@ -138,42 +87,5 @@ def fixed_shape(info: onnx.ValueInfoProto, given: Mapping[str, Shape]) -> Shape:
 
 
 def shape_text(info: onnx.ValueInfoProto) -> str:
-    return "x".join(str(d.dim_value) if d.HasField("dim_value") else d.dim_param or "?" for d in info.type.tensor_type.shape.dim) or "scalar"
-
-
-def normalise(model: onnx.ModelProto, shapes: Mapping[str, Shape], keep: frozenset[str]) -> Builder:
-    """The model's graph in the normal dialect, in a builder that is ready for the other branches."""
-    domains = {o.domain: o.version for o in model.opset_import}
-    opset = domains.get("", domains.get("ai.onnx", 1))
-    if opset > NEWEST_OPSET:
-        raise BadModel(f"opset {opset} is newer than {NEWEST_OPSET}, the newest that onnxruntime runs", remedy="export with an older opset")
-    b = Builder(max(opset, OPSET), max(model.ir_version, IR_VERSION))
-    initial = {t.name for t in model.graph.initializer}
-    b.reserve([*initial, *keep, *(o for n in model.graph.node for o in n.output), *(i.name for i in model.graph.input)])
-    env: dict[str, Tensor] = {}
-    for info in model.graph.input:
-        if info.name in initial:
-            continue
-        if not info.type.HasField("tensor_type"):
-            raise BadModel("sequences, maps and optionals cannot be inputs", where=f"input '{info.name}'", remedy="export with tensor inputs")
-        env[info.name] = gs.Variable(info.name, np_or_enum(info.type.tensor_type.elem_type), list(fixed_shape(info, shapes)))
-        b.graph.inputs.append(env[info.name])
-    Normaliser(b, opset, domains, keep).run(model.graph, env)
-    for info in model.graph.output:
-        if info.name not in env:
-            raise BadModel("nothing computes it", where=f"output '{info.name}'", remedy="export the model again")
-        value = env[info.name]
-        if is_known(value) or value.name != info.name:
-            value = b.op("Identity", value, names=[info.name]) if not is_known(value) else keep_constant(b, value, info.name)
-        b.graph.outputs.append(value)
-    return b
-
-
-def keep_constant(b: Builder, value: Tensor, name: str) -> Tensor:
-    """An output that folded to a constant stays an output of a node."""
-    node = gs.Node("Identity", b.unique(f"{name}/Identity"), {}, [value], [gs.Variable(name, value.dtype, list(value.shape))])
-    b.graph.nodes.append(node)
-    return node.outputs[0]
-
-
-_ = (np, TensorProto, values_of)
+    dims = info.type.tensor_type.shape.dim
+    return "x".join(str(d.dim_value) if d.HasField("dim_value") else d.dim_param or "?" for d in dims) or "scalar"

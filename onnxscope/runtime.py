@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnxruntime
 from onnx.reference import ReferenceEvaluator
+
+from onnxscope.errors import BadModel, Unsupported
+
+ODD_TYPES = {"tensor(bfloat16)": ml_dtypes.bfloat16}  # what NumPy knows only by ml_dtypes, which onnx brings
 
 
 class Session:
@@ -21,9 +28,14 @@ class Session:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
             options.add_session_config_entry("session.disable_prepacking", "1")
         source = str(model) if isinstance(model, Path) else model
-        self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        try:
+            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises many kinds of its own
+            raise Unsupported(f"onnxruntime cannot run the model ({first_line(error)})",
+                              remedy="export it with operators and types that onnxruntime has") from error
         self.inputs = {i.name: i.type for i in self._session.get_inputs()}
-        self.outputs = [o.name for o in self._session.get_outputs()]
+        self._types = {o.name: o.type for o in self._session.get_outputs()}
+        self.outputs = list(self._types)
 
     def close(self) -> None:
         """Give the weights' memory back."""
@@ -33,7 +45,39 @@ class Session:
         """The named outputs, or all of them."""
         names = list(outputs or self.outputs)
         feeds = {k: v for k, v in feeds.items() if k in self.inputs}
-        return dict(zip(names, self._session.run(names, feeds), strict=True))
+        try:
+            return self._run(names, feeds)
+        except Exception as error:  # onnxruntime raises many kinds of its own
+            raise BadModel(f"onnxruntime stops while it runs the model ({first_line(error)})",
+                           remedy="check the sizes given with --input-shape, or the export") from error
+
+    def _run(self, names: list[str], feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if not any(t in ODD_TYPES for t in (*self.inputs.values(), *self._types.values())):
+            return dict(zip(names, self._session.run(names, feeds), strict=True))
+        values = self._session.run_with_ort_values(names, {k: ort_value(v) for k, v in feeds.items()})
+        return {n: from_ort_value(v, self._types[n]) for n, v in zip(names, values, strict=True)}
+
+
+def first_line(error: Exception) -> str:
+    """What onnxruntime says, without its codes and source files."""
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    return re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+\.(cc|h):\d+ ", "", text)[:200].strip()
+
+
+def ort_value(array: np.ndarray) -> onnxruntime.OrtValue:
+    """An array of any element type, also one that onnxruntime's NumPy bridge does not know."""
+    if array.dtype not in ODD_TYPES.values():
+        return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+    element = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(array).view(np.uint16), element)
+
+
+def from_ort_value(value: onnxruntime.OrtValue, kind: str) -> np.ndarray:
+    if kind not in ODD_TYPES:
+        return np.asarray(value.numpy())
+    shape = tuple(value.shape())
+    raw = (ctypes.c_uint16 * int(np.prod(shape))).from_address(value.data_ptr())
+    return np.frombuffer(raw, dtype=ODD_TYPES[kind]).reshape(shape).copy()
 
 
 def reference(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

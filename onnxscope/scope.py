@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,7 +14,7 @@ import onnx_graphsurgeon as gs
 
 from onnxscope.errors import BadModel, BadOption, ScopeError
 from onnxscope.frozen import Frozen, raw_shape
-from onnxscope.graph import Builder, Shape, Tensor, is_float, shape_of
+from onnxscope.graph import SMALL_BYTES, Builder, Shape, Tensor, is_float, shape_of
 from onnxscope.linearize import Freezer, Policy, Step, linearize
 from onnxscope.model_io import Model, load, save
 from onnxscope.normalise import normalise
@@ -56,7 +57,8 @@ class Scope:
 
     def save(self, path: str | Path, *, external_bytes: int | None = None) -> Path:
         """Write the artifact, beside and then renamed; weights beyond protobuf's limit go into a file beside it."""
-        return save(self.graph, Path(path), self.metadata(), external_bytes=external_bytes)
+        source = self.original.path if self.original else None
+        return save(self.graph, Path(path), self.metadata(), source=source, external_bytes=external_bytes)
 
     @classmethod
     def load(cls, path: str | Path) -> Scope:
@@ -66,7 +68,7 @@ class Scope:
     @classmethod
     def of(cls, model: Model) -> Scope:
         about = {p.key.removeprefix("onnxscope."): p.value for p in model.proto.metadata_props if p.key.startswith("onnxscope.")}
-        if "nodes" not in about:
+        if not is_scope(model):
             raise BadModel("not a scope: it carries no onnxscope metadata", where=f"'{model.path}'", remedy="write one with 'onnxscope rewrite'")
         return cls(gs.import_onnx(model.proto), about["image"], about["output"], about["policy"], about["source_sha256"],
                    [Step(**s) for s in json.loads(about["nodes"])], json.loads(about["notes"]), json.loads(about["sources"]))
@@ -78,7 +80,9 @@ class Scope:
         return part(self.graph, own if any(t.name == self.output for t in own) else [*own, explained])
 
     def tensor(self, name: str) -> Tensor:
-        return next(t for n in self.graph.nodes for t in n.outputs if t.name == name)
+        """Any tensor of the graph."""
+        everywhere = itertools.chain(self.graph.inputs, (t for n in self.graph.nodes for t in n.outputs))
+        return next(t for t in everywhere if t.name == name)
 
     def analysed(self) -> gs.Graph:
         """The analysed part of the base alone: from the image tensor, now an input, to the explained output."""
@@ -119,6 +123,10 @@ class Scope:
         total = node("Concat", LEDGER, *paid, axis=1)
         total.dtype = np.float32
         return part(graph, [total, *(t for t in graph.outputs if t.name == TRANSPOSED)])
+
+
+def is_scope(model: Model) -> bool:
+    return any(p.key == "onnxscope.nodes" for p in model.proto.metadata_props)
 
 
 def part(graph: gs.Graph, outputs: Sequence[Tensor]) -> gs.Graph:
@@ -218,9 +226,10 @@ class Survey:
 def survey(model: Model, *, shapes: Mapping[str, Shape], image: str | None, output: str | None, policy: Policy, opaque: frozenset[str]) -> Survey:
     """Normalise and freeze; what cannot be frozen is in the freezer's steps, not raised."""
     keep = {n for n in (image, output) if n} | {o.name for o in model.proto.graph.output}
-    b = normalise(model.proto, shapes, frozenset(keep))
+    b = normalise(model.proto, shapes, frozenset(keep), RULES)
     x, (y, note) = find_image(b.graph, image), find_output(b.graph, output)
     b.reserve([PROBE, COTANGENT, FROZEN, TRANSPOSED])
+    b.fold_bytes = SMALL_BYTES
     known = {n.name for n in b.graph.nodes} | {n.op for n in b.graph.nodes}
     for name in (*opaque, *policy.special):
         if name not in known:

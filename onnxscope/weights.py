@@ -88,15 +88,18 @@ def byte_count(data_type: int, dims: Sequence[int]) -> int:
     return (math.prod(dims) * bits + 7) // 8
 
 
-def check_model_tensors(model: ModelProto, folder: Path | None) -> None:
-    """Find every external weight and refuse whatever is damaged, missing or not finite."""
+def check_model_tensors(model: ModelProto, folder: Path | None) -> int:
+    """Find every external weight and refuse whatever is damaged, missing or not finite; how many bytes lie in other files."""
+    elsewhere = 0
     multiplied = {name for node in model.graph.node if node.op_type in MULTIPLIED for name in node.input}
     for held in held_tensors(model):
         check_form(held)
         if is_external(held.tensor):
             attach(held, folder)
+            elsewhere += byte_count(held.tensor.data_type, held.tensor.dims)
         pieces = chunks(StoredValues(held.tensor)) if is_external(held.tensor) else [checked_bytes(held)]
         check_values(held, pieces, finite=held.name in multiplied)
+    return elsewhere
 
 
 def is_external(tensor: TensorProto) -> bool:

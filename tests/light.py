@@ -26,6 +26,9 @@ def light_model(name: str, seed: int = 0) -> onnx.ModelProto:
         else:
             kept.append(node)
     used = {i: (n.op_type, k) for n in kept for k, i in enumerate(n.input)}
+    for n in kept:
+        if n.op_type == "Unsqueeze":
+            used[n.input[0]] = used[n.output[0]]
     values = [numpy_helper.from_array(drawn(rng, shape, *used[key]), key) for key, shape in shapes.items()]
     del graph.node[:]
     graph.node.extend(kept)

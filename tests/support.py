@@ -54,16 +54,20 @@ def standard_cases(op: str) -> list[Any]:
     return sorted((c for c in cases if "_expanded" not in c.name), key=lambda c: c.name)
 
 
-def case_model(case: Any, image: str) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
-    """A standard case with every input but the image stored in the model."""
+def case_model(case: Any, image: str, newest: int = 23) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+    """A standard case with every input but the image stored in the model, in an opset that onnxruntime has kernels for."""
     proto = onnx.ModelProto()
     proto.CopyFrom(case.model)
     feeds = dict(zip((i.name for i in proto.graph.input), case.data_sets[0][0], strict=True))
     for info in list(proto.graph.input):
         if info.name != image:
-            proto.graph.initializer.append(numpy_helper.from_array(np.asarray(feeds[info.name]), info.name))
+            value = feeds[info.name]
+            stored = proto.graph.initializer.add()
+            stored.CopyFrom(value if isinstance(value, onnx.TensorProto) else numpy_helper.from_array(np.asarray(value)))
+            stored.name = info.name
             proto.graph.input.remove(info)
     proto.ir_version = min(proto.ir_version, 10)
+    proto.opset_import[0].version = min(proto.opset_import[0].version, newest)
     return proto, {image: np.asarray(feeds[image])}
 
 
@@ -79,21 +83,31 @@ class Dense:
     backward: np.ndarray  # Fᵀ, one row per input element
 
 
-def materialise(proto: onnx.ModelProto, feeds: Arrays, policy: str = "freeze", image: str | None = None, output: str | None = None) -> Dense:
+def materialise(proto: onnx.ModelProto, feeds: Arrays, policy: str = "freeze", image: str | None = None,
+                output: str | None = None) -> Dense:
     """F and Fᵀ by probing with every unit vector."""
     sc = scope.build(model_io.load(proto), shapes={}, image=image, output=output, policy=Policy(policy), opaque=frozenset())
     data = model_io.to_bytes(sc.graph)
     onnx.checker.check_model(onnx.ModelProto.FromString(data), full_check=True)
-    session = runtime.Session(data)
     sizes = {t.name: tuple(t.shape[1:]) for t in sc.graph.inputs[-2:]}
     x0 = np.asarray(feeds[sc.image], np.float32)
     n, m = (int(np.prod(sizes[k])) for k in (scope.PROBE, scope.COTANGENT))
-    probes = np.concatenate([x0.reshape(1, n), np.zeros((1, n), np.float32), np.eye(n, dtype=np.float32)]).reshape(-1, *sizes[scope.PROBE])
-    cotangents = np.eye(m, dtype=np.float32).reshape(-1, *sizes[scope.COTANGENT])
-    got = session.run({**feeds, scope.PROBE: probes, scope.COTANGENT: cotangents})
-    y = got.pop(scope.FROZEN).reshape(n + 2, m).astype(np.float64)
-    back = got.pop(scope.TRANSPOSED).reshape(m, n).astype(np.float64)
-    return Dense(sc, got, y[0], y[1], (y[2:] - y[1]).T, back.T)
+    probes = np.concatenate([x0.reshape(1, n), np.zeros((1, n), np.float32)]).reshape(-1, *sizes[scope.PROBE])
+    units = {k: np.eye(c, dtype=np.float32).reshape(-1, *sizes[k]) for k, c in ((scope.PROBE, n), (scope.COTANGENT, m))}
+    base = runtime.Session(data).run({**feeds, **units, scope.PROBE: probes})
+    y = base.pop(scope.FROZEN).reshape(2, m).astype(np.float64)
+    back = base.pop(scope.TRANSPOSED).reshape(m, n).astype(np.float64)
+    linear = runtime.Session(model_io.to_bytes(sc.linear())).run({**feeds, **units})
+    return Dense(sc, base, y[0], y[1], linear[scope.FROZEN].reshape(n, m).astype(np.float64).T, back.T)
+
+
+def runs(proto: onnx.ModelProto, feeds: Arrays) -> bool:
+    """Whether onnxruntime has kernels for this model."""
+    try:
+        run(proto, feeds)
+    except Exception:  # onnxruntime raises many kinds
+        return False
+    return True
 
 
 def run(proto: onnx.ModelProto, feeds: Arrays) -> dict[str, np.ndarray]:

@@ -6,7 +6,9 @@ import itertools
 
 import numpy as np
 import pytest
-from support import case_model, check, model, node, randn, standard_cases
+from support import POLICIES, case_model, check, model, node, randn, standard_cases
+
+from onnxscope.errors import Unsupported
 
 COORDINATES = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize")
 
@@ -68,6 +70,19 @@ def test_resize_shapes(shape, attrs):
     check(resize(x, **attrs), {"x": x}, linear=True)
 
 
+@pytest.mark.parametrize("attrs,block", [
+    ({"scales": [2, 3]}, True), ({"sizes": [8, 15]}, True), ({"scales": [2, 2.1]}, False), ({"sizes": [6, 7]}, False),
+    ({"scales": [2, 3], "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}, True),
+    ({"scales": [2, 3], "coordinate_transformation_mode": "asymmetric", "nearest_mode": "ceil"}, False),
+    ({"scales": [4, 7], "coordinate_transformation_mode": "pytorch_half_pixel", "nearest_mode": "round_prefer_ceil"}, True),
+    ({"scales": [4, 7], "coordinate_transformation_mode": "align_corners"}, False),
+], ids=str)
+def test_whole_factors_sum_blocks(attrs, block):
+    x = randn(1, 2, 4, 5)
+    d = check(resize(x, axes=[2, 3], **attrs), {"x": x}, linear=True)
+    assert any(n.op == "ReduceSum" for n in d.scope.graph.nodes) == block
+
+
 @pytest.mark.parametrize("policy,mode,coordinate", list(itertools.product(
     ("not_larger", "not_smaller"), ("nearest", "linear", "cubic"), ("half_pixel", "asymmetric", "align_corners"))))
 def test_resize_keeps_the_aspect_ratio(policy, mode, coordinate):
@@ -103,9 +118,103 @@ def test_grid_sample_volumes(kind, padding, corners):
     check(proto, {"x": x}, linear=True)
 
 
-@pytest.mark.parametrize("op,image,output", [("GridSample", "X", "Y"), ("RoiAlign", "X", "Y"), ("DeformConv", "X", "Y"), ("MaxUnpool", "xT", "y"),
-                                             ("Col2Im", "input", "output"), ("AffineGrid", "theta", "grid")])
-def test_sampling_standard(op, image, output):
+SAMPLED = {"GridSample": "X", "RoiAlign": "X", "DeformConv": "X", "MaxUnpool": "xT", "Col2Im": "input", "AffineGrid": "theta"}
+
+
+@pytest.mark.parametrize("op", SAMPLED)
+def test_sampling_standard(op):
     for case in standard_cases(op):
-        proto, feeds = case_model(case, image)
-        check(proto, feeds, image=image, output=output, linear=case.name != "test_roialign_mode_max")
+        proto, feeds = case_model(case, SAMPLED[op], newest=21 if op == "RoiAlign" else 23)
+        check(proto, feeds, image=SAMPLED[op], output=proto.graph.output[0].name, linear=case.name != "test_roialign_mode_max")
+
+
+REGIONS = np.array([[0, 0, 3, 4], [-2.2, 1.3, 2.7, 9.4], [0.4, 0.6, 0.9, 0.7], [3, 3, 1, 1], [-9, -9, -8, -8]], np.float32)
+
+
+@pytest.mark.parametrize("mode", ["avg", "max"])
+@pytest.mark.parametrize("coordinates", ["half_pixel", "output_half_pixel", None])
+@pytest.mark.parametrize("ratio", [0, 1, 3])
+def test_roi_align(mode, coordinates, ratio):
+    x = randn(2, 2, 5, 4, seed=5)
+    attrs = {"coordinate_transformation_mode": coordinates} if coordinates else {}
+    proto = model([node("RoiAlign", ["x", "rois", "batch"], mode=mode, output_height=2, output_width=3, sampling_ratio=ratio, spatial_scale=0.8,
+                        **attrs)], {"x": x}, ["y"], opset=16 if coordinates else 10,
+                  weights={"rois": REGIONS, "batch": np.array([0, 1, 0, 1, 1])})
+    check(proto, {"x": x}, linear=mode == "avg", step=1e-4 if mode == "max" else 0)
+
+
+def test_max_roi_pool():
+    x = randn(2, 2, 5, 4)
+    rois = np.concatenate([[[0], [1], [1], [0], [0]], np.round(np.abs(REGIONS))], 1).astype(np.float32)
+    proto = model([node("MaxRoiPool", ["x", "rois"], pooled_shape=[2, 3], spatial_scale=0.7)], {"x": x}, ["y"], weights={"rois": rois})
+    check(proto, {"x": x}, step=1e-3)
+
+
+@pytest.mark.parametrize("groups,offset_groups,masked,attrs", [
+    (1, 1, False, {}), (2, 2, True, {"pads": [1, 0, 2, 1]}), (1, 2, True, {"strides": [2, 1], "dilations": [1, 2], "pads": [1, 1, 1, 1]}),
+], ids=str)
+def test_deform_conv(groups, offset_groups, masked, attrs):
+    x, w = randn(2, 4, 5, 6), randn(6, 4 // groups, 2, 3, seed=1)
+    strides, dilations, pads = attrs.get("strides", [1, 1]), attrs.get("dilations", [1, 1]), attrs.get("pads", [0] * 4)
+    out = [(d + pads[a] + pads[a + 2] - (k - 1) * dilations[a] - 1) // strides[a] + 1 for a, (d, k) in enumerate(((5, 2), (6, 3)))]
+    weights = {"w": w, "offset": 1.5 * randn(2, offset_groups * 12, *out, seed=2), "bias": randn(6, seed=3)}
+    if masked:
+        weights["mask"] = randn(2, offset_groups * 6, *out, seed=4)
+    proto = model([node("DeformConv", ["x", *weights], group=groups, offset_group=offset_groups, **attrs)], {"x": x}, ["y"], opset=19, weights=weights)
+    check(proto, {"x": x}, linear=True)
+
+
+def test_max_unpool_writes_the_last_of_several():
+    x, index = randn(1, 2, 2, 2), np.array([[[[0, 3], [3, 12]], [[16, 31], [20, 20]]]])
+    proto = model([node("MaxUnpool", ["x", "i", "s"], kernel_shape=[2, 2], strides=[2, 2])], {"x": x}, ["y"],
+                  weights={"i": index, "s": np.array([1, 2, 4, 4])})
+    check(proto, {"x": x}, linear=True)
+
+
+@pytest.mark.parametrize("attrs", [{}, {"pads": [1, 0, 0, 2]}, {"strides": [2, 1], "dilations": [1, 2]}], ids=str)
+def test_col2im(attrs):
+    strides, dilations, pads = attrs.get("strides", [1, 1]), attrs.get("dilations", [1, 1]), attrs.get("pads", [0] * 4)
+    blocks = [(d + pads[a] + pads[a + 2] - (k - 1) * dilations[a] - 1) // strides[a] + 1 for a, (d, k) in enumerate(((5, 2), (6, 3)))]
+    x = randn(2, 3 * 6, blocks[0] * blocks[1])
+    proto = model([node("Col2Im", ["x", "size", "block"], **attrs)], {"x": x}, ["y"], weights={"size": np.array([5, 6]), "block": np.array([2, 3])})
+    check(proto, {"x": x}, linear=True)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_grid_that_depends_on_the_image_is_frozen(policy):
+    x = randn(1, 1, 4, 4)
+    nodes = [node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]), node("Transpose", ["c"], ["grid"], perm=[0, 2, 3, 1]),
+             node("GridSample", ["x", "grid"])]
+    d = check(model(nodes, {"x": x}, ["y"], opset=20, weights={"w": 0.1 * randn(2, 1, 3, 3)}), {"x": x}, policy)
+    assert next(s.note for s in d.scope.steps if s.op == "GridSample") == "the places to sample at are frozen"
+
+
+def test_an_image_that_only_moves_the_grid_is_refused():
+    x = randn(1, 2, 2, 2)
+    proto = model([node("GridSample", ["image", "x"])], {"x": x}, ["y"], opset=20, weights={"image": randn(1, 1, 4, 4)})
+    with pytest.raises(Unsupported, match="sampled values do not"):
+        check(proto, {"x": x})
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("p", [1, 2, 3])
+@pytest.mark.parametrize("attrs", [{}, {"strides": [2, 1], "pads": [1, 0, 0, 1]}, {"strides": [2, 2], "ceil_mode": 1}, {"dilations": [2, 1]}], ids=str)
+def test_lp_pool(policy, p, attrs):
+    x = randn(1, 2, 4, 5)
+    proto = model([node("LpPool", ["x"], kernel_shape=[2, 2], p=p, **attrs)], {"x": x}, ["y"])
+    check(proto, {"x": x}, policy, step=1e-2 if policy == "taylor" else 0)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_global_lp_pool(policy, p):
+    x = randn(2, 2, 2, 3)
+    check(model([node("GlobalLpPool", ["x"], p=p)], {"x": x}, ["y"]), {"x": x}, policy, step=1e-2 if policy == "taylor" else 0)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_lp_pool_standard(policy):
+    for case in standard_cases("LpPool"):
+        proto, feeds = case_model(case, "x")
+        if "same" not in case.name and feeds["x"].size < 1000:
+            check(proto, feeds, policy)

@@ -11,7 +11,8 @@ from onnx import TensorProto
 
 from onnxscope.errors import Unsupported
 from onnxscope.graph import Tensor, element_type, numel, shape_of
-from onnxscope.lifts.interpreter import Lift, Normaliser, Source
+from onnxscope.lifts.interpreter import Lift, Normaliser
+from onnxscope.lifts.source import Source
 
 
 def ints(w: Normaliser, values: Sequence[int]) -> gs.Constant:
@@ -54,6 +55,13 @@ def as_it_is(w: Normaliser, n: Source) -> None:
     """The same in the normal dialect, though the source's opset did not have it."""
 
 
+def of_one_shape(w: Normaliser, n: Source) -> Any:
+    """The standard does not infer this operator's shape: it is its input's."""
+    results: list[Any] = w.emit(n)
+    results[0].dtype, results[0].shape = n[0].dtype, list(shape_of(n[0]))
+    return results
+
+
 def first(w: Normaliser, n: Source) -> Any:
     """The input itself."""
     return n.value(0) if n.value(0) is not None else n[0]
@@ -61,7 +69,7 @@ def first(w: Normaliser, n: Source) -> Any:
 
 def scalar(w: Normaliser, x: Tensor) -> Tensor:
     """A tensor of one element without any axes."""
-    return w.b.Reshape(x, []) if shape_of(x) and numel(shape_of(x)) == 1 else x  # type: ignore[no-any-return]
+    return w.b.Reshape(x, []) if shape_of(x) and numel(shape_of(x)) == 1 else x
 
 
 def in_float(w: Normaliser, x: Tensor, like: Tensor | None = None) -> Tensor:
@@ -71,11 +79,11 @@ def in_float(w: Normaliser, x: Tensor, like: Tensor | None = None) -> Tensor:
 
 
 def channels_first(w: Normaliser, x: Tensor) -> Tensor:
-    return w.b.Transpose(x, perm=[0, len(shape_of(x)) - 1, *range(1, len(shape_of(x)) - 1)])  # type: ignore[no-any-return]
+    return w.b.Transpose(x, perm=[0, len(shape_of(x)) - 1, *range(1, len(shape_of(x)) - 1)])
 
 
 def channels_last(w: Normaliser, x: Tensor) -> Tensor:
-    return w.b.Transpose(x, perm=[0, *range(2, len(shape_of(x))), 1])  # type: ignore[no-any-return]
+    return w.b.Transpose(x, perm=[0, *range(2, len(shape_of(x))), 1])
 
 
 def refuse(cause: str, remedy: str) -> Lift:

@@ -6,84 +6,19 @@ The interpreter owns names, scopes, functions and errors; what an operator's old
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
-from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from onnxscope.errors import BadModel, ScopeError, Unsupported
-from onnxscope.graph import Builder, Tensor, element_type, ints_of, is_known, values_of
+from onnxscope.graph import Builder, element_type, is_known
+from onnxscope.lifts.source import STANDARD, Items, Source, Value, attribute, dense, ordered, reads
 
-STANDARD = ("", "ai.onnx")
-NEWER_NAME = "export the model again, or with another opset"
-
-
-class Items(tuple[Tensor, ...]):
-    """A sequence of tensors: it exists while the model is interpreted, never in what is written."""
-
-
-Value = Tensor | Items
-Key = tuple[str, str, str]
-
-
-@dataclass
-class Source:
-    """A node of the model as it was exported, with its inputs already in the normal dialect."""
-
-    op: str
-    domain: str
-    name: str
-    opset: int
-    inputs: list[Value | None]
-    outputs: list[str]  # "" for one that nothing reads
-    attrs: dict[str, Any] = field(default_factory=dict)
-    overload: str = ""
-
-    @property
-    def key(self) -> str:
-        return self.op if self.domain in STANDARD else f"{self.domain}.{self.op}"
-
-    @property
-    def where(self) -> str:
-        return f"node '{self.name}' ({self.op})"
-
-    def value(self, i: int) -> Value | None:
-        return self.inputs[i] if i < len(self.inputs) else None
-
-    def input(self, i: int) -> Tensor | None:
-        """Input i, or None where it is left out."""
-        value = self.value(i)
-        if isinstance(value, Items):
-            raise Unsupported(f"its input {i} is a sequence of tensors", where=self.where, remedy="export the model without sequences")
-        return value
-
-    def __getitem__(self, i: int) -> Tensor:
-        x = self.input(i)
-        if x is None:
-            raise BadModel(f"input {i} is missing", where=self.where, remedy="export the model again")
-        return x
-
-    @property
-    def tensors(self) -> list[Tensor | None]:
-        return [self.input(i) for i in range(len(self.inputs))]
-
-    def ints(self, i: int, what: str) -> list[int]:
-        """The numbers of an input that has to be constant."""
-        if not is_known(self[i]):
-            raise Unsupported(f"its {what} depends on {origin(self[i])}; only constant {what} can be rewritten", where=self.where,
-                              remedy="export the model with fixed sizes")
-        return ints_of(self[i])
-
-    def wants(self, i: int) -> bool:
-        """Whether anything reads output i."""
-        return i < len(self.outputs) and bool(self.outputs[i])
-
-
+Key = tuple[str, str, str]  # domain, name and overload of a function
 Lift = Callable[["Normaliser", Source], Any]
 
 
@@ -121,7 +56,7 @@ class Normaliser:
         for proto in ordered(body.node, self.env):
             n = self.source(proto, read)
             for out, value in zip(proto.output, self.node(n), strict=False):
-                if out:
+                if out and value is not None:
                     self.env[out] = self.named(out, value)
             if missing := next((o for o in n.outputs if o and o not in self.env), None):
                 raise Unsupported(f"its output '{missing}' has no form in the normal dialect", where=n.where, remedy="remove what reads it")
@@ -138,9 +73,10 @@ class Normaliser:
         attrs |= {a.name: self.caller[a.ref_attr_name] for a in proto.attribute if a.ref_attr_name in self.caller}
         opset = self.opset if proto.domain in STANDARD else self.domains.get(proto.domain, 1)
         inputs = [self.env[i] if i else None for i in proto.input]
-        return Source(proto.op_type, proto.domain, name, opset, inputs, [o if o in read else "" for o in proto.output], attrs, proto.overload)
+        outputs = [o if o in read else "" for o in proto.output]
+        return Source(proto.op_type, proto.domain, name, opset, inputs, outputs, attrs, proto.overload)
 
-    def node(self, n: Source) -> list[Value]:
+    def node(self, n: Source) -> list[Value | None]:
         """Lift one node, or call its function, or write it as it stands."""
         self.b.place, self.start = n.name, len(self.b.graph.nodes)
         try:
@@ -166,11 +102,12 @@ class Normaliser:
             raise Unsupported(f"its operator belongs to the domain '{n.domain}', which is not the standard's", where=n.where,
                               remedy="export the model with standard ai.onnx operators")
         if not onnx.defs.has(n.op, self.b.opset) or not (lifted or onnx.defs.has(n.op, n.opset)):
-            raise BadModel(f"opset {n.opset} has no operator '{n.op}'", where=n.where, remedy=NEWER_NAME)
+            raise BadModel(f"opset {n.opset} has no operator '{n.op}'", where=n.where,
+                           remedy="export the model again, or with another opset")
         if any(isinstance(v, onnx.GraphProto) for v in n.attrs.values()):
             raise Unsupported("its body cannot be written out", where=n.where, remedy="export the model without control flow")
 
-    def emit(self, n: Source, op: str = "", inputs: Sequence[Any] | None = None, **attrs: Any) -> list[Value]:
+    def emit(self, n: Source, op: str = "", inputs: Sequence[Any] | None = None, **attrs: Any) -> list[Value | None]:
         """Write the node as it stands, with its own attributes or these (None removes one)."""
         schema = onnx.defs.get_schema(op or n.op, self.b.opset)
         outputs = list(n.outputs)
@@ -195,23 +132,18 @@ class Normaliser:
         if fresh and value.name not in self.env:
             value.name = name
         elif name in self.keep:
-            return self.b.op("Identity", value, names=[name])  # type: ignore[no-any-return]
+            return self.b.op("Identity", value, names=[name])
         return value
 
     def inside(self, n: Source, body: onnx.GraphProto | onnx.FunctionProto, scope: str, given: Mapping[str, Value | None],
-               **changes: Any) -> list[Value]:
-        """The outputs of a node's body, written out in place."""
+               **changes: Any) -> list[Value | None]:
+        """The outputs of a node's body, written out in place; None for one that the body leaves out."""
         inner = replace(self, scope=scope, env=ChainMap(dict(given), self.env), keep=frozenset(), **changes)
         inner.run(body)
         self.b.place = n.name
-        names = [o if isinstance(o, str) else o.name for o in body.output]
-        found = [inner.env.get(o) for o in names]
-        for name, value in zip(names, found, strict=True):
-            if value is None:
-                raise BadModel(f"nothing in its body computes '{name}'", where=n.where, remedy=NEWER_NAME)
-        return [v for v in found if v is not None]
+        return [inner.env.get(o if isinstance(o, str) else o.name) for o in body.output]
 
-    def call(self, n: Source, function: onnx.FunctionProto) -> list[Value]:
+    def call(self, n: Source, function: onnx.FunctionProto) -> list[Value | None]:
         """A function's body, with its own opsets and the caller's attributes."""
         key = (function.domain, function.name, function.overload)
         if key in self.calls:
@@ -227,9 +159,10 @@ class Normaliser:
         """The standard's own definition of an operator in simpler ones, where nothing here knows the operator itself."""
         if n.op in self.known or all(is_known(x) for x in n.tensors if x is not None):
             return None
-        schema = onnx.defs.get_schema(n.op, self.b.opset)
+        schema: Any = onnx.defs.get_schema(n.op, self.b.opset)  # its stub file lacks half of what it has
+        data: bytes | None = None
         if schema.has_function:
-            found: Any = schema.get_function_with_opset_version(max(v for v in schema.function_opset_versions if v <= self.b.opset))
+            data = schema.get_function_with_opset_version(max(v for v in schema.function_opset_versions if v <= self.b.opset))
         elif schema.has_context_dependent_function:
             version = max(v for v in schema.context_dependent_function_opset_versions if v <= self.b.opset)
             names = [f"x{i}" if x is not None else "" for i, x in enumerate(n.tensors)]
@@ -237,16 +170,10 @@ class Normaliser:
             types = [helper.make_tensor_type_proto(element_type(x), x.shape) if x is not None else onnx.TypeProto() for x in n.tensors]
             data = schema.get_context_dependent_function_with_opset_version(
                 version, node.SerializeToString(), [t.SerializeToString() for t in types])
-            found = onnx.FunctionProto.FromString(data) if data else None
-        else:
+        if not data:
             return None
-        if isinstance(found, bytes):
-            found = onnx.FunctionProto.FromString(found)
-        if found is not None:
-            for name, a in schema.attributes.items():
-                if a.default_value.name and name not in n.attrs:
-                    n.attrs[name] = attribute(a.default_value)
-        return found  # type: ignore[no-any-return]
+        n.attrs = {**{k: attribute(a.default_value) for k, a in schema.attributes.items() if a.default_value.name}, **n.attrs}
+        return onnx.FunctionProto.FromString(data)
 
     def op(self, n: Source, op: str, *inputs: Any, **attrs: Any) -> Any:
         """Write another node in this one's place and under its name."""
@@ -268,80 +195,3 @@ class Normaliser:
         constant = gs.Constant(name, gs.ir.tensor.LazyValues(stored))
         self.weights[id(tensor)] = tensor, constant
         return constant
-
-
-def attribute(a: onnx.AttributeProto) -> Any:
-    value = helper.get_attribute_value(a)
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    return list(value) if a.type in (a.INTS, a.FLOATS, a.STRINGS) else value
-
-
-def dense(sparse: onnx.SparseTensorProto) -> onnx.TensorProto:
-    """A sparse tensor written out: indices are [count] into the flat tensor, or [count, rank]."""
-    values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
-    array = np.zeros(tuple(sparse.dims), values.dtype)
-    if indices.ndim == 1:
-        array.reshape(-1)[indices] = values
-    else:
-        array[tuple(indices.T)] = values
-    return numpy_helper.from_array(array, sparse.values.name)
-
-
-def reads(node: onnx.NodeProto) -> Iterator[str]:
-    """The names that a node takes from the graph around it, also inside its bodies."""
-    yield from (i for i in node.input if i)
-    for a in node.attribute:
-        for graph in (*([a.g] if a.type == a.GRAPH else []), *a.graphs):
-            own = {t.name for t in (*graph.input, *graph.initializer)} | {t.values.name for t in graph.sparse_initializer}
-            own |= {o for inner in graph.node for o in inner.output}
-            yield from (i for inner in graph.node for i in reads(inner) if i not in own)
-            yield from (o.name for o in graph.output if o.name not in own)
-
-
-def ordered(nodes: Sequence[onnx.NodeProto], given: Mapping[str, Any]) -> list[onnx.NodeProto]:
-    """The nodes, producers first: in their own order wherever that does already."""
-    maker: dict[str, int] = {}
-    for k, node in enumerate(nodes):
-        for out in node.output:
-            if out and maker.setdefault(out, k) != k:
-                raise BadModel(f"it computes '{out}', and so does another node", where=title(node), remedy="export the model again")
-    needs: dict[int, set[int]] = {}
-    for k, node in enumerate(nodes):
-        needs[k] = set()
-        for name in reads(node):
-            if name in maker:
-                needs[k].add(maker[name])
-            elif name not in given:
-                raise BadModel(f"nothing computes its input '{name}'", where=title(node), remedy="export the model again")
-    if all(j < k for k in needs for j in needs[k]):
-        return list(nodes)
-    try:
-        return [nodes[k] for k in TopologicalSorter(needs).static_order()]
-    except CycleError as error:
-        raise BadModel("its result is one of its own inputs: the graph has a cycle", where=title(nodes[error.args[1][0]]),
-                       remedy="export the model again") from error
-
-
-def title(node: onnx.NodeProto) -> str:
-    return f"node '{node.name or next(iter(node.output), '')}' ({node.op_type})"
-
-
-def origin(x: Tensor) -> str:
-    """What a tensor's value goes back to, for errors."""
-    seen, found, queue = set(), [], [x]
-    while queue:
-        t = queue.pop()
-        if t.name in seen or is_known(t):
-            continue
-        seen.add(t.name)
-        if t.inputs:
-            queue.extend(i for i in t.inputs[0].inputs if i.name)
-        else:
-            found.append(t.name)
-    return " and ".join(f"'{name}'" for name in sorted(found)) or f"'{x.name}', which cannot be computed beforehand"
-
-
-def known_number(x: Tensor | None) -> Any:
-    """The one number of a constant; None where it is left out or not constant."""
-    return values_of(x).reshape(-1)[0].item() if x is not None and is_known(x) else None

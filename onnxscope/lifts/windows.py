@@ -7,7 +7,8 @@ from typing import Any
 
 from onnxscope.errors import BadModel, Unsupported
 from onnxscope.graph import shape_of
-from onnxscope.lifts.interpreter import Lift, Normaliser, Source
+from onnxscope.lifts.interpreter import Lift, Normaliser
+from onnxscope.lifts.source import Source
 
 
 def spell_out(n: Source, sizes: Sequence[int], kernel: Sequence[int]) -> None:
@@ -61,11 +62,15 @@ def convolution(weight: int) -> Lift:
 
 
 def pool(w: Normaliser, n: Source) -> None:
+    spell_out_pool(n, shape_of(n[0])[2:])
+
+
+def spell_out_pool(n: Source, sizes: Sequence[int]) -> None:
     if "kernel_shape" not in n.attrs:
         raise BadModel("it has no kernel_shape", where=n.where, remedy="export the model again")
-    spell_out(n, shape_of(n[0])[2:], n.attrs["kernel_shape"])
+    spell_out(n, sizes, n.attrs["kernel_shape"])
     if n.op != "LpPool":
-        spell_out_ceil(n, shape_of(n[0])[2:])
+        spell_out_ceil(n, sizes)
 
 
 def max_pool(w: Normaliser, n: Source) -> None:
@@ -89,9 +94,9 @@ def lp(w: Normaliser, n: Source) -> None:
 
 
 def conv_transpose(w: Normaliser, n: Source) -> None:
-    """Pads that give output_shape (or size·stride under SAME), an odd one at the beginning for SAME_UPPER, else at the end.
+    """Pads that give output_shape (or size·stride under SAME), an odd one at the end for SAME_UPPER, else at the beginning.
 
-    This is what onnxruntime does at every opset; the standard's text agrees with it up to opset 10 only for SAME_LOWER.
+    So the standard since opset 11. Before, its text said the opposite; onnxruntime reads every opset like this.
     """
     a, sizes, kernel = n.attrs, shape_of(n[0])[2:], shape_of(n[1])[2:]
     rank = len(sizes)
@@ -110,7 +115,7 @@ def conv_transpose(w: Normaliser, n: Source) -> None:
         total = strides[k] * (sizes[k] - 1) + extra[k] + (kernel[k] - 1) * dilations[k] + 1 - wanted[k]
         extra[k] += max(-total, 0)
         total = max(total, 0)
-        pads[k] = total - total // 2 if mode == "SAME_UPPER" else total // 2
+        pads[k] = total // 2 if mode == "SAME_UPPER" else total - total // 2
         pads[k + rank] = total - pads[k]
     a["pads"] = pads
     if any(extra):

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 from onnxscope.linearize import Entry
 from onnxscope.rules.activations import ACTIVATIONS
+from onnxscope.rules.attention import ATTENTION
 from onnxscope.rules.convolutions import CONVOLUTIONS
 from onnxscope.rules.movement import MOVEMENT
 from onnxscope.rules.normalisations import NORMALISATIONS
 from onnxscope.rules.primitives import TRANSPOSE
 from onnxscope.rules.products import PRODUCTS
+from onnxscope.rules.quantization import QUANTIZATION
 from onnxscope.rules.reductions import REDUCTIONS
 from onnxscope.rules.resampling import RESAMPLING
 from onnxscope.rules.sampling import SAMPLING
@@ -26,6 +28,6 @@ def merged(*tables: Mapping[str, Entry]) -> dict[str, Entry]:
     return result
 
 
-RULES = merged(ACTIVATIONS, CONVOLUTIONS, MOVEMENT, NORMALISATIONS, PRODUCTS, REDUCTIONS, RESAMPLING, SAMPLING)
+RULES = merged(ACTIVATIONS, ATTENTION, CONVOLUTIONS, MOVEMENT, NORMALISATIONS, PRODUCTS, QUANTIZATION, REDUCTIONS, RESAMPLING, SAMPLING)
 
 __all__ = ["RULES", "TRANSPOSE"]

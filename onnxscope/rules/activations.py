@@ -145,7 +145,13 @@ def sqrt(f: Freezer, n: Site) -> Frozen:
 
 
 def trigonometric(slope: Any, zero: bool, text: str) -> Entry:
-    return "frozen", ratio(slope, through_zero=zero, doc=text)
+    """Inverse functions have infinite slopes at the ends of their domain: there 0, and all of it a source."""
+
+    def finite(b: Any, x: Tensor, n: Site) -> Tensor:
+        s = slope(b, x, n)
+        return b.Where(b.IsInf(s), b.constant(0.0, s), s)
+
+    return "frozen", ratio(finite, through_zero=zero, doc=text)
 
 
 ACTIVATIONS: dict[str, Entry] = {

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxscope.frozen import Frozen
-from onnxscope.graph import numel, shape_of
+from onnxscope.errors import BadModel
+from onnxscope.frozen import Frozen, Pair
+from onnxscope.graph import describe, numel, shape_of
 from onnxscope.linearize import Entry, Freezer, Site
 from onnxscope.rules.movement import numbered
 from onnxscope.rules.primitives import conv_attrs
@@ -23,6 +26,9 @@ def conv(f: Freezer, n: Site) -> Frozen:
     """The convolution without its bias, and the bias as a source."""
     w = f.float(n.x0(1))
     attrs = conv_attrs(n.node.attrs, len(shape_of(w)) - 2)
+    channels = shape_of(w)[1] * attrs["group"] if n.node.op == "Conv" else shape_of(w)[0]
+    if channels != n.pair(0).shape[1]:
+        raise BadModel(f"its weights are for {channels} channels", where=describe(n.node), remedy="export the model again")
     if n.node.op == "ConvTranspose" and "output_padding" in n.node.attrs:
         attrs["output_padding"] = n.node.attrs["output_padding"]
     return bias(f, n, f.batched(n.node.op, n.only(0), w, **attrs), 2)
@@ -79,6 +85,40 @@ def global_average_pool(f: Freezer, n: Site) -> Frozen:
     return f.scale(f.sum(n.x1, list(space)), 1 / numel([n.x1.shape[k] for k in space]))
 
 
+def lp_norm(f: Freezer, n: Site, window: Callable[[Pair], Pair]) -> Frozen:
+    """(Σ |x|^p)^(1/p) over a window, each step with its own rule."""
+    x, p = Pair(f.float(n.x0()), n.x1), int(n.attr("p"))
+    if p == 2:
+        y: Frozen = f.call("Sqrt", window(f.call("Mul", x, x))).x1
+    elif p == 1:
+        y = window(f.call("Abs", x)).x1  # type: ignore[assignment]
+    else:
+        y = f.call("Pow", window(f.call("Pow", f.call("Abs", x), np.float32(p))), np.float32(1 / p)).x1
+    return y
+
+
+def lp_pool(f: Freezer, n: Site) -> Frozen:
+    """The norm of every window: its sum is a Conv with ones on each channel by itself."""
+    shape, out, kernel = n.x1.shape, shape_of(n.y0), list(n.attr("kernel_shape"))
+    attrs = conv_attrs(n.node.attrs, len(kernel))
+    pads, rank = attrs["pads"], len(kernel)
+    for a, k in enumerate(kernel):  # ceil mode looks past the edge: say so as padding
+        reach = (out[2 + a] - 1) * attrs["strides"][a] + (k - 1) * attrs["dilations"][a] + 1
+        pads[a + rank] = max(reach - shape[2 + a] - pads[a], 0)
+    ones = f.b.Expand(f.b.constant(np.float32(1)), [1, 1, *kernel])
+
+    def window(x: Pair) -> Pair:
+        alone = f.call("Reshape", x, [shape[0] * shape[1], 1, *shape[2:]])
+        return f.call("Reshape", f.call("Conv", alone, ones, **attrs), list(out))  # type: ignore[no-any-return]
+
+    return lp_norm(f, n, window)
+
+
+def global_lp_pool(f: Freezer, n: Site) -> Frozen:
+    """The norm of each channel."""
+    return lp_norm(f, n, lambda x: f.call("ReduceSum", x, list(range(2, len(x.shape)))))
+
+
 CONVOLUTIONS: dict[str, Entry] = {
     "Conv": ("linear", conv),
     "ConvTranspose": ("linear", conv),
@@ -86,4 +126,6 @@ CONVOLUTIONS: dict[str, Entry] = {
     "GlobalMaxPool": ("frozen", global_max_pool),
     "AveragePool": ("linear", average_pool),
     "GlobalAveragePool": ("linear", global_average_pool),
+    "LpPool": ("frozen", lp_pool),
+    "GlobalLpPool": ("frozen", global_lp_pool),
 }

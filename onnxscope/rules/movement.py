@@ -38,8 +38,10 @@ def identity(f: Freezer, n: Site) -> Frozen:
 
 
 def cast(f: Freezer, n: Site) -> Frozen | None:
-    """Between floating-point types the value passes; to integers it is a decision."""
-    return n.x1 if is_float(n.y0) else None
+    """To floating point the value passes; from there to integers is a decision, and among integers what does not fit is a source."""
+    if is_float(n.y0):
+        return n.x1
+    return None if is_float(n.x0()) else f.source(n.x1, f.b.Sub(f.float(n.y0), f.float(n.x0())))
 
 
 def expand(f: Freezer, n: Site) -> Frozen:
@@ -139,29 +141,45 @@ def where(f: Freezer, n: Site) -> Frozen | None:
 
 
 def scatter(f: Freezer, n: Site) -> Frozen:
-    """Elements of data, and of updates where the base's indices put them; or their sum."""
-    op, attrs, index = n.node.op, {k: v for k, v in n.node.attrs.items() if k != "reduction"}, n.x0(1)
-    reduction = n.attr("reduction")
+    """Elements of data, and of updates where the base's indices put them; or their sum; or the largest (smallest) of both."""
+    b, reduction = f.b, n.attr("reduction")
+    zero, one = b.constant(np.float32(0)), b.constant(np.float32(1))
+    data0, updates0, y0 = f.float(n.x0(0)), f.float(n.x0(2)), f.float(n.y0)
     shape, updates = n.pair(0).shape, n.pair(2).shape
-    b, terms = f.b, []
-    zero = b.constant(np.float32(0))
-    if reduction not in ("none", "add"):
+    attrs = {k: v for k, v in n.node.attrs.items() if k != "reduction"}
+    targets = b.op("GatherElements" if n.node.op == "ScatterElements" else "GatherND", numbered(f, shape), n.x0(1), **attrs)
+
+    def scattered(values: Tensor, onto: Tensor, **how: str) -> Tensor:
+        return b.op(n.node.op, b.Expand(onto, list(shape)), n.x0(1), b.Expand(values, list(updates)), **attrs, **how)
+
+    if reduction == "add":
+        keep, weight = b.Expand(one, list(shape)), one
+    elif reduction == "none":  # of several updates of one element the last counts, whose number stays written there
+        last = scattered(numbered(f, updates), b.constant(np.int64(-1)))
+        keep = b.Where(b.Less(last, np.int64(0)), one, zero)
+        weight = b.Where(b.Equal(b.Gather(b.Reshape(last, [-1]), targets), numbered(f, updates)), one, zero)
+    elif reduction in ("max", "min"):  # equal updates share the element
+        keep = b.Where(b.Equal(data0, y0), one, zero)
+        wins = b.Equal(updates0, b.Gather(b.Reshape(y0, [-1]), targets))
+        wins = b.Where(b.And(wins, b.Equal(b.Gather(b.Reshape(keep, [-1]), targets), 0.0)), one, zero)
+        count = b.Gather(b.Reshape(scattered(wins, zero, reduction="add"), [-1]), targets)
+        weight = b.Div(wins, b.Max(count, one))
+    elif not n.active(2):
+        return f.gain(n.carried(0), scattered(updates0, one, reduction=reduction))
+    else:
         raise Unsupported(f"reduction '{reduction}' has no linear rule", where=describe(n.node),
                           remedy=f"declare it a constant decision with --opaque {n.node.name}")
-    zeros = b.Expand(zero, list(shape))
+    terms, fixed = [], []
     if n.active(0):
-        kept = b.op(op, b.Expand(b.constant(np.float32(1)), list(shape)), index, b.Expand(zero, list(updates)), **attrs)
-        terms.append(n.carried(0) if reduction == "add" else f.gain(n.carried(0), kept))
-    if n.active(2) and reduction == "none":
-        places = b.op(op, b.Expand(b.constant(np.int64(0)), list(shape)), index, numbered(f, updates), **attrs)
-        hit = b.op(op, zeros, index, b.Expand(b.constant(np.float32(1)), list(updates)), **attrs)
-        terms.append(f.gain(f.select(n.carried(2), places), hit))
-    elif n.active(2):
-        targets = b.op("GatherElements" if op == "ScatterElements" else "GatherND", numbered(f, shape), index, **attrs)
-        terms.append(f.scatter_add(n.carried(2), targets, shape))
-    fixed = [zeros if n.active(0) else f.float(n.x0(0)), b.Expand(zero, list(updates)) if n.active(2) else f.float(n.x0(2))]
+        terms.append(f.gain(n.carried(0), keep))
+    else:
+        fixed.append(b.Mul(data0, keep))
+    if n.active(2):
+        terms.append(f.scatter_add(f.expand(f.gain(n.carried(2), weight), updates), targets, shape))
+    else:
+        fixed.append(scattered(b.Mul(updates0, weight), zero, reduction="add"))
     y = f.add(*terms)
-    return y if n.active(0) and n.active(2) else f.source(y, b.op(op, fixed[0], index, fixed[1], **n.node.attrs))
+    return y if not fixed else f.source(y, fixed[0])
 
 
 def top_k(f: Freezer, n: Site) -> list[Frozen | None]:

@@ -85,6 +85,7 @@ def rms_normalization(f: Freezer, n: Site) -> Frozen:
 
 
 def mean_variance_normalization(f: Freezer, n: Site) -> Frozen:
+    """(x − mean)/σ over batch and space, or the axes it names."""
     return scaled(f, n, standardised(f, n, whole(f, n), n.attr("axes", [0, 2, 3]), 1e-9), None, None)
 
 

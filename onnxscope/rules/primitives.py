@@ -7,13 +7,14 @@ of the output, and returns the cotangent of that input, before sums over broadca
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxscope.graph import Builder, Shape, Tensor, ints_of, is_known, numel, shape_of, values_of
+from onnxscope.graph import Tensor, ints_of, numel, shape_of
+from onnxscope.rules.matrices import copies_blocks, eye, on_axis, resize_matrix
 from onnxscope.transpose import Transposer, TransposeRule
 
 
@@ -207,8 +208,9 @@ def average_pool(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
 
 
 def scatter(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
-    """Zeros with elements added at indices: take the cotangents from there."""
-    return t.op("GatherElements", ct, n.inputs[1], axis=1)
+    """Zeros with elements added at indices: take the cotangents from there, by the indices as they were before the probes were counted."""
+    index = n.inputs[1].inputs[0].inputs[0]
+    return t.op("Gather", ct, t.op("Reshape", index, [-1]), axis=1)
 
 
 def depth_to_space(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
@@ -232,7 +234,7 @@ def resize(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
     split: list[int] = [-1]
     blocks: list[int] = []
     for axis in range(1, len(shape)):
-        if axis in n.attrs["axes"] and copies_blocks(t.b, inputs, n.attrs, axis, shape, out):
+        if axis in n.attrs["axes"] and copies_blocks(inputs, n.attrs, axis, shape[axis], out[axis]):
             split += [shape[axis], out[axis] // shape[axis]]
             blocks.append(len(split) - 1)
         else:
@@ -242,75 +244,6 @@ def resize(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
                 ct = on_axis(t, t.op("Transpose", matrix, perm=[1, 0]), ct, axis)
                 split[-1] = shape[axis]
     return t.op("ReduceSum", t.op("Reshape", ct, split), blocks, keepdims=0) if blocks else ct
-
-
-def copies_blocks(b: Builder, inputs: Sequence[Tensor | None], attrs: Mapping[str, Any], axis: int, shape: Shape, out: Shape) -> bool:
-    """Whether a Resize copies every pixel along this axis the same number of times: it is asked with the pixels' numbers."""
-    size, plain = shape[axis], resize_attrs(attrs)
-    if plain["mode"] != "nearest" or attrs.get("keep_aspect_ratio_policy") or out[axis] % size or out[axis] == size:
-        return False
-    if plain["coordinate_transformation_mode"] == "tf_crop_and_resize":
-        return False
-    numbers = b.constant(np.arange(size, dtype=np.float32)[:, None])
-    copied = b.op("Resize", numbers, *on_one_axis(b, inputs, list(attrs["axes"]).index(axis)), axes=[0], **plain)
-    return is_known(copied) and np.array_equal(values_of(copied)[:, 0], np.arange(out[axis]) // (out[axis] // size))
-
-
-def resize_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in attrs.items() if key not in ("axes", "keep_aspect_ratio_policy")}
-
-
-def on_one_axis(b: Builder, inputs: Sequence[Tensor | None], k: int) -> list[Tensor | None]:
-    """roi, scales and sizes of the k-th resized axis alone."""
-    roi, scales, sizes = (*inputs, None, None, None)[:3]
-    if roi is not None:
-        roi = b.Gather(roi, [k, k + shape_of(roi)[0] // 2])
-    return [roi, *(None if v is None else b.constant(values_of(v)[[k]]) for v in (scales, sizes))]
-
-
-def resize_matrix(b: Builder, inputs: Sequence[Tensor | None], attrs: Mapping[str, Any], axis: int, shape: Shape, out: Shape) -> Tensor:
-    """The matrix of a Resize along one axis: the operator applied to the identity."""
-    size, axes, unit = shape[axis], list(attrs["axes"]), eye(b, shape[axis])
-    if attrs.get("keep_aspect_ratio_policy"):
-        return policy_matrix(b, inputs, attrs, axis, shape, out)
-    roi, scales, sizes = on_one_axis(b, inputs, axes.index(axis))
-    plain = resize_attrs(attrs)
-    if out[axis] != size:
-        return b.op("Resize", unit, roi, scales, sizes, axes=[0], **plain)  # type: ignore[no-any-return]
-    # onnxruntime copies where no size changes at all: a companion axis changes
-    start, end, two = np.float32([0]), np.float32([1]), 2
-    if roi is not None:
-        roi = b.Concat(b.Gather(roi, [0]), start, b.Gather(roi, [1]), end, axis=0)
-    scales, sizes = (None if v is None else b.constant(np.append(values_of(v), values_of(v).dtype.type(two))) for v in (scales, sizes))
-    y = b.op("Resize", b.op("Reshape", unit, [1, size, size, 1]), roi, scales, sizes, axes=[2, 3], **plain)
-    return b.op("Transpose", b.op("Reshape", b.op("Slice", y, [0], [1], [3]), [size, size]), perm=[1, 0])  # type: ignore[no-any-return]
-
-
-def policy_matrix(b: Builder, inputs: Sequence[Tensor | None], attrs: Mapping[str, Any], axis: int, shape: Shape, out: Shape) -> Tensor:
-    """The same where all axes together tell the scale: the identity along one axis, constant along the others."""
-    size, first, rank = shape[axis], min(attrs["axes"]), len(shape)
-    rest = [size if a == axis else 1 for a in range(first, rank)]
-    spread = b.op("Expand", b.op("Reshape", eye(b, size), [size, 1, *rest]), [size, 1, *shape[first:]])
-    y = b.op("Resize", spread, *inputs, **{**attrs, "axes": [a - first + 2 for a in attrs["axes"]]})
-    others = [a - first + 2 for a in range(first, rank) if a != axis]
-    if others:
-        y = b.op("Slice", y, [0] * len(others), [1] * len(others), others)
-    return b.op("Transpose", b.op("Reshape", y, [size, out[axis]]), perm=[1, 0])  # type: ignore[no-any-return]
-
-
-def eye(b: Builder, size: int) -> Tensor:
-    """The identity, written as an expression so that no matrix is stored."""
-    return b.op("EyeLike", b.op("ConstantOfShape", [size, size], fold=False), dtype=1)
-
-
-def on_axis(t: Transposer, matrix: Tensor, x: Tensor, axis: int) -> Tensor:
-    """A matrix applied along one axis."""
-    shape = shape_of(x)
-    if axis == len(shape) - 1:
-        return t.op("MatMul", x, t.op("Transpose", matrix, perm=[1, 0]))
-    inner = (*shape[: axis + 1], math.prod(shape[axis + 1 :]))
-    y = t.op("MatMul", matrix, t.reshape(x, inner))
-    return t.reshape(y, (*shape[:axis], shape_of(matrix)[0], *shape[axis + 1 :]))
 
 
 TRANSPOSE: dict[str, TransposeRule] = {

@@ -11,7 +11,7 @@ from onnxscope.errors import Unsupported
 from onnxscope.frozen import Frozen
 from onnxscope.graph import describe, is_float, is_known, numel, shape_of, values_of
 from onnxscope.linearize import Entry, Freezer, Site
-from onnxscope.rules.primitives import resize_matrix
+from onnxscope.rules.matrices import resize_matrix
 
 RESIZE_ATTRS = ("antialias", "coordinate_transformation_mode", "cubic_coeff_a", "exclude_outside", "mode", "nearest_mode")
 
@@ -41,11 +41,12 @@ def resize(f: Freezer, n: Site) -> Frozen:
         y = x
         for axis in changed:
             y = f.matrix_along(y, resize_matrix(f.b, inputs, {**attrs, "axes": changed}, axis, x.shape, shape), axis)
-    again = partial(f.b.op, "Resize", fold=False, **n.node.attrs)
+    roi = f.float(n.x0(1)) if n.has(1) else None
+    again = partial(f.b.op, "Resize", **n.node.attrs)
     if attrs["coordinate_transformation_mode"] == "tf_crop_and_resize" and outside:
-        y = f.source(y, again(f.b.op("ConstantOfShape", list(x.shape), fold=False), *n.node.inputs[1:]))
+        y = f.source(y, again(f.b.op("ConstantOfShape", list(x.shape)), roi, *n.node.inputs[2:]))
     if not is_float(n.y0) and mode != "nearest":
-        y = f.source(y, f.b.Sub(f.float(n.y0), again(f.float(n.x0()), *n.node.inputs[1:])))
+        y = f.source(y, f.b.Sub(f.float(n.y0), again(f.float(n.x0()), roi, *n.node.inputs[2:])))
     return y
 
 
@@ -58,12 +59,13 @@ def resize_plan(f: Freezer, n: Site, axes: list[int]) -> tuple[list[Any], dict[s
     if policy != "stretch" and not crop:  # one scale for all axes, which only all axes together tell
         return [None, None, n.x0(3)], {**attrs, "keep_aspect_ratio_policy": policy}, axes
     if n.has(3):
-        given, moving = [out[a] for a in axes], [out[a] != shape[a] for a in axes]
+        given: list[float] = [out[a] for a in axes]
+        moving = [out[a] != shape[a] for a in axes]
     elif is_known(n.x0(2)):
         given = [float(v) for v in values_of(n.x0(2))]
         moving = [v != 1 for v in given]
     else:
-        raise Unsupported("its scales are computed and not constant", where=describe(n.node), remedy="export it with constant scales or sizes")
+        raise Unsupported("its scales are computed, not constant", where=describe(n.node), remedy="export it with constant scales or sizes")
     roi = None
     if crop and n.has(1):
         fixed = values_of(n.x0(1)) if is_known(n.x0(1)) else np.full(2 * len(axes), np.nan)
@@ -71,8 +73,8 @@ def resize_plan(f: Freezer, n: Site, axes: list[int]) -> tuple[list[Any], dict[s
     picks = [k for k, m in enumerate(moving) if m]
     if crop and n.has(1):
         roi = f.b.Gather(f.float(n.x0(1)), [*picks, *(k + len(axes) for k in picks)])
-    picked = [given[k] for k in picks]
-    numbers = [None, picked] if n.has(3) else [f.b.constant(np.asarray(picked, np.float32)), None]
+    picked = f.b.constant(np.asarray([given[k] for k in picks], np.int64 if n.has(3) else np.float32))
+    numbers = [None, picked] if n.has(3) else [picked, None]
     return [roi, *numbers], attrs, [axes[k] for k in picks]
 
 

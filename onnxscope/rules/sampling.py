@@ -17,6 +17,7 @@ from onnxscope.linearize import Entry, Freezer, Site
 from onnxscope.rules.convolutions import bias
 from onnxscope.rules.movement import numbered
 
+OUTSIDE = -9.0  # a coordinate that weighs nothing
 Taps = tuple[Tensor, Tensor]  # index and weight, the taps on the last axis
 KINDS = {"bilinear": "linear", "bicubic": "cubic"}  # as opset 16 calls them
 
@@ -64,18 +65,18 @@ def reflected(b: Any, x: Tensor, low: float, high: float) -> Tensor:
     """A coordinate folded back into [low, high] as often as it takes."""
     span = high - low
     if not span:
-        return b.Mul(x, 0.0)  # type: ignore[no-any-return]
+        return b.Mul(x, 0.0)
     u = b.Sub(x, low)
     u = b.Sub(u, b.Mul(b.Floor(b.Mul(u, 1 / (2 * span))), 2 * span))
-    return b.Add(b.Sub(span, b.Abs(b.Sub(u, span))), low)  # type: ignore[no-any-return]
+    return b.Add(b.Sub(span, b.Abs(b.Sub(u, span))), low)
 
 
 def cubic(b: Any, t: Tensor, step: int, a: float = -0.75) -> Tensor:
     """Keys' kernel at distance |t − step|."""
     d = b.Abs(b.Sub(t, float(step)))
     if step in (0, 1):
-        return b.Add(b.Mul(b.Mul(b.Sub(b.Mul(d, a + 2), a + 3), d), d), 1.0)  # type: ignore[no-any-return]
-    return b.Sub(b.Mul(b.Add(b.Mul(b.Sub(b.Mul(d, a), 5 * a), d), 8 * a), d), 4 * a)  # type: ignore[no-any-return]
+        return b.Add(b.Mul(b.Mul(b.Sub(b.Mul(d, a + 2), a + 3), d), d), 1.0)
+    return b.Sub(b.Mul(b.Add(b.Mul(b.Sub(b.Mul(d, a), 5 * a), d), 8 * a), d), 4 * a)
 
 
 def crossed(b: Any, axes: list[Taps], sizes: list[int]) -> Taps:
@@ -90,7 +91,7 @@ def crossed(b: Any, axes: list[Taps], sizes: list[int]) -> Taps:
 
 def planes(b: Any, count: int, size: int, shape: list[int]) -> Tensor:
     """The flat index at which each plane of so many pixels begins."""
-    return b.Reshape(b.Mul(b.Range(np.int32(0), np.int32(count), np.int32(1)), size), shape)  # type: ignore[no-any-return]
+    return b.Reshape(b.Mul(b.Range(np.int32(0), np.int32(count), np.int32(1)), size), shape)
 
 
 def grid_sample(f: Freezer, n: Site) -> Frozen:
@@ -113,10 +114,9 @@ def deform_conv(f: Freezer, n: Site) -> Frozen:
     """A convolution over pixels sampled at offset places, its bias a source."""
     b, x, y = f.b, image_of(f, n), shape_of(n.y0)
     w = f.float(n.x0(1))
-    if n.active(1):
-        raise Unsupported("its weights depend on the image", where=describe(n.node), remedy=f"declare it a constant decision with --opaque {n.node.name}")
-    if len(x.shape) != 4:
-        raise Unsupported("only images can be deformed", where=describe(n.node), remedy=f"declare it a constant decision with --opaque {n.node.name}")
+    if n.active(1) or len(x.shape) != 4:
+        raise Unsupported("its weights depend on the image" if n.active(1) else "only its form for images is supported",
+                          where=describe(n.node), remedy=f"declare it a constant decision with --opaque {n.node.name}")
     (batch, channels), size, out, kernel = x.shape[:2], list(x.shape[2:]), list(y[2:]), list(shape_of(w)[2:])
     groups, count = int(n.attr("offset_group")), numel(kernel)
     strides, dilations, pads = n.attr("strides", [1, 1]), n.attr("dilations", [1, 1]), n.attr("pads", [0] * 4)
@@ -124,7 +124,7 @@ def deform_conv(f: Freezer, n: Site) -> Frozen:
     axes = []
     for a in range(2):
         spread = [1, 1, 1, 1, 1, 1]
-        places = [b.Reshape(b.Mul(b.Range(np.float32(0), np.float32(d), np.float32(1)), float(step)), spread[:k] + [d] + spread[k + 1:])
+        places = [b.Reshape(b.Mul(b.Range(np.float32(0), np.float32(d), np.float32(1)), float(step)), [*spread[:k], d, *spread[k + 1:]])
                   for d, step, k in ((kernel[a], dilations[a], 2 + a), (out[a], strides[a], 4 + a))]
         own = b.Squeeze(b.Slice(offset, [a], [a + 1], [4]), [4])
         at = b.Add(b.Sub(b.Add(*places), float(pads[a])), own)
@@ -138,8 +138,8 @@ def deform_conv(f: Freezer, n: Site) -> Frozen:
     return bias(f, n, f.batched("Conv", f.reshape(columns, (batch, channels * count, *out)), flat, group=int(n.attr("group"))), 3)
 
 
-def roi_axis(f: Freezer, n: Site, axis: int, size: int, out: int) -> tuple[Tensor, Tensor]:
-    """Where RoiAlign samples along one axis: coordinates [region, bin, sample], and how many samples each region has."""
+def roi_axis(f: Freezer, n: Site, axis: int, size: int, out: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Where RoiAlign samples along one axis: coordinates [region, bin, sample], how many samples a region has, and which are its own."""
     b, half = f.b, n.attr("coordinate_transformation_mode", "half_pixel") == "half_pixel"
     rois = b.Mul(f.float(n.x0(1)), float(n.attr("spatial_scale")))
     start, end = (b.Unsqueeze(b.Slice(rois, [k], [k + 1], [1]), [2]) for k in (1 - axis, 3 - axis))
@@ -151,8 +151,9 @@ def roi_axis(f: Freezer, n: Site, axis: int, size: int, out: int) -> tuple[Tenso
     sample = b.Range(np.float32(0), most, np.float32(1))
     bins = b.Reshape(b.Range(np.float32(0), np.float32(out), np.float32(1)), [1, out, 1])
     at = b.Add(b.Add(b.Sub(start, 0.5 if half else 0.0), b.Mul(bins, width)), b.Mul(b.Add(sample, 0.5), b.Div(width, count)))
-    inside = b.And(b.And(b.GreaterOrEqual(at, -1.0), b.LessOrEqual(at, float(size))), b.Less(sample, count))
-    return b.Where(inside, at, b.constant(np.float32(-9))), count
+    own = b.Less(sample, count)
+    inside = b.And(b.And(b.GreaterOrEqual(at, -1.0), b.LessOrEqual(at, float(size))), own)
+    return b.Where(inside, at, b.constant(np.float32(OUTSIDE))), count, own
 
 
 def roi_align(f: Freezer, n: Site) -> Frozen:
@@ -163,7 +164,7 @@ def roi_align(f: Freezer, n: Site) -> Frozen:
         return roi_align_max(f, n, x)
     matrices = []
     for a in range(2):
-        at, count = roi_axis(f, n, a, size[a], out[a])
+        at, count, _ = roi_axis(f, n, a, size[a], out[a])
         at = b.Unsqueeze(at, [3])
         pixel = b.Range(np.float32(0), np.float32(size[a]), np.float32(1))
         hat = b.Max(b.Sub(1.0, b.Abs(b.Sub(b.Clip(at, 0.0, float(size[a] - 1)), pixel))), 0.0)
@@ -172,7 +173,8 @@ def roi_align(f: Freezer, n: Site) -> Frozen:
     rows, columns = matrices
     if batch > 1:
         x = f.reshape(f.transpose(x, [1, 0, 2, 3]), (1, channels, batch * size[0], size[1]))
-        own = b.Equal(b.Reshape(n.x0(2), [regions, 1, 1, 1]), b.Reshape(b.Range(np.int64(0), np.int64(batch), np.int64(1)), [1, 1, batch, 1]))
+        images = b.Reshape(b.Range(np.int64(0), np.int64(batch), np.int64(1)), [1, 1, batch, 1])
+        own = b.Equal(b.Reshape(n.x0(2), [regions, 1, 1, 1]), images)
         rows = b.Mul(b.Unsqueeze(rows, [2]), b.Cast(own, to=TensorProto.FLOAT))
     y = f.matmul(b.Reshape(rows, [regions * out[0], batch * size[0]]), x)
     y = f.matmul(f.reshape(y, (1, channels, regions, out[0], size[1])), b.Transpose(columns, perm=[0, 2, 1]))
@@ -180,7 +182,26 @@ def roi_align(f: Freezer, n: Site) -> Frozen:
 
 
 def roi_align_max(f: Freezer, n: Site, x: Frozen) -> Frozen:
-    raise Unsupported("not yet", where=describe(n.node))
+    """The largest weight · pixel over all taps, as the standard's reference and onnxruntime have it: the base's own choice."""
+    b, (regions, _, *out) = f.b, shape_of(n.y0)
+    channels, *size = x.shape[1:]
+    parts = []
+    for a, spread in enumerate(([1, 3, 5, 7], [1, 2, 4, 6])):  # [region, channel, row, column, sample, sample, tap, tap]
+        at, _, own = roi_axis(f, n, a, size[a], out[a])
+        index, weight = taps(b, b.Clip(at, 0.0, float(size[a] - 1)), size[a], "linear", "border", 0.0)
+        weight = b.Where(b.Unsqueeze(b.Less(at, -1.0), [3]), b.constant(np.float32(0)), weight)
+        parts.append([b.Unsqueeze(v, spread) for v in (index, weight, b.Unsqueeze(own, [3]))])
+    (row, row_weight, row_own), (column, column_weight, column_own) = parts
+    first = planes(b, channels, numel(size), [1, channels, 1, 1, 1, 1, 1, 1])
+    image = b.Mul(b.Cast(b.Reshape(n.x0(2), [regions, *[1] * 7]), to=TensorProto.INT32), channels * numel(size))
+    index = b.Add(b.Add(b.Add(b.Mul(row, size[1]), column), first), image)
+    value = b.Mul(b.Gather(b.Reshape(f.float(n.x0()), [-1]), index), b.Mul(row_weight, column_weight))
+    value = b.Where(b.And(row_own, column_own), value, b.constant(np.float32(np.finfo(np.float32).min)))
+    flat = [regions, channels, *out, -1]
+    best = b.ArgMax(b.Reshape(value, flat), axis=-1)
+    weight = b.Reshape(b.Expand(b.Mul(row_weight, column_weight), b.Shape(value)), flat)
+    index, weight = (b.Reshape(b.GatherElements(v, best, axis=-1), list(shape_of(n.y0))) for v in (b.Reshape(index, flat), weight))
+    return f.gain(f.select(x, index), weight)
 
 
 def max_unpool(f: Freezer, n: Site) -> Frozen:
@@ -189,7 +210,7 @@ def max_unpool(f: Freezer, n: Site) -> Frozen:
     if n.y0.shape is None and n.has(2):
         n.y0.shape = ints_of(n.x0(2))  # onnx does not infer it
     if numel(shape) >= 2**24:
-        raise Unsupported("its input is too large to number its pixels in float32", where=describe(n.node), remedy="analyse a smaller image")
+        raise Unsupported("it has too many pixels to number them in float32", where=describe(n.node), remedy="analyse a smaller image")
     number = b.Cast(b.Add(numbered(f, shape), 1), to=TensorProto.FLOAT)
     source = b.op("MaxUnpool", number, *n.node.inputs[1:], **n.node.attrs)
     hit = b.Greater(source, 0.0)
@@ -200,7 +221,7 @@ def max_roi_pool(f: Freezer, n: Site) -> Frozen:
     """The pixel that the base picked: the operator, fed with the pixels' ranks, says which rank wins."""
     b, shape, count = f.b, n.pair(0).shape, numel(n.pair(0).shape)
     if count >= 2**24:
-        raise Unsupported("its input is too large to rank its pixels in float32", where=describe(n.node), remedy="analyse a smaller image")
+        raise Unsupported("it has too many pixels to rank them in float32", where=describe(n.node), remedy="analyse a smaller image")
     x = image_of(f, n)
     _, order = b.op("TopK", b.Reshape(f.float(n.x0()), [-1]), [count], outputs=2, largest=0)
     numbers = b.Range(np.float32(1), np.float32(count + 1), np.float32(1))

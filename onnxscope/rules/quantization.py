@@ -1,0 +1,103 @@
+"""Quantization, straight through: what rounding and saturation cost is a source.
+
+An integer tensor that carries the image has a frozen float32 value beside it, equal to the integers at x1 = x0.
+Scales and zero points are decisions, also where they are computed from the image.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onnxscope.frozen import Frozen, Pair
+from onnxscope.graph import Shape, Tensor, is_known, numel, shape_of, values_of
+from onnxscope.linearize import Entry, Freezer, Site
+from onnxscope.rules.primitives import conv_attrs
+
+
+def spread(f: Freezer, n: Site, i: int, shape: Shape) -> Tensor:
+    """A scale or zero point (of the tensor, of every slice of an axis, or of blocks), ready to meet this shape."""
+    b, own = f.b, shape_of(n.x0(i))
+    x = f.float(n.x0(i))
+    axis = int(n.attr("axis")) % max(len(shape), 1)
+    if numel(own) == 1:
+        return b.Reshape(x, []) if own else x
+    if len(own) == 1:
+        return b.Reshape(x, [d if k == axis else 1 for k, d in enumerate(shape)])
+    block = int(n.attr("block_size"))
+    x = b.Expand(b.Unsqueeze(x, [axis + 1]), [*own[: axis + 1], block, *own[axis + 1 :]])
+    x = b.Reshape(x, [*own[:axis], own[axis] * block, *own[axis + 1 :]])
+    return x if own[axis] * block == shape[axis] else b.Slice(x, [0], [shape[axis]], [axis])
+
+
+def decided(f: Freezer, n: Site) -> Frozen:
+    """The quantized value; scale and zero point are frozen where they depend on the image."""
+    if any(n.active(i) for i in range(1, len(n.inputs))):
+        f.note("scale and zero point are frozen")
+    return n.carried(0)
+
+
+def straight_through(f: Freezer, x: Pair, x1: Frozen, y0: Tensor, scale: Tensor) -> Frozen:
+    """x1/scale + (y0 − x0/scale)."""
+    gain = f.b.Reciprocal(scale)
+    return f.source(f.gain(x1, gain), f.b.Sub(f.float(y0), f.b.Mul(f.float(x.x0), gain)))
+
+
+def quantize(f: Freezer, n: Site) -> Frozen:
+    """Straight through; its rounding, its saturation and the zero point are a source."""
+    return straight_through(f, n.pair(0), decided(f, n), n.y0, spread(f, n, 1, n.pair(0).shape))
+
+
+def dynamic_quantize(f: Freezer, n: Site) -> list[Frozen | None]:
+    """The same, with the scale that the base computes."""
+    return [straight_through(f, n.pair(0), n.x1, n.y0, f.float(n.node.outputs[1])), None, None]
+
+
+def same_values(a: Tensor, b: Tensor) -> bool:
+    return a is b or (is_known(a) and is_known(b) and np.array_equal(values_of(a), values_of(b)))
+
+
+def dequantize(f: Freezer, n: Site) -> Frozen:
+    """(q1 − zero point)·scale; straight after its own QuantizeLinear x1 + (y0 − x0), the rounding error alone."""
+    q1 = decided(f, n)
+    made = n.x0().inputs[0] if n.x0().inputs else None
+    if made is not None and made.op == "QuantizeLinear" and len(made.inputs) == len(n.node.inputs):
+        x1 = f.active.get(made.inputs[0].name)
+        same = all(same_values(s, t) for s, t in zip(made.inputs[1:], n.node.inputs[1:], strict=True))
+        alike = all(made.attrs.get(k, d) == n.node.attrs.get(k, d) for k, d in (("axis", 1), ("block_size", 0)))
+        if isinstance(x1, Frozen) and same and alike:
+            return f.source(x1, f.b.Sub(f.float(n.y0), f.float(made.inputs[0])))
+    scale = spread(f, n, 1, q1.shape)
+    y = f.gain(q1, scale)
+    return f.source(y, f.b.Neg(f.b.Mul(spread(f, n, 2, q1.shape), scale))) if n.has(2) else y
+
+
+def centred(f: Freezer, n: Site, i: int, zero: Tensor | None) -> Pair:
+    """An integer operand in float32, less its zero point."""
+    x = Pair(f.float(n.x0(i)), n.pair(i).x1)
+    return x if zero is None else f.call("Sub", x, zero)
+
+
+def conv_integer(f: Freezer, n: Site) -> Frozen:
+    """Conv of x − zero point with the weights less theirs, which belong to output channels."""
+    w = shape_of(n.x0(1))
+    x_zero = f.b.Reshape(f.float(n.x0(2)), []) if n.has(2) else None
+    w_zero = f.b.Reshape(f.float(n.x0(3)), [-1, *[1] * (len(w) - 1)]) if n.has(3) else None
+    weights = centred(f, n, 1, w_zero)
+    return f.call("Conv", centred(f, n, 0, x_zero), weights, **conv_attrs(n.node.attrs, len(w) - 2)).x1  # type: ignore[no-any-return]
+
+
+def matmul_integer(f: Freezer, n: Site) -> Frozen:
+    """The product of both operands less their zero points: of rows on the left, of columns on the right."""
+    a_zero, b_zero = (f.float(n.x0(i)) if n.has(i) else None for i in (2, 3))
+    if a_zero is not None and len(shape_of(a_zero)) == 1 and numel(shape_of(a_zero)) > 1:
+        a_zero = f.b.Unsqueeze(a_zero, [1])
+    return f.call("MatMul", centred(f, n, 0, a_zero), centred(f, n, 1, b_zero)).x1  # type: ignore[no-any-return]
+
+
+QUANTIZATION: dict[str, Entry] = {
+    "QuantizeLinear": ("linear", quantize),
+    "DequantizeLinear": ("linear", dequantize),
+    "DynamicQuantizeLinear": ("linear", dynamic_quantize),
+    "ConvInteger": ("linear", conv_integer),
+    "MatMulInteger": ("frozen", matmul_integer),
+}

@@ -1,0 +1,93 @@
+"""Real networks: ten as their authors exported them, where they are at hand, and nine classics with seeded random weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import light
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+import onnxscope
+from onnxscope.linearize import POLICIES
+from onnxscope.scope import COTANGENT, FROZEN, PROBE, TRANSPOSED
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared" / "models"
+SHAPES = {m["name"]: m["run_in"] for m in json.loads((SHARED / "index.json").read_text())} if SHARED.is_dir() else {}
+NAMES = ("mnist_cntk_op8", "cifar10_winml_op10", "superres_espcn_d2s_op15", "style_fast_op12", "style_smalleff48_op18",
+         "det_ultraface_slim320_simp_op9", "det_blazeface_front_op12", "seg_selfie_landscape_op9", "ppocr_mobile_v2_cls_op14",
+         "lowlight_sci_op11")
+ROOM = 1.05, 2048  # an artifact's bytes: per byte of the source, and per node of it
+
+
+def shared(name: str) -> tuple[Path, dict[str, list[int]]]:
+    path = SHARED / f"{name}.onnx"
+    if not path.exists():
+        pytest.skip(f"{path.name} lies in a folder beside the project that is not at hand")
+    return path, SHAPES[path.name]
+
+
+@pytest.fixture(scope="module")
+def light_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = tmp_path_factory.mktemp("light") / f"{request.param}.onnx"
+    onnx.save(light.light_model(request.param), path)
+    return path
+
+
+def prove(path: Path, shapes: dict[str, list[int]], policy: str, folder: Path) -> None:
+    """The artifact keeps its contract, and every proof holds."""
+    scope = onnxscope.rewrite(path, input_shapes=shapes, policy=policy)
+    written = scope.save(folder / "model.scope.onnx")
+    onnx.checker.check_model(str(written), full_check=True)
+    saved = onnx.load(written)
+    assert {n.domain for n in saved.graph.node} == {""}
+    assert {o.domain for o in saved.opset_import} == {""}
+    source = onnx.load(path)
+    assert written.stat().st_size <= ROOM[0] * path.stat().st_size + ROOM[1] * len(source.graph.node)
+    own = {i.name for i in source.graph.input} - {t.name for t in source.graph.initializer}
+    assert {i.name for i in saved.graph.input} == {*own, PROBE, COTANGENT}
+    assert [o.name for o in saved.graph.output] == [*(o.name for o in source.graph.output), FROZEN, TRANSPOSED]
+    del saved, source
+    report = onnxscope.verify(scope)
+    assert report.ok, [c for c in report.checks if not c.ok]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("name", NAMES)
+def test_published_models(name: str, policy: str, tmp_path: Path) -> None:
+    prove(*shared(name), policy, tmp_path)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("light_path", light.NAMES, indirect=True)
+def test_classic_networks(light_path: Path, policy: str, tmp_path: Path) -> None:
+    prove(light_path, {}, policy, tmp_path)
+
+
+def test_a_saved_scope_is_proved_as_the_model_is(tmp_path: Path) -> None:
+    written = onnxscope.rewrite(ROOT / "models" / "tiny_scores.onnx").save(tmp_path / "s.onnx")
+    report = onnxscope.verify(written)
+    assert report.ok
+    assert [c.name for c in report.checks if c.figure is None] == ["base equals original"]
+
+
+@pytest.mark.parametrize("name", ["mnist_cntk_op8", "tiny_scores"])
+def test_an_artifact_needs_nothing_of_onnxscope(name: str, tmp_path: Path) -> None:
+    """Plain onnxruntime and the standard's reference compute the same from it."""
+    path, shapes = (ROOT / "models" / "tiny_scores.onnx", {}) if name == "tiny_scores" else shared(name)
+    written = str(onnxscope.rewrite(path, input_shapes=shapes).save(tmp_path / "s.onnx"))
+    session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    feeds = {i.name: rng.standard_normal([d if isinstance(d, int) else 3 for d in i.shape]).astype(np.float32) for i in session.get_inputs()}
+    names = [o.name for o in session.get_outputs()]
+    got = session.run(names, feeds)
+    want = ReferenceEvaluator(written).run(names, feeds)
+    original = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    assert np.allclose(got[0], original.run(None, {i.name: feeds[i.name] for i in original.get_inputs()})[0], atol=1e-5)
+    for name, a, b in zip(names, got, want, strict=True):
+        assert np.abs(a - b).max() <= 1e-5 * np.abs(b).max(), name

@@ -1,0 +1,66 @@
+"""Write the generated parts of README.md: the operator table and the help of the command line. `--check` only compares."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import typer
+from typer.testing import CliRunner
+
+from onnxscope.cli import app
+from onnxscope.rules import RULES
+
+README = Path(__file__).parents[1] / "README.md"
+WIDTH = 100
+CARRIED = {"linear": "linear", "frozen": "frozen", "decision": "a decision"}
+UNSAID = {"linear": "The same operator.", "frozen": "By a rule of its own.", "decision": "Taken from the base as a constant."}
+
+
+def operators() -> str:
+    """One row for each rule, with every operator that it freezes."""
+    rows: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for op, (how, rule) in sorted(RULES.items()):
+        doc = rule.__doc__ if rule is not None else None
+        meaning = " ".join(doc.split("\n\n")[0].split()) if doc else UNSAID[how]
+        rows[how, meaning].append(op)
+    lines = ["| operator | carried | how |", "|---|---|---|"]
+    lines += [f"| {', '.join(ops)} | {CARRIED[how]} | {escaped(meaning)} |"
+              for (how, meaning), ops in sorted(rows.items(), key=lambda row: (list(CARRIED).index(row[0][0]), row[1]))]
+    return "\n".join([f"{len(RULES)} operators:", "", *lines])
+
+
+def escaped(text: str) -> str:
+    """Text in a cell of a Markdown table."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+
+
+def helps() -> str:
+    """What `--help` prints, for the program and each verb."""
+    verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    return "\n\n".join(f"```text\n{help_of(arguments)}\n```" for arguments in ([], *([verb] for verb in verbs)))
+
+
+def help_of(arguments: list[str]) -> str:
+    shown = CliRunner().invoke(app, [*arguments, "--help"], prog_name="onnxscope", terminal_width=WIDTH)
+    return "\n".join(line.rstrip() for line in shown.output.strip().splitlines())
+
+
+def updated(text: str) -> str:
+    """The README with its generated parts written anew."""
+    for name, part in (("operators", operators()), ("help", helps())):
+        pattern = re.compile(rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
+        text, found = pattern.subn(lambda m, part=part: f"{m[1]}\n{part}\n\n{m[2]}", text)
+        if found != 1:
+            raise SystemExit(f"{README.name} has {found} places for '{name}', not one")
+    return text
+
+
+if __name__ == "__main__":
+    before = README.read_text(encoding="utf-8")
+    after = updated(before)
+    if "--check" in sys.argv:
+        sys.exit(0 if after == before else f"{README.name} is out of date: run python tools/readme.py")
+    README.write_text(after, encoding="utf-8")
