@@ -19,6 +19,7 @@ from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
 from onnxscope import runtime
 from onnxscope.errors import BadModel
+from onnxscope.shapes import LEFT_OPEN
 
 Tensor: TypeAlias = gs.Variable | gs.Constant
 Shape = tuple[int, ...]
@@ -38,6 +39,11 @@ def element_type(tensor: Tensor) -> int:
 
 def is_float(tensor: Tensor) -> bool:
     return element_type(tensor) in FLOATS
+
+
+def is_sized(tensor: Tensor) -> bool:
+    """Whether its sizes are fixed numbers."""
+    return tensor.shape is not None and all(isinstance(d, int) for d in tensor.shape)
 
 
 def is_known(tensor: Tensor) -> bool:
@@ -171,7 +177,7 @@ class Builder:
 
     def infer(self, node: gs.Node) -> None:
         """Fill in the element types and shapes of a node's outputs."""
-        schema = onnx.defs.get_schema(node.op, self.opset)
+        schema: Any = onnx.defs.get_schema(node.op, self.opset)  # its stub file lacks half of what it has
         proto = OnnxExporter.export_node(node)
         types, data = {}, {}
         for t in node.inputs:
@@ -194,6 +200,8 @@ class Builder:
                     t.shape = dims(tensor_type)
         if any(t.shape is None for t in node.outputs) and schema.has_function:
             self._infer_body(node, types)
+        for t, shape in zip(node.outputs, LEFT_OPEN.get(node.op, lambda _: [])(node), strict=False):
+            t.shape = t.shape or shape
 
     def _infer_body(self, node: gs.Node, types: Mapping[str, onnx.TypeProto]) -> None:
         """Shapes of an operator that the standard defines by a function alone."""
@@ -209,7 +217,10 @@ def dims(tensor_type: onnx.TypeProto.Tensor) -> list[int | None]:
     return [d.dim_value if d.HasField("dim_value") else None for d in tensor_type.shape.dim]
 
 
-NOT_FOLDED = {"DequantizeLinear", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli", "If", "Loop", "Scan"}
+NOT_FOLDED = {
+    "DequantizeLinear",  # onnxruntime knows quantized operators by it: without, it quantizes the weights anew, and differently
+    "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli", "If", "Loop", "Scan",
+}
 
 
 def np_or_enum(elem: int) -> Any:

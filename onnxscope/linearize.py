@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from onnxscope.errors import BadOption, ScopeError, Unsupported
 from onnxscope.frozen import Branch, Frozen, Pair
-from onnxscope.graph import Builder, Tensor, describe, element_type
+from onnxscope.graph import Builder, Tensor, describe, element_type, is_sized
 
 How = Literal["linear", "frozen", "decision", "unsupported"]
 POLICIES = ("freeze", "taylor")
@@ -47,6 +47,7 @@ class Step:
     how: How
     policy: str = ""
     note: str = ""
+    tangent: bool = True  # whether it is the derivative, where its policy is `taylor`
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +123,7 @@ class Freezer(Branch):
     steps: list[Step] = field(default_factory=list)
     _floats: dict[str, Tensor] = field(default_factory=dict)
     _note: str = ""
+    _tangent: bool = True
 
     def float(self, x: Tensor) -> Tensor:
         """A base value in float32, in which all gains and sources are computed."""
@@ -131,15 +133,15 @@ class Freezer(Branch):
             self._floats[x.name] = self.b.Cast(x, to=TensorProto.FLOAT)
         return self._floats[x.name]
 
-    def note(self, text: str) -> None:
-        """What the node table says of the node that is being frozen."""
-        self._note = text
+    def note(self, text: str, *, tangent: bool = True) -> None:
+        """What the node table says of the node that is being frozen, and whether `taylor` means its derivative."""
+        self._note, self._tangent = text, tangent
 
     def pair(self, x: Tensor) -> Pair | ScopeError:
         x1 = self.active.get(x.name)
         return x1 if isinstance(x1, ScopeError) else Pair(x, x1)
 
-    def call(self, op: str, *args: Pair | Tensor | float | Sequence[int] | None, outputs: int = 1, **attrs: Any) -> Any:
+    def call(self, op: str, *args: Any, outputs: int = 1, **attrs: Any) -> Any:
         """Freeze one node made for the purpose: rules of composite operators are written in these."""
         pairs = [a if isinstance(a, Pair) else None for a in args]
         inputs = [a.x0 if isinstance(a, Pair) else a for a in args]
@@ -162,26 +164,29 @@ class Freezer(Branch):
         if not any(t.name in self.active for t in node.inputs):
             return
         self.node, self.op, self.b.place = node.name, node.op, f"state/{node.name}"
-        self._note = ""
+        self._note, self._tangent = "", True
         how = self._apply(node)
         error = next((e for t in node.outputs if isinstance(e := self.active.get(t.name), ScopeError)), None)
         if error is not None:
             poisoned = any(error is self.active.get(t.name) for t in node.inputs)
             self.steps.append(Step(node.name, node.op, "unsupported", note=f"fed by: {error}" if poisoned else str(error)))
         else:
-            self.steps.append(Step(node.name, node.op, how, self.policy.of(node) if how == "frozen" else "", self._note))
+            self.steps.append(Step(node.name, node.op, how, self.policy.of(node) if how == "frozen" else "", self._note, self._tangent))
 
     def _apply(self, node: gs.Node) -> How:
         inputs = [self.pair(t) if t.name else None for t in node.inputs]
         site = Site(node, inputs, node.outputs[0], self.policy.of(node) == "taylor", self.b.opset)
         if {node.name, node.op} & self.opaque:
-            self.note("declared opaque")
+            self.note("declared opaque", tangent=False)
             return "decision"
         how, rule = self.rules.get(node.op, ("unsupported", None))
         try:
             if how == "unsupported":
                 raise Unsupported("no rule says how to freeze this operator", where=describe(node),
                                   remedy=f"declare it a constant decision with --opaque {node.name} or --opaque {node.op}")
+            if rule is not None and not all(is_sized(t) for t in node.outputs if t.name):
+                raise Unsupported("the size of its output depends on values, not on sizes alone", where=describe(node),
+                                  remedy=f"declare it a constant decision with --opaque {node.name}")
             results = rule(self, site) if rule is not None else None
         except ScopeError as error:
             self.active.update((t.name, error) for t in node.outputs if t.name)

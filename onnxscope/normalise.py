@@ -17,8 +17,8 @@ from onnxscope.lifts import LIFTS
 from onnxscope.lifts.interpreter import Normaliser
 from onnxscope.lifts.source import STANDARD, Items, Value
 
-OPSET, NEWEST_OPSET = 18, 26
-IR_VERSION = 10
+OPSET, NEWEST_OPSET = 18, 26  # what is written, and at most: onnxruntime runs no newer one
+IR_VERSION, NEWEST_IR_VERSION = 10, 13  # likewise
 
 
 def normalise(model: onnx.ModelProto, shapes: Mapping[str, Shape], keep: frozenset[str], known: Iterable[str] = ()) -> Builder:
@@ -30,17 +30,21 @@ def normalise(model: onnx.ModelProto, shapes: Mapping[str, Shape], keep: frozens
     graph, domains = model.graph, {o.domain: o.version for o in model.opset_import}
     functions = {(f.domain, f.name, f.overload): f for f in model.functions}
     opsets = [o.version for source in (model, *model.functions) for o in source.opset_import if o.domain in STANDARD]
-    if (opset := max([OPSET, *opsets])) > NEWEST_OPSET:
-        raise BadModel(f"opset {opset} is newer than {NEWEST_OPSET}, the newest that onnxruntime runs", remedy="export with an older opset")
-    b = Builder(opset, max(model.ir_version, IR_VERSION))
+    if (newest := max(opsets, default=1)) > onnx.defs.onnx_opset_version():
+        raise BadModel(f"opset {newest} is newer than the installed onnx knows", remedy="export with an older opset, or update onnx")
+    b = Builder(min(max(OPSET, newest), NEWEST_OPSET), min(max(model.ir_version, IR_VERSION), NEWEST_IR_VERSION))
     initial = {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
     keep |= {o.name for o in graph.output}
     b.reserve([*initial, *keep, *(o for n in graph.node for o in (n.name, *n.output)), *(i.name for i in graph.input)])
     env: dict[str, Value | None] = {}
-    for info in graph.input:
-        if info.name not in initial:
-            env[info.name] = graph_input(info, shapes)
-            b.graph.inputs.append(env[info.name])
+    inputs = [info for info in graph.input if info.name not in initial]
+    for name in shapes:
+        if name not in {info.name for info in inputs}:
+            raise BadOption(f"the model has no input '{name}'", where="--input-shape",
+                            remedy="choose one of " + ", ".join(f"'{info.name}'" for info in inputs))
+    for info in inputs:
+        env[info.name] = graph_input(info, shapes)
+        b.graph.inputs.append(env[info.name])
     Normaliser(b, domains, LIFTS, frozenset(known), functions, keep, env=env).run(graph)
     b.graph.outputs.extend(graph_output(b, o.name, env.get(o.name)) for o in graph.output)
     return b

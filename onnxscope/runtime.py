@@ -76,8 +76,9 @@ def from_ort_value(value: onnxruntime.OrtValue, kind: str) -> np.ndarray:
     if kind not in ODD_TYPES:
         return np.asarray(value.numpy())
     shape = tuple(value.shape())
-    raw = (ctypes.c_uint16 * int(np.prod(shape))).from_address(value.data_ptr())
-    return np.frombuffer(raw, dtype=ODD_TYPES[kind]).reshape(shape).copy()
+    raw = ctypes.string_at(value.data_ptr(), 2 * int(np.prod(shape)))
+    array: np.ndarray = np.frombuffer(raw, dtype=np.uint16).reshape(shape).view(ODD_TYPES[kind])
+    return array
 
 
 def reference(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

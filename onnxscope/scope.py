@@ -7,14 +7,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
-from onnxscope.errors import BadModel, BadOption, ScopeError
+from onnxscope.errors import BadModel, BadOption, ScopeError, Unsupported
 from onnxscope.frozen import Frozen, raw_shape
-from onnxscope.graph import SMALL_BYTES, Builder, Shape, Tensor, is_float, shape_of
+from onnxscope.graph import SMALL_BYTES, Builder, Shape, Tensor, is_float, is_sized, producer_name, shape_of
 from onnxscope.linearize import Freezer, Policy, Step, linearize
 from onnxscope.model_io import Model, load, save
 from onnxscope.normalise import normalise
@@ -25,6 +25,7 @@ PROBE, COTANGENT, FROZEN, TRANSPOSED = "scope_probe", "scope_cotangent", "scope_
 PROBES, COTANGENTS = "probes", "cotangents"  # the names of the free leading sizes, which may differ
 LEDGER = "scope_ledger"
 VERSION = "0.1.0"
+DEFAULTS = {"policy": "", "note": "", "tangent": True}  # of a step, which the artifact leaves out
 SCORES = {"Softmax", "LogSoftmax"}
 SHAPES_ONLY = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast"}
 
@@ -50,9 +51,9 @@ class Scope:
             "onnxscope.policy": self.policy,
             "onnxscope.image": self.image,
             "onnxscope.output": self.output,
-            "onnxscope.sources": json.dumps(dict(self.at_sources), separators=(",", ":")),
-            "onnxscope.notes": json.dumps(list(self.notes)),
-            "onnxscope.nodes": json.dumps([{k: v for k, v in asdict(s).items() if v} for s in self.steps], separators=(",", ":")),
+            "onnxscope.sources": compact(dict(self.at_sources)),
+            "onnxscope.notes": compact(list(self.notes)),
+            "onnxscope.nodes": compact([{k: v for k, v in asdict(s).items() if v != DEFAULTS.get(k)} for s in self.steps]),
         }
 
     def save(self, path: str | Path, *, external_bytes: int | None = None) -> Path:
@@ -106,7 +107,7 @@ class Scope:
         return part(graph, frozen)
 
     def ledger(self) -> gs.Graph:
-        """What every source pays towards ⟨cotangent, output⟩: output `scope_ledger` of [probes, sources], in `at_sources`' order."""
+        """What every source pays towards ⟨cotangent, output⟩: `scope_ledger` of [cotangents, sources], in `at_sources`' order."""
         graph = self.graph.copy()
         tensors = {t.name: t for t in graph.inputs} | {t.name: t for n in graph.nodes for t in n.outputs}
         sources = {n.name: n.inputs[1] for n in graph.nodes if n.name in self.at_sources}
@@ -123,6 +124,10 @@ class Scope:
         total = node("Concat", LEDGER, *paid, axis=1)
         total.dtype = np.float32
         return part(graph, [total, *(t for t in graph.outputs if t.name == TRANSPOSED)])
+
+
+def compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def is_scope(model: Model) -> bool:
@@ -223,11 +228,15 @@ class Survey:
     notes: list[str]
 
 
-def survey(model: Model, *, shapes: Mapping[str, Shape], image: str | None, output: str | None, policy: Policy, opaque: frozenset[str]) -> Survey:
+def survey(model: Model, *, shapes: Mapping[str, Shape], image: str | None, output: str | None, policy: Policy,
+           opaque: frozenset[str]) -> Survey:
     """Normalise and freeze; what cannot be frozen is in the freezer's steps, not raised."""
     keep = {n for n in (image, output) if n} | {o.name for o in model.proto.graph.output}
     b = normalise(model.proto, shapes, frozenset(keep), RULES)
     x, (y, note) = find_image(b.graph, image), find_output(b.graph, output)
+    if not is_sized(y):
+        raise Unsupported(f"the size of '{y.name}' depends on values, not on sizes alone", where=producer_name(y),
+                          remedy="choose another tensor with --output")
     b.reserve([PROBE, COTANGENT, FROZEN, TRANSPOSED])
     b.fold_bytes = SMALL_BYTES
     known = {n.name for n in b.graph.nodes} | {n.op for n in b.graph.nodes}
@@ -240,7 +249,8 @@ def survey(model: Model, *, shapes: Mapping[str, Shape], image: str | None, outp
     return Survey(b, f, x, y, f.active.get(y.name), probe, [note] if note else [])
 
 
-def build(model: Model, *, shapes: Mapping[str, Shape], image: str | None, output: str | None, policy: Policy, opaque: frozenset[str]) -> Scope:
+def build(model: Model, *, shapes: Mapping[str, Shape], image: str | None, output: str | None, policy: Policy,
+          opaque: frozenset[str]) -> Scope:
     """Normalise, freeze and transpose; nothing is run."""
     found = survey(model, shapes=shapes, image=image, output=output, policy=policy, opaque=opaque)
     b, f, y, y1, notes = found.b, found.freezer, found.y, found.y1, found.notes

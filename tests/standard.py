@@ -31,11 +31,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Material:
-    """A model whose only input is the image, the image, and the outputs that the standard expects."""
+    """A model whose only input is the image, and an image."""
 
     model: onnx.ModelProto
     image: np.ndarray
-    expected: tuple[np.ndarray | None, ...]
 
 
 def element(info: onnx.ValueInfoProto) -> int:
@@ -76,15 +75,13 @@ def stored(file: Path) -> np.ndarray:
 def material(name: str) -> Material:
     if name in node_cases():
         case = node_cases()[name]
-        inputs, outputs = case.data_sets[0]
-        return baked(case.model, inputs, outputs)
+        return baked(case.model, case.data_sets[0][0])
     folder = converted_cases()[name]
     data = sorted(folder.glob("test_data_set_0/input_*.pb"))
-    results = sorted(folder.glob("test_data_set_0/output_*.pb"))
-    return baked(onnx.load(folder / "model.onnx"), [stored(f) for f in data], [stored(f) for f in results])
+    return baked(onnx.load(folder / "model.onnx"), [stored(f) for f in data])
 
 
-def baked(model: onnx.ModelProto, inputs: list[Any], outputs: list[Any]) -> Material:
+def baked(model: onnx.ModelProto, inputs: list[Any]) -> Material:
     """The first floating-point input stays, the others become initializers."""
     model = onnx.ModelProto.FromString(model.SerializeToString())
     initial = {t.name for t in model.graph.initializer}
@@ -108,8 +105,8 @@ def baked(model: onnx.ModelProto, inputs: list[Any], outputs: list[Any]) -> Mate
     del model.graph.input[:]
     model.graph.input.extend(kept)
     if not np.isfinite(values.astype(np.float32)).all():  # some files hold what memory happened to hold
-        return Material(model, np.random.default_rng(0).standard_normal(values.shape).astype(values.dtype), ())
-    return Material(model, values, tuple(o if isinstance(o, np.ndarray) else None for o in outputs))
+        return Material(model, np.random.default_rng(0).standard_normal(values.shape).astype(values.dtype))
+    return Material(model, values)
 
 
 def outcome(name: str, policy: str) -> Outcome:
@@ -136,11 +133,6 @@ def proved(scope: Scope, m: Material) -> Outcome:
     for check in report.checks:
         if not check.ok:
             return Outcome("failed", f"{check.name}: {check.figure:.2e} > {check.bound:.2e} ({check.note})")
-    with session(scope.base()) as base:
-        got = base.run({scope.image: m.image})
-    for out, want in zip(scope.original.proto.graph.output, m.expected, strict=False):
-        if want is not None and want.dtype.kind == "f" and not np.allclose(got[out.name].astype(np.float64), want.astype(np.float64), rtol=1e-2, atol=1e-3, equal_nan=True):
-            return Outcome("failed", f"'{out.name}' is not what the standard expects")
     return entries(scope, m)
 
 
@@ -164,7 +156,7 @@ def entries(scope: Scope, m: Material) -> Outcome:
         if np.abs(columns - rows.T).max() > 1e-5 * scale:
             return Outcome("failed", f"F and its transpose differ by {np.abs(columns - rows.T).max() / scale:.1e}")
         linear_only = all(s.how == "linear" for s in scope.steps)
-        if x0.dtype != np.float32 or not (linear_only or scope.policy == "taylor") or any("frozen" in s.note for s in scope.steps):
+        if x0.dtype != np.float32 or not (linear_only or scope.policy == "taylor") or not all(s.tangent for s in scope.steps):
             return Outcome("passed")
         flat = x0.ravel().astype(np.float64)
         step = 1.0 if linear_only else 1e-2

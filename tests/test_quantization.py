@@ -19,9 +19,10 @@ def pair(kind, scale, zero, **attrs):
 def test_quantize_then_dequantize_is_the_identity_and_a_rounding_error(kind, policy):
     x, zero = randn(1, 2, 3, 3), 0 if kind.startswith("FLOAT8") else 3
     nodes, weights = pair(TensorProto.DataType.Value(kind), 0.25, zero)
-    d = check(model(nodes, {"x": x}, ["y"], opset=21, weights=weights), {"x": x}, policy)
+    proto = model(nodes, {"x": x}, ["y"], opset=21, weights=weights)
+    d = check(proto, {"x": x}, policy)
     close(d.forward, np.eye(x.size), 1e-6, "straight through")
-    close(d.residual, (run(model(nodes, {"x": x}, ["y"], opset=21, weights=weights), {"x": x})["y"] - x).reshape(-1), 1e-6, "rounding error")
+    close(d.residual, (run(proto, {"x": x})["y"] - x).reshape(-1), 1e-6, "rounding error")
     assert sum(n.name.startswith("source/") for n in d.scope.graph.nodes) == 1
 
 
@@ -41,25 +42,44 @@ def test_layouts_of_scales(layout, between):
     close(d.forward, np.eye(x.size), 1e-6, "straight through")
 
 
-@pytest.mark.parametrize("op", ["Relu", "Clip", "MaxPool", "Resize", "Concat", "Pad", "Reshape", "Slice", "Where", "Gather", "Cast", "Flatten", "Max"])
+INTEGERS = {
+    "Relu": (["q"], {}), "Clip": (["q", "low", "high"], {}), "MaxPool": (["q"], {"kernel_shape": [2, 2], "strides": [2, 2]}),
+    "Resize": (["q", "", "scales"], {}), "Concat": (["q", "other", "q"], {"axis": 1}), "Pad": (["q", "pads", "low"], {}),
+    "Reshape": (["q", "shape"], {}), "Slice": (["q", "one", "three", "two"], {}), "Where": (["mask", "q", "other"], {}),
+    "Gather": (["q", "swap"], {"axis": 1}), "Cast": (["q"], {"to": TensorProto.INT32}), "Flatten": (["q"], {}), "Max": (["q", "other"], {}),
+}
+
+
+@pytest.mark.parametrize("op", INTEGERS)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_operators_on_integers(op, policy):
     x = randn(1, 2, 4, 4)
-    zero = np.int8(0)
-    weights = {"s": np.float32(0.1), "z": zero, "low": np.int8(-5), "high": np.int8(6), "scales": np.array([1, 1, 2, 2], np.float32),
+    weights = {"s": np.float32(0.1), "z": np.int8(0), "low": np.int8(-5), "high": np.int8(6), "scales": np.array([1, 1, 2, 2], np.float32),
                "other": np.full((1, 1, 4, 4), 4, np.int8), "pads": np.array([0, 0, 1, 0, 0, 0, 0, 2]), "shape": np.array([1, 4, 8]),
-               "one": np.array([1]), "three": np.array([3]), "two": np.array([2]), "mask": randn(4, 4, seed=3) > 0, "eight": np.array([1, 0])}
-    inputs, attrs = {
-        "Relu": (["q"], {}), "Clip": (["q", "low", "high"], {}), "MaxPool": (["q"], {"kernel_shape": [2, 2], "strides": [2, 2]}),
-        "Resize": (["q", "", "scales"], {}), "Concat": (["q", "other", "q"], {"axis": 1}), "Pad": (["q", "pads", "low"], {}),
-        "Reshape": (["q", "shape"], {}), "Slice": (["q", "one", "three", "two"], {}), "Where": (["mask", "q", "other"], {}),
-        "Gather": (["q", "eight"], {"axis": 1}), "Cast": (["q"], {"to": TensorProto.INT32}), "Flatten": (["q"], {}), "Max": (["q", "other"], {}),
-    }[op]
+               "one": np.array([1]), "three": np.array([3]), "two": np.array([2]), "swap": np.array([1, 0]),
+               "mask": randn(4, 4, seed=3) > 0}
+    inputs, attrs = INTEGERS[op]
     last = node("Cast", ["r"], ["y"], to=TensorProto.FLOAT) if op in ("Cast", "Max") else node("DequantizeLinear", ["r", "s", "z"], ["y"])
     nodes = [node("QuantizeLinear", ["x", "s", "z"], ["q"]), node(op, inputs, ["r"], **attrs), last]
     used = {k: v for k, v in weights.items() if any(k in n.input for n in nodes)}
     d = check(model(nodes, {"x": x}, ["y"], opset=19, weights=used), {"x": x}, policy)
     assert np.abs(d.forward).max() > 0
+
+
+ARITHMETIC = {"Add": ["c", "three"], "Sub": ["three", "c"], "Mul": ["c", "three"], "Div": ["c", "three"], "ReduceSum": ["c", "axes"],
+              "ReduceMean": ["c", "axes"], "MatMul": ["c", "c"], "Pow": ["c", "three"]}
+
+
+@pytest.mark.parametrize("op", ARITHMETIC)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_arithmetic_on_integers(op, policy):
+    """What int32 and its way back to int8 cut off is a source."""
+    x, attrs = randn(1, 2, 3, 3), {"to": TensorProto.INT32}
+    nodes = [node("QuantizeLinear", ["x", "s", "z"], ["q"]), node("Cast", ["q"], ["c"], **attrs), node(op, ARITHMETIC[op], ["r"]),
+             node("Cast", ["r"], ["n"], to=TensorProto.INT8), node("DequantizeLinear", ["n", "s", "z"], ["y"])]
+    weights = {"s": np.float32(0.1), "z": np.int8(2), "three": np.int32(3), "axes": np.array([1])}
+    used = {k: v for k, v in weights.items() if any(k in n.input for n in nodes)}
+    check(model(nodes, {"x": x}, ["y"], weights=used), {"x": x}, policy)
 
 
 def dynamic(op, w, attrs, zero):
@@ -101,9 +121,10 @@ def test_product_of_two_quantized_values(policy):
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_quantized_network(policy):
     """QDQ around a Conv and a Relu: the frozen map is the float network's, the residual says what rounding paid."""
-    x, w = randn(1, 2, 5, 5), np.random.default_rng(0).integers(-40, 40, (3, 2, 3, 3)).astype(np.int8)
-    weights = {"s": np.float32(0.05), "z": np.uint8(120), "w": w, "ws": np.array([0.01, 0.02, 0.015], np.float32), "wz": np.zeros(3, np.int8),
-               "b": np.array([10, -20, 5], np.int32), "bs": np.array([0.01, 0.02, 0.015], np.float32) * np.float32(0.05), "bz": np.zeros(3, np.int32)}
+    x, steps = randn(1, 2, 5, 5), np.array([0.01, 0.02, 0.015], np.float32)
+    weights = {"s": np.float32(0.05), "z": np.uint8(120), "ws": steps, "wz": np.zeros(3, np.int8), "bs": steps * np.float32(0.05),
+               "w": np.random.default_rng(0).integers(-40, 40, (3, 2, 3, 3)).astype(np.int8), "b": np.array([10, -20, 5], np.int32),
+               "bz": np.zeros(3, np.int32)}
     nodes = [node("QuantizeLinear", ["x", "s", "z"], ["q"]), node("DequantizeLinear", ["q", "s", "z"], ["d"]),
              node("DequantizeLinear", ["w", "ws", "wz"], ["wd"], axis=0), node("DequantizeLinear", ["b", "bs", "bz"], ["bd"], axis=0),
              node("Conv", ["d", "wd", "bd"], ["c"]), node("Relu", ["c"], ["r"]), node("QuantizeLinear", ["r", "s", "z"], ["rq"]),

@@ -101,5 +101,5 @@ def test_every_proof_holds_on_random_graphs(policy: str, model: onnx.ModelProto,
     image = np.random.default_rng(seed).standard_normal(SHAPE).astype(np.float32)
     report = verify_scope(scope, image=image)
     assert report.ok, [c for c in report.checks if not c.ok]
-    written_out = entries(scope, Material(model, image, ()))
+    written_out = entries(scope, Material(model, image))
     assert written_out.status == "passed", written_out.detail

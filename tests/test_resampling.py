@@ -71,7 +71,7 @@ def test_resize_shapes(shape, attrs):
 
 
 @pytest.mark.parametrize("attrs,block", [
-    ({"scales": [2, 3]}, True), ({"sizes": [8, 15]}, True), ({"scales": [2, 2.1]}, False), ({"sizes": [6, 7]}, False),
+    ({"scales": [2, 3]}, True), ({"sizes": [8, 15]}, True), ({"scales": [2, 2.1]}, True), ({"sizes": [6, 7]}, False),
     ({"scales": [2, 3], "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}, True),
     ({"scales": [2, 3], "coordinate_transformation_mode": "asymmetric", "nearest_mode": "ceil"}, False),
     ({"scales": [4, 7], "coordinate_transformation_mode": "pytorch_half_pixel", "nearest_mode": "round_prefer_ceil"}, True),
@@ -97,7 +97,7 @@ def test_resize_standard(case):
     check(proto, feeds, image="X", output="Y", linear=True)
 
 
-GRIDS = [(kind, padding, corners) for kind in ("linear", "nearest", "cubic") for padding in ("zeros", "border", "reflection") for corners in (0, 1)]
+GRIDS = list(itertools.product(("linear", "nearest", "cubic"), ("zeros", "border", "reflection"), (0, 1)))
 
 
 @pytest.mark.parametrize("kind,padding,corners", GRIDS, ids=str)
@@ -137,9 +137,9 @@ REGIONS = np.array([[0, 0, 3, 4], [-2.2, 1.3, 2.7, 9.4], [0.4, 0.6, 0.9, 0.7], [
 def test_roi_align(mode, coordinates, ratio):
     x = randn(2, 2, 5, 4, seed=5)
     attrs = {"coordinate_transformation_mode": coordinates} if coordinates else {}
-    proto = model([node("RoiAlign", ["x", "rois", "batch"], mode=mode, output_height=2, output_width=3, sampling_ratio=ratio, spatial_scale=0.8,
-                        **attrs)], {"x": x}, ["y"], opset=16 if coordinates else 10,
-                  weights={"rois": REGIONS, "batch": np.array([0, 1, 0, 1, 1])})
+    sizes = {"output_height": 2, "output_width": 3, "sampling_ratio": ratio, "spatial_scale": 0.8}
+    proto = model([node("RoiAlign", ["x", "rois", "batch"], mode=mode, **sizes, **attrs)], {"x": x}, ["y"],
+                  opset=16 if coordinates else 10, weights={"rois": REGIONS, "batch": np.array([0, 1, 0, 1, 1])})
     check(proto, {"x": x}, linear=mode == "avg", step=1e-4 if mode == "max" else 0)
 
 
@@ -160,7 +160,8 @@ def test_deform_conv(groups, offset_groups, masked, attrs):
     weights = {"w": w, "offset": 1.5 * randn(2, offset_groups * 12, *out, seed=2), "bias": randn(6, seed=3)}
     if masked:
         weights["mask"] = randn(2, offset_groups * 6, *out, seed=4)
-    proto = model([node("DeformConv", ["x", *weights], group=groups, offset_group=offset_groups, **attrs)], {"x": x}, ["y"], opset=19, weights=weights)
+    deformed = node("DeformConv", ["x", *weights], group=groups, offset_group=offset_groups, **attrs)
+    proto = model([deformed], {"x": x}, ["y"], opset=19, weights=weights)
     check(proto, {"x": x}, linear=True)
 
 
@@ -176,7 +177,8 @@ def test_col2im(attrs):
     strides, dilations, pads = attrs.get("strides", [1, 1]), attrs.get("dilations", [1, 1]), attrs.get("pads", [0] * 4)
     blocks = [(d + pads[a] + pads[a + 2] - (k - 1) * dilations[a] - 1) // strides[a] + 1 for a, (d, k) in enumerate(((5, 2), (6, 3)))]
     x = randn(2, 3 * 6, blocks[0] * blocks[1])
-    proto = model([node("Col2Im", ["x", "size", "block"], **attrs)], {"x": x}, ["y"], weights={"size": np.array([5, 6]), "block": np.array([2, 3])})
+    proto = model([node("Col2Im", ["x", "size", "block"], **attrs)], {"x": x}, ["y"],
+                  weights={"size": np.array([5, 6]), "block": np.array([2, 3])})
     check(proto, {"x": x}, linear=True)
 
 
@@ -198,7 +200,9 @@ def test_an_image_that_only_moves_the_grid_is_refused():
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("p", [1, 2, 3])
-@pytest.mark.parametrize("attrs", [{}, {"strides": [2, 1], "pads": [1, 0, 0, 1]}, {"strides": [2, 2], "ceil_mode": 1}, {"dilations": [2, 1]}], ids=str)
+@pytest.mark.parametrize("attrs", [
+    {}, {"strides": [2, 1], "pads": [1, 0, 0, 1]}, {"strides": [2, 2], "ceil_mode": 1}, {"dilations": [2, 1]},
+], ids=str)
 def test_lp_pool(policy, p, attrs):
     x = randn(1, 2, 4, 5)
     proto = model([node("LpPool", ["x"], kernel_shape=[2, 2], p=p, **attrs)], {"x": x}, ["y"])
@@ -218,3 +222,20 @@ def test_lp_pool_standard(policy):
         proto, feeds = case_model(case, "x")
         if "same" not in case.name and feeds["x"].size < 1000:
             check(proto, feeds, policy)
+
+
+@pytest.mark.parametrize("opset", [17, 20])
+@pytest.mark.parametrize("attrs,parts", [
+    ({}, 1), ({"onesided": 1}, 1), ({"inverse": 1}, 2), ({"length": 3}, 2), ({"length": 6, "onesided": 1}, 1),
+], ids=str)
+@pytest.mark.parametrize("axis", [1, 2])
+def test_dft(opset, attrs, parts, axis):
+    x, flags = randn(1, 4, 5, parts), {k: v for k, v in attrs.items() if k != "length"}
+    weights = {"length": np.int64(attrs["length"])} if "length" in attrs else {}
+    names = ["x", "length" if weights else ""]
+    if opset >= 20:
+        names, weights["axis"] = [*names, "axis"], np.int64(axis)
+    else:
+        flags["axis"] = axis
+    proto = model([node("DFT", [*names] if opset >= 20 or weights else ["x"], **flags)], {"x": x}, ["y"], opset=opset, weights=weights)
+    check(proto, {"x": x}, linear=True, tolerance=2e-5)

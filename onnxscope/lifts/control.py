@@ -33,7 +33,7 @@ def loop(w: Normaliser, n: Source) -> list[Value | None]:
         if conditional and goes_on is not None and not is_known(goes_on):
             raise Unsupported(f"its condition depends on {origin(goes_on)}, so how often it runs cannot be fixed", where=n.where,
                               remedy="export the model with a fixed number of iterations")
-        if k == ITERATIONS:
+        if k == ITERATIONS or (count > ITERATIONS and not conditional):
             raise Unsupported(f"it runs more than {ITERATIONS} times", where=n.where, remedy="export the model without the Loop")
         given = dict(zip((i.name for i in body.input), [w.b.constant(np.int64(k)), w.b.constant(np.bool_(True)), *values], strict=False))
         goes_on, *results = w.inside(n, body, f"{n.name}/{k}", given)

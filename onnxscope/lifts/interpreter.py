@@ -95,6 +95,8 @@ class Normaliser:
             if error.where:
                 raise
             raise type(error)(error.cause, where=n.where, remedy=error.remedy) from error
+        except (LookupError, ValueError, TypeError, ArithmeticError) as error:  # an attribute that is missing, or of another kind
+            raise BadModel(f"its attributes do not fit the operator ({error!r})", where=n.where, remedy="export the model again") from error
 
     def check(self, n: Source, *, lifted: bool) -> None:
         """Refuse what the standard does not define."""
@@ -155,9 +157,9 @@ class Normaliser:
         return self.inside(n, function, n.name, given, caller=caller, domains={**self.domains, **domains},
                            calls=(*self.calls, key))
 
-    def body(self, n: Source) -> onnx.FunctionProto | None:
+    def body(self, n: Source, *, known_too: bool = False) -> onnx.FunctionProto | None:
         """The standard's own definition of an operator in simpler ones, where nothing here knows the operator itself."""
-        if n.op in self.known or all(is_known(x) for x in n.tensors if x is not None):
+        if (n.op in self.known and not known_too) or all(is_known(x) for x in n.tensors if x is not None):
             return None
         schema: Any = onnx.defs.get_schema(n.op, self.b.opset)  # its stub file lacks half of what it has
         data: bytes | None = None
@@ -173,7 +175,8 @@ class Normaliser:
         if not data:
             return None
         n.attrs = {**{k: attribute(a.default_value) for k, a in schema.attributes.items() if a.default_value.name}, **n.attrs}
-        return onnx.FunctionProto.FromString(data)
+        function: onnx.FunctionProto = onnx.FunctionProto.FromString(data)
+        return function
 
     def op(self, n: Source, op: str, *inputs: Any, **attrs: Any) -> Any:
         """Write another node in this one's place and under its name."""

@@ -1,4 +1,4 @@
-"""Quantized operators taken apart: DequantizeLinear, the float operator, QuantizeLinear.
+"""Quantized operators that the standard lacks, taken apart: DequantizeLinear, the float operator, QuantizeLinear.
 
 The float operator rounds its sums where the integer one does not, so a result may land one step away where it was a tie.
 """
@@ -59,12 +59,6 @@ def conv(w: Normaliser, n: Source) -> Any:
     bias = n.input(8)
     y = w.op(n, "Conv", x, dequantized(w, n, 3, 0), bias_of(w, bias, n[1], n[4]) if bias is not None else None, **n.attrs)
     return stepped(w, n, channels_last(w, y) if last else y, 6)
-
-
-def matmul(w: Normaliser, n: Source) -> Any:
-    """(a, scale, zero, b, scale, zero, y_scale, y_zero); a may have a scale per row, b per column."""
-    y = w.op(n, "MatMul", dequantized(w, n, 0, len(shape_of(n[0])) - 2), dequantized(w, n, 3, len(shape_of(n[3])) - 1))
-    return stepped(w, n, y, 6)
 
 
 def gemm(w: Normaliser, n: Source) -> Any:
@@ -141,8 +135,6 @@ def contrib(op: str) -> Lift:
 
 
 QUANTIZED: dict[str, Lift] = {
-    "QLinearConv": conv,
-    "QLinearMatMul": matmul,
     "com.microsoft.DequantizeLinear": contrib("DequantizeLinear"),
     "com.microsoft.QGemm": gemm,
     "com.microsoft.QLinearAdd": binary("Add"),

@@ -72,6 +72,13 @@ class Source:
                               remedy="export the model with fixed sizes")
         return ints_of(self[i])
 
+    def axes(self, given: Sequence[int], rank: int) -> list[int]:
+        """Axes counted from the front."""
+        wrong = [a for a in given if not -rank <= a < rank]
+        if wrong:
+            raise BadModel(f"axis {wrong[0]} lies outside the {rank} there are", where=self.where, remedy="export the model again")
+        return [a % rank for a in given]
+
     def wants(self, i: int) -> bool:
         """Whether anything reads output i."""
         return i < len(self.outputs) and bool(self.outputs[i])

@@ -8,13 +8,14 @@ import numpy as np
 from onnx import TensorProto
 
 from onnxscope.errors import BadModel, Unsupported
-from onnxscope.graph import Tensor, element_type, numel, shape_of
+from onnxscope.graph import Tensor, element_type, is_known, numel, shape_of, values_of
 from onnxscope.lifts.families import as_it_is, before, default, fixed, in_float, ints, of_one_shape, without
 from onnxscope.lifts.interpreter import Lift, Normaliser
 from onnxscope.lifts.source import Source, known_number
 
 PLAIN_REDUCTIONS = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd")
 REDUCTIONS = (*PLAIN_REDUCTIONS, "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare")
+WINDOW = ("left_window_size", "right_window_size")
 BROADCAST = ("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Greater", "Less")
 
 
@@ -43,14 +44,14 @@ def squeeze(w: Normaliser, n: Source) -> Any:
     axes = fixed(n, "axes", 1, "axes")
     if axes is None:
         axes = [k for k, d in enumerate(shape) if d == 1]
-    return w.emit(n, inputs=[n[0], ints(w, sorted(a % len(shape) for a in axes))]) if axes else n[0]
+    return w.emit(n, inputs=[n[0], ints(w, sorted(n.axes(axes, len(shape))))]) if axes else n[0]
 
 
 def unsqueeze(w: Normaliser, n: Source) -> Any:
     """<13: axes was an attribute."""
     axes = fixed(n, "axes", 1, "axes") or []
     rank = len(shape_of(n[0])) + len(axes)
-    return w.emit(n, inputs=[n[0], ints(w, sorted(a % rank for a in axes))])
+    return w.emit(n, inputs=[n[0], ints(w, sorted(n.axes(axes, rank)))])
 
 
 def reduce(w: Normaliser, n: Source) -> Any:
@@ -58,7 +59,7 @@ def reduce(w: Normaliser, n: Source) -> Any:
     rank, axes = len(shape_of(n[0])), fixed(n, "axes", 1, "axes")
     if not axes and n.attrs.get("noop_with_empty_axes", 0):
         return n[0] if n.op in PLAIN_REDUCTIONS else None
-    axes = sorted(a % rank for a in axes) if axes else list(range(rank))
+    axes = sorted(n.axes(axes, rank)) if axes else list(range(rank))
     return w.emit(n, inputs=[n[0], ints(w, axes) if rank else None], noop_with_empty_axes=None)
 
 
@@ -91,7 +92,7 @@ def pad(w: Normaliser, n: Source) -> Any:
     else:
         pads, value = n.ints(1, "pads"), n.input(2)
         if (axes := n.input(3)) is not None:
-            given, named = pads, [a % rank for a in n.ints(3, "axes")]
+            given, named = pads, n.axes(n.ints(3, "axes"), rank)
             if len(given) != 2 * len(named):
                 raise BadModel(f"{len(given)} pads for {shape_of(axes)[0]} axes", where=n.where, remedy="export the model again")
             pads = [0] * 2 * rank
@@ -114,7 +115,7 @@ def top_k(w: Normaliser, n: Source) -> Any:
 
 def split(w: Normaliser, n: Source) -> Any:
     """<13: the sizes were an attribute (<2: or an input); 18: only their number. Here always written out, the last one smaller."""
-    axis = n.attrs.setdefault("axis", 0)
+    [axis] = n.axes([n.attrs.setdefault("axis", 0)], len(shape_of(n[0])))
     size, parts = shape_of(n[0])[axis], len(n.outputs)
     sizes = fixed(n, "split", 1, "sizes")
     if not sizes:
@@ -219,7 +220,36 @@ def scatter(w: Normaliser, n: Source) -> Any:
     return w.emit(n, "ScatterElements")
 
 
+def space_to_depth(w: Normaliser, n: Source) -> Any:
+    """Since 28 the channels may come before the blocks, as DepthToSpace always allowed."""
+    if n.attrs.pop("mode", "DCR") == "DCR":
+        return None
+    (batch, channels, height, width), r = shape_of(n[0]), int(n.attrs["blocksize"])
+    blocks = w.b.Reshape(n[0], [batch, channels, height // r, r, width // r, r])
+    return w.b.Reshape(w.b.Transpose(blocks, perm=[0, 1, 3, 5, 2, 4]), [batch, channels * r * r, height // r, width // r])
+
+
+def compress(w: Normaliser, n: Source) -> Any:
+    """A Gather, where the condition is constant: its size is then known."""
+    if not is_known(n[1]):
+        return None
+    axis = n.attrs.get("axis")
+    kept = ints(w, [int(k) for k in np.flatnonzero(values_of(n[1]))])
+    return w.b.Gather(w.b.Reshape(n[0], [-1]) if axis is None else n[0], kept, axis=axis or 0)
+
+
+def attention(w: Normaliser, n: Source) -> Any:
+    """Since 25 with a window, which onnxruntime does not have: written out as the standard defines it."""
+    if all(n.attrs.get(side, -1) == -1 for side in WINDOW):
+        return without(*WINDOW)(w, n)
+    body = w.body(n, known_too=True)
+    return w.call(n, body) if body is not None else None
+
+
 VERSIONS: dict[str, Lift] = {
+    "Attention": attention,
+    "SpaceToDepth": space_to_depth,
+    "Compress": compress,
     **dict.fromkeys(BROADCAST, broadcast),
     **dict.fromkeys(REDUCTIONS, reduce),
     **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), softmax),

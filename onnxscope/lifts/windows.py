@@ -124,6 +124,7 @@ def conv_transpose(w: Normaliser, n: Source) -> None:
 
 WINDOWS: dict[str, Lift] = {
     **{op: convolution(1) for op in ("Conv", "ConvInteger", "DeformConv")},
+    "QLinearConv": convolution(3),
     "ConvTranspose": conv_transpose,
     "MaxPool": max_pool,
     "AveragePool": pool,

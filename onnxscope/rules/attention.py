@@ -28,11 +28,9 @@ def with_past(f: Freezer, n: Site, x: Pair, i: int) -> Pair:
     return f.call("Concat", Pair(f.float(n.x0(i)), n.pair(i).x1), x, axis=2) if n.has(i) else x
 
 
-def weights_of(f: Freezer, n: Site, shape: list[int]) -> Tensor:
+def weights_of(f: Freezer, n: Site) -> Tensor:
     """The base's attention weights, which the operator itself tells, masks and all."""
-    weights = f.b.op("Attention", *n.node.inputs, outputs=4, **{**n.node.attrs, "qk_matmul_output_mode": SOFTMAX})[3]
-    weights.shape = shape  # onnx does not infer it
-    return f.float(weights)
+    return f.float(f.b.op("Attention", *n.node.inputs, outputs=4, **{**n.node.attrs, "qk_matmul_output_mode": SOFTMAX})[3])
 
 
 def scores(f: Freezer, n: Site, q: Pair, k: Pair) -> tuple[Pair, Pair]:
@@ -54,9 +52,7 @@ def attention(f: Freezer, n: Site) -> list[Frozen | None]:
     shared = [batch, kv_heads, q_heads // kv_heads * tokens]  # the queries that share a key stand below each other
     per_head, mode = [batch, q_heads, tokens, k.shape[2]], int(n.attr("qk_matmul_output_mode"))
     asked = len(n.node.outputs) > 3
-    for output, inferred in zip(n.node.outputs[1:], (k.shape, v.shape, per_head), strict=False):
-        output.shape = list(inferred)  # which onnx does only for some
-    weights, shown = Pair(weights_of(f, n, per_head)), None
+    weights, shown = Pair(weights_of(f, n)), None
     if n.taylor or (asked and mode != SOFTMAX):
         plain, capped = (f.call("Reshape", s, per_head) for s in scores(f, n, f.call("Reshape", q, [*shared, features]), k))
         shown = (plain, capped, capped)[min(mode, MASKED)]
@@ -72,6 +68,7 @@ def attention(f: Freezer, n: Site) -> list[Frozen | None]:
     y = f.call("Reshape", f.call("MatMul", grouped, v), [batch, q_heads, tokens, v.shape[3]])
     if len(n.pair(0).shape) == 3:
         y = f.call("Reshape", f.call("Transpose", y, perm=[0, 2, 1, 3]), list(shape_of(n.y0)))
+    f.note("softmax tangent and product rule" if n.taylor else "the attention weights are a decision")
     return [y.x1, k.x1, v.x1, shown.x1 if shown is not None else None][: len(n.node.outputs)]
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from onnxscope.frozen import Frozen
-from onnxscope.graph import Tensor
+from onnxscope.graph import Tensor, is_float, is_known, values_of
 from onnxscope.linearize import Freezer, Rule, Site
 
 BaseFunction = Callable[[Any, Tensor, Site], Tensor]
@@ -53,6 +55,18 @@ def ratio(slope: BaseFunction, *, gain: BaseFunction | None = None, through_zero
 
     rule.__doc__ = doc
     return rule
+
+
+def truncated(f: Freezer, n: Site, y: Frozen, exact: Callable[[Any, Tensor], Tensor]) -> Frozen:
+    """What integer arithmetic cut off is a source; `exact` computes the result without."""
+    return y if is_float(n.y0) else f.source(y, f.b.Sub(f.float(n.y0), exact(f.b, f.float(n.x0()))))
+
+
+def finite(b: Any, x: Tensor) -> Any:
+    """x with 0 for infinities: what masks a softmax leaves no trace in its tangent, and ∞·0 is no number."""
+    if is_known(x) and np.isfinite(values_of(x)).all():
+        return x
+    return b.Where(b.IsInf(x), b.constant(0.0, x), x)
 
 
 def mask(b: Any, condition: Tensor, x: Tensor) -> Tensor:

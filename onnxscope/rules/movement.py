@@ -11,6 +11,7 @@ from onnxscope.errors import Unsupported
 from onnxscope.frozen import Frozen
 from onnxscope.graph import Tensor, describe, ints_of, is_float, is_known, numel, shape_of
 from onnxscope.linearize import Entry, Freezer, Site
+from onnxscope.rules.families import finite
 
 
 def numbered(f: Freezer, shape: Sequence[int]) -> Tensor:
@@ -39,6 +40,8 @@ def identity(f: Freezer, n: Site) -> Frozen:
 
 def cast(f: Freezer, n: Site) -> Frozen | None:
     """To floating point the value passes; from there to integers is a decision, and among integers what does not fit is a source."""
+    if not n.active(0):
+        return None
     if is_float(n.y0):
         return n.x1
     return None if is_float(n.x0()) else f.source(n.x1, f.b.Sub(f.float(n.y0), f.float(n.x0())))
@@ -135,7 +138,7 @@ def where(f: Freezer, n: Site) -> Frozen | None:
             terms.append(f.expand(f.gain(n.carried(i), b.Where(n.x0(0), yes, no)), shape_of(n.y0)))
     if not terms:
         return None
-    fixed = [f.float(n.x0(i)) if not n.active(i) else zero for i in (1, 2)]
+    fixed = [zero if n.active(i) else finite(b, f.float(n.x0(i))) if n.taylor else f.float(n.x0(i)) for i in (1, 2)]
     y = f.add(*terms)
     return y if len(terms) == 2 else f.source(y, b.Where(n.x0(0), *fixed))
 
@@ -149,7 +152,7 @@ def scatter(f: Freezer, n: Site) -> Frozen:
     attrs = {k: v for k, v in n.node.attrs.items() if k != "reduction"}
     targets = b.op("GatherElements" if n.node.op == "ScatterElements" else "GatherND", numbered(f, shape), n.x0(1), **attrs)
 
-    def scattered(values: Tensor, onto: Tensor, **how: str) -> Tensor:
+    def scattered(values: Tensor, onto: Tensor, **how: Any) -> Any:
         return b.op(n.node.op, b.Expand(onto, list(shape)), n.x0(1), b.Expand(values, list(updates)), **attrs, **how)
 
     if reduction == "add":
@@ -194,11 +197,12 @@ def trilu(f: Freezer, n: Site) -> Frozen:
 
 
 MOVEMENT: dict[str, Entry] = {
-    **{op: ("linear", reshape) for op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze")},
-    **{op: ("linear", moved) for op in ("Gather", "GatherElements", "GatherND", "ReverseSequence", "Tile", "Compress")},
+    **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), ("linear", reshape)),
+    **dict.fromkeys(("Gather", "GatherElements", "GatherND", "ReverseSequence", "Tile", "Compress"), ("linear", moved)),
     "CenterCropPad": ("linear", center_crop_pad),
-    **{op: ("linear", identity) for op in ("Identity", "Dropout", "CastLike")},
+    **dict.fromkeys(("Identity", "Dropout"), ("linear", identity)),
     "Cast": ("linear", cast),
+    "CastLike": ("linear", cast),
     "Transpose": ("linear", transpose),
     "Expand": ("linear", expand),
     "Concat": ("linear", concat),
@@ -212,8 +216,5 @@ MOVEMENT: dict[str, Entry] = {
     "ScatterND": ("linear", scatter),
     "TopK": ("frozen", top_k),
     "Trilu": ("linear", trilu),
-    **{op: ("decision", None) for op in ("Shape", "Size", "ArgMax", "ArgMin", "NonZero", "NonMaxSuppression", "Equal", "Greater", "GreaterOrEqual",
-                                         "Less", "LessOrEqual", "IsNaN", "IsInf", "OneHot", "Hardmax", "Unique", "EyeLike", "And", "Or", "Xor", "Not",
-                                         "Mod", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot", "Bernoulli",
-                                         "RandomNormalLike", "RandomUniformLike")},
+    **dict.fromkeys(("Shape", "Size", "ArgMax", "ArgMin", "NonZero", "NonMaxSuppression", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "IsNaN", "IsInf", "OneHot", "Hardmax", "Unique", "EyeLike", "And", "Or", "Xor", "Not", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot", "Bernoulli", "RandomNormalLike", "RandomUniformLike"), ("decision", None)),
 }

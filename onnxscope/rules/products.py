@@ -9,8 +9,9 @@ import onnx_graphsurgeon as gs
 
 from onnxscope.errors import Unsupported
 from onnxscope.frozen import Frozen, Pair
-from onnxscope.graph import Tensor, describe, shape_of
+from onnxscope.graph import Tensor, describe, is_float, shape_of
 from onnxscope.linearize import Entry, Freezer, Site
+from onnxscope.rules.families import finite, truncated
 
 GATES = {"Sigmoid": 2, "HardSigmoid": 2, "Softmax": 2, "Clip": 1, "Tanh": 1}
 TRANSPARENT = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Cast", "Identity", "Dropout", "Slice", "Tile", "Resize",
@@ -53,7 +54,7 @@ def total(f: Freezer, n: Site, weights: list[float]) -> Frozen:
         if n.active(i):
             terms.append(f.negate(n.carried(i)) if w == -1 else f.scale(n.carried(i), w))
         else:
-            x0 = f.float(n.x0(i))
+            x0 = finite(f.b, f.float(n.x0(i))) if n.taylor else f.float(n.x0(i))
             fixed.append(x0 if w == 1 else f.b.Neg(x0) if w == -1 else f.b.Mul(x0, w))
     y = f.expand(f.add(*terms), shape_of(n.y0))
     return y if not fixed else f.source(y, fixed[0] if len(fixed) == 1 else f.b.Sum(*fixed))
@@ -140,7 +141,7 @@ def div(f: Freezer, n: Site) -> Frozen:
     """a/b: 1/b0 is the gain of a, the denominator a frozen statistic; c/b alone by its ratio c/b0²; the tangent under taylor."""
     b0, y0 = f.float(n.x0(1)), f.float(n.y0)
     if not n.active(1):
-        return f.gain(n.carried(0), f.b.Reciprocal(b0))
+        return truncated(f, n, f.gain(n.carried(0), f.b.Reciprocal(b0)), lambda b, a0: b.Div(a0, b0))
     by_b = f.b.Div(y0, b0)
     if n.taylor:
         terms = [f.negate(f.gain(n.carried(1), by_b))]
@@ -192,6 +193,13 @@ def chosen(f: Freezer, n: Site) -> Frozen:
     return y if not fixed else f.source(y, fixed[0] if len(fixed) == 1 else b.Sum(*fixed))
 
 
+def remainder(f: Freezer, n: Site) -> Frozen | None:
+    """x less the multiple of the divisor that the base took away."""
+    if not is_float(n.y0) or n.active(1):
+        return None
+    return f.source(f.expand(n.carried(0), shape_of(n.y0)), f.b.Sub(f.float(n.y0), f.float(n.x0())))
+
+
 PRODUCTS: dict[str, Entry] = {
     "Add": ("linear", add),
     "Sum": ("linear", add),
@@ -204,6 +212,7 @@ PRODUCTS: dict[str, Entry] = {
     "Einsum": ("linear", einsum),
     "Div": ("frozen", div),
     "Pow": ("frozen", power),
+    "Mod": ("frozen", remainder),
     "Max": ("frozen", chosen),
     "Min": ("frozen", chosen),
 }

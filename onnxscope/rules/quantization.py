@@ -11,6 +11,7 @@ import numpy as np
 from onnxscope.frozen import Frozen, Pair
 from onnxscope.graph import Shape, Tensor, is_known, numel, shape_of, values_of
 from onnxscope.linearize import Entry, Freezer, Site
+from onnxscope.rules.movement import numbered
 from onnxscope.rules.primitives import conv_attrs
 
 
@@ -32,19 +33,20 @@ def spread(f: Freezer, n: Site, i: int, shape: Shape) -> Tensor:
 def decided(f: Freezer, n: Site) -> Frozen:
     """The quantized value; scale and zero point are frozen where they depend on the image."""
     if any(n.active(i) for i in range(1, len(n.inputs))):
-        f.note("scale and zero point are frozen")
+        f.note("scale and zero point are frozen", tangent=False)
     return n.carried(0)
 
 
 def straight_through(f: Freezer, x: Pair, x1: Frozen, y0: Tensor, scale: Tensor) -> Frozen:
     """x1/scale + (y0 − x0/scale)."""
+    f.note("straight through", tangent=False)
     gain = f.b.Reciprocal(scale)
     return f.source(f.gain(x1, gain), f.b.Sub(f.float(y0), f.b.Mul(f.float(x.x0), gain)))
 
 
 def quantize(f: Freezer, n: Site) -> Frozen:
     """Straight through; its rounding, its saturation and the zero point are a source."""
-    return straight_through(f, n.pair(0), decided(f, n), n.y0, spread(f, n, 1, n.pair(0).shape))
+    return straight_through(f, n.pair(0), n.carried(0), n.y0, spread(f, n, 1, n.pair(0).shape))
 
 
 def dynamic_quantize(f: Freezer, n: Site) -> list[Frozen | None]:
@@ -58,6 +60,8 @@ def same_values(a: Tensor, b: Tensor) -> bool:
 
 def dequantize(f: Freezer, n: Site) -> Frozen:
     """(q1 − zero point)·scale; straight after its own QuantizeLinear x1 + (y0 − x0), the rounding error alone."""
+    if not n.active(0):
+        return by_scale(f, n)
     q1 = decided(f, n)
     made = n.x0().inputs[0] if n.x0().inputs else None
     if made is not None and made.op == "QuantizeLinear" and len(made.inputs) == len(n.node.inputs):
@@ -69,6 +73,20 @@ def dequantize(f: Freezer, n: Site) -> Frozen:
     scale = spread(f, n, 1, q1.shape)
     y = f.gain(q1, scale)
     return f.source(y, f.b.Neg(f.b.Mul(spread(f, n, 2, q1.shape), scale))) if n.has(2) else y
+
+
+def by_scale(f: Freezer, n: Site) -> Frozen:
+    """Constant integers with a scale that carries the image: (q0 − zero point)·scale1."""
+    shape = n.pair(0).shape
+    q0 = f.float(n.x0())
+    q0 = f.b.Sub(q0, spread(f, n, 2, shape)) if n.has(2) else q0
+    scale1, axis = n.carried(1), int(n.attr("axis")) % max(len(shape), 1)
+    if len(scale1.shape) == 1 and numel(scale1.shape) > 1:
+        scale1 = f.reshape(scale1, [d if k == axis else 1 for k, d in enumerate(shape)])
+    elif numel(scale1.shape) > 1:
+        place = [k // int(n.attr("block_size")) for k in range(shape[axis])]
+        scale1 = f.select(scale1, f.b.Gather(numbered(f, scale1.shape), place, axis=axis))
+    return f.gain(scale1, q0)
 
 
 def centred(f: Freezer, n: Site, i: int, zero: Tensor | None) -> Pair:
@@ -94,10 +112,39 @@ def matmul_integer(f: Freezer, n: Site) -> Frozen:
     return f.call("MatMul", centred(f, n, 0, a_zero), centred(f, n, 1, b_zero)).x1  # type: ignore[no-any-return]
 
 
+def real(f: Freezer, n: Site, i: int, **axis: int) -> Pair:
+    """Inputs i, i+1, i+2 are a tensor, its scale and its zero point: the numbers that they stand for."""
+    return f.call("DequantizeLinear", n.pair(i), n.x0(i + 1), n.x0(i + 2), **axis)  # type: ignore[no-any-return]
+
+
+def requantized(f: Freezer, n: Site, y: Pair) -> Frozen:
+    """Inputs 6 and 7 are the result's scale and zero point."""
+    assert y.x1 is not None
+    return straight_through(f, y, y.x1, n.y0, f.float(n.x0(6)))
+
+
+def qlinear_conv(f: Freezer, n: Site) -> Frozen:
+    """Conv of the real numbers, quantized straight through."""
+    bias = None
+    if n.has(8):
+        step = f.b.Mul(f.float(n.x0(1)), f.float(n.x0(4)))
+        bias = f.b.Mul(f.float(n.x0(8)), step)
+    attrs = conv_attrs(n.node.attrs, len(shape_of(n.x0(3))) - 2)
+    return requantized(f, n, f.call("Conv", real(f, n, 0), real(f, n, 3, axis=0), bias, **attrs))
+
+
+def qlinear_matmul(f: Freezer, n: Site) -> Frozen:
+    """The product of the real numbers, quantized straight through; a may have a scale per row, b per column."""
+    a, b = real(f, n, 0, axis=len(n.pair(0).shape) - 2), real(f, n, 3, axis=len(n.pair(3).shape) - 1)
+    return requantized(f, n, f.call("MatMul", a, b))
+
+
 QUANTIZATION: dict[str, Entry] = {
     "QuantizeLinear": ("linear", quantize),
     "DequantizeLinear": ("linear", dequantize),
     "DynamicQuantizeLinear": ("linear", dynamic_quantize),
+    "QLinearConv": ("linear", qlinear_conv),
+    "QLinearMatMul": ("frozen", qlinear_matmul),
     "ConvInteger": ("linear", conv_integer),
     "MatMulInteger": ("frozen", matmul_integer),
 }

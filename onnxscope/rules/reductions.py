@@ -8,7 +8,7 @@ from onnxscope.frozen import Frozen, Pair
 from onnxscope.graph import ints_of, numel, shape_of
 from onnxscope.linearize import Entry, Freezer, Rule, Site
 from onnxscope.rules.convolutions import extreme
-from onnxscope.rules.families import tangent
+from onnxscope.rules.families import finite, truncated
 
 
 def axes_of(n: Site) -> list[int]:
@@ -29,7 +29,8 @@ def reduce_mean(f: Freezer, n: Site) -> Frozen:
     """Σ x/count."""
     axes = axes_of(n)
     count = numel([n.x1.shape[a] for a in axes])
-    return f.reshape(f.scale(f.sum(n.only(0), axes), 1 / count), shape_of(n.y0))
+    y = f.reshape(f.scale(f.sum(n.only(0), axes), 1 / count), shape_of(n.y0))
+    return truncated(f, n, y, lambda b, x0: b.Reshape(b.ReduceMean(x0, axes), list(y.shape)))
 
 
 def extremum(arg: str) -> Rule:
@@ -53,8 +54,8 @@ def composed(before: str, after: str, doc: str) -> Rule:
         axes = axes_of(n)
         if axes:
             x = f.call("ReduceSum", x, axes)
-        y: Frozen = (f.call(after, x) if after else x).x1
-        return f.reshape(y, shape_of(n.y0))
+        y = f.call(after, x) if after else x
+        return f.reshape(y.x1, shape_of(n.y0))
 
     rule.__doc__ = doc
     return rule
@@ -93,7 +94,7 @@ def softmax(f: Freezer, n: Site) -> Frozen | None:
     axis, y0 = [int(n.attr("axis")) % len(n.x1.shape)], f.float(n.y0)
     inner = f.gain(n.x1, y0)
     y = f.add(inner, f.negate(f.gain(f.sum(inner, axis), y0)))
-    x0 = f.float(n.x0())
+    x0 = finite(f.b, f.float(n.x0()))
     slope = f.b.Mul(y0, f.b.Sub(x0, f.b.ReduceSum(f.b.Mul(y0, x0), axis)))
     return f.source(y, f.b.Sub(y0, slope))
 
@@ -103,8 +104,7 @@ def log_softmax(f: Freezer, n: Site) -> Frozen:
     axis = [int(n.attr("axis")) % len(n.x1.shape)]
     x = Pair(f.float(n.x0()), n.x1)
     if n.taylor:
-        y: Frozen = f.call("Sub", x, f.call("ReduceLogSumExp", x, axis)).x1
-        return y
+        return f.call("Sub", x, f.call("ReduceLogSumExp", x, axis)).x1  # type: ignore[no-any-return]
     return f.source(n.x1, f.b.Sub(f.float(n.y0), x.x0))
 
 
@@ -119,7 +119,6 @@ def cum_sum(f: Freezer, n: Site) -> Frozen:
     return f.matrix_along(n.only(0), matrix, axis)
 
 
-_ = tangent
 REDUCTIONS: dict[str, Entry] = {
     "ReduceSum": ("linear", reduce_sum),
     "ReduceMean": ("linear", reduce_mean),

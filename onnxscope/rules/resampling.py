@@ -1,4 +1,4 @@
-"""Resize: the operator itself on the axes that it changes, or a matrix along each of them."""
+"""Operators that are a matrix along an axis: Resize, written as itself where onnxruntime can, and the Fourier transform."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 from onnxscope.errors import Unsupported
 from onnxscope.frozen import Frozen
-from onnxscope.graph import describe, is_float, is_known, numel, shape_of, values_of
+from onnxscope.graph import describe, ints_of, is_float, is_known, numel, shape_of, values_of
 from onnxscope.linearize import Entry, Freezer, Site
-from onnxscope.rules.matrices import resize_matrix
+from onnxscope.rules.matrices import eye, resize_matrix
 
 RESIZE_ATTRS = ("antialias", "coordinate_transformation_mode", "cubic_coeff_a", "exclude_outside", "mode", "nearest_mode")
 
@@ -78,6 +78,24 @@ def resize_plan(f: Freezer, n: Site, axes: list[int]) -> tuple[list[Any], dict[s
     return [roi, *numbers], attrs, [axes[k] for k in picks]
 
 
+def dft(f: Freezer, n: Site) -> Frozen:
+    """Real and imaginary parts of one axis as a vector, times the matrix that the operator makes of the identity."""
+    b, shape, out = f.b, n.pair(0).shape, shape_of(n.y0)
+    rank, parts = len(shape), shape[-1]
+    axis = int(n.attr("axis")) if f.b.opset < 20 else ints_of(n.x0(2))[0] if n.has(2) else -2
+    axis %= rank
+    attrs = {k: n.attr(k) for k in ("inverse", "onesided")} | ({"axis": 1} if f.b.opset < 20 else {})
+    size, made = shape[axis] * parts, out[axis] * out[-1]
+    units = b.Reshape(eye(b, size), [size, shape[axis], parts])
+    rows = b.op("DFT", units, n.x0(1) if n.has(1) else None, *([np.int64(1)] if f.b.opset >= 20 else []), **attrs)
+    matrix = b.Transpose(b.Reshape(rows, [size, made]), perm=[1, 0])
+    order = [*(a for a in range(rank) if a not in (axis, rank - 1)), axis, rank - 1]
+    x = f.transpose(n.only(0), order)
+    y = f.matrix_along(f.reshape(x, (*x.shape[:-2], size)), matrix, rank - 2)
+    return f.transpose(f.reshape(y, (*x.shape[:-2], out[axis], out[-1])), [order.index(a) for a in range(rank)])
+
+
 RESAMPLING: dict[str, Entry] = {
     "Resize": ("linear", resize),
+    "DFT": ("linear", dft),
 }

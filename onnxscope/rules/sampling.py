@@ -12,7 +12,7 @@ from onnx import TensorProto
 
 from onnxscope.errors import Unsupported
 from onnxscope.frozen import Frozen
-from onnxscope.graph import Tensor, describe, ints_of, numel, shape_of
+from onnxscope.graph import Tensor, describe, numel, shape_of
 from onnxscope.linearize import Entry, Freezer, Site
 from onnxscope.rules.convolutions import bias
 from onnxscope.rules.movement import numbered
@@ -34,7 +34,7 @@ def image_of(f: Freezer, n: Site) -> Frozen:
         raise Unsupported("the places to sample at depend on the image, and the sampled values do not", where=describe(n.node),
                           remedy=f"declare it a constant decision with --opaque {n.node.name}")
     if any(n.active(i) for i in range(1, len(n.inputs))):
-        f.note("the places to sample at are frozen")
+        f.note("the places to sample at are frozen", tangent=False)
     return n.x1
 
 
@@ -207,8 +207,6 @@ def roi_align_max(f: Freezer, n: Site, x: Frozen) -> Frozen:
 def max_unpool(f: Freezer, n: Site) -> Frozen:
     """Every pixel where the base puts it: the operator, fed with the pixels' numbers, says which one ends where."""
     b, shape = f.b, n.pair(0).shape
-    if n.y0.shape is None and n.has(2):
-        n.y0.shape = ints_of(n.x0(2))  # onnx does not infer it
     if numel(shape) >= 2**24:
         raise Unsupported("it has too many pixels to number them in float32", where=describe(n.node), remedy="analyse a smaller image")
     number = b.Cast(b.Add(numbered(f, shape), 1), to=TensorProto.FLOAT)
