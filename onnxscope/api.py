@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 import numpy as np
 import onnx
@@ -13,10 +13,22 @@ import onnx
 from onnxscope.errors import BadModel, ScopeError
 from onnxscope.linearize import Policy, Step
 from onnxscope.model_io import load
-from onnxscope.scope import Scope, build, is_scope, survey
+from onnxscope.rewriting import Choice, build, survey
+from onnxscope.scope import Scope, is_scope
 from onnxscope.verify import Check, Report, prove_base, verify_scope
 
 ModelSource = str | Path | bytes | onnx.ModelProto
+
+
+class Options(TypedDict, total=False):
+    """What can be chosen about a rewrite; the command line has the same options."""
+
+    input_shapes: Mapping[str, Sequence[int]]  # sizes that the model leaves free
+    image: str | None  # the tensor that is the image; the only image-like input otherwise
+    output: str | None  # the tensor to explain; the first output before a softmax otherwise
+    policy: str  # freeze (the default) or taylor
+    policy_for: Mapping[str, str]  # another policy for a node or an operator
+    opaque: Iterable[str]  # nodes or operators that are taken as constant decisions
 
 
 @dataclass(frozen=True)
@@ -34,43 +46,40 @@ class Diagnosis:
         return not self.problems
 
 
-def rewrite(model: ModelSource, *, input_shapes: Mapping[str, Sequence[int]] | None = None, image: str | None = None,
-            output: str | None = None, policy: str = "freeze", policy_for: Mapping[str, str] | None = None,
-            opaque: Iterable[str] = (), prove: bool = True) -> Scope:
+def choice(options: Options) -> Choice:
+    shapes = {k: tuple(v) for k, v in options.get("input_shapes", {}).items()}
+    policy = Policy(options.get("policy", "freeze"), options.get("policy_for", {}))
+    return Choice(shapes, options.get("image"), options.get("output"), policy, frozenset(options.get("opaque", ())))
+
+
+def rewrite(model: ModelSource, *, prove: bool = True, **options: Unpack[Options]) -> Scope:
     """Rewrite a model into a scope, and prove that its base still computes what the model computes."""
-    shapes = {k: tuple(v) for k, v in (input_shapes or {}).items()}
     loaded = load(model)
     if is_scope(loaded):
         raise BadModel("is a scope already", where=f"'{loaded.path or 'model'}'", remedy="rewrite the original model")
-    scope = build(loaded, shapes=shapes, image=image, output=output, policy=Policy(policy, policy_for or {}), opaque=frozenset(opaque))
+    scope = build(loaded, choice(options))
     if prove:
         prove_base(scope)
     return scope
 
 
-def doctor(model: ModelSource, *, input_shapes: Mapping[str, Sequence[int]] | None = None, image: str | None = None,
-           output: str | None = None, policy: str = "freeze", policy_for: Mapping[str, str] | None = None,
-           opaque: Iterable[str] = ()) -> Diagnosis:
+def doctor(model: ModelSource, **options: Unpack[Options]) -> Diagnosis:
     """Say how every node would be treated, without writing anything."""
-    shapes = {k: tuple(v) for k, v in (input_shapes or {}).items()}
-    found = survey(load(model), shapes=shapes, image=image, output=output, policy=Policy(policy, policy_for or {}), opaque=frozenset(opaque))
+    found = survey(load(model), choice(options))
     problems = (str(found.y1),) if isinstance(found.y1, ScopeError) else ()
     return Diagnosis(tuple(found.freezer.steps), found.x.name, found.y.name, tuple(found.notes), problems)
 
 
-def opened(model: ModelSource, **options: Any) -> Scope:
+def opened(model: ModelSource, **options: Unpack[Options]) -> Scope:
     """A saved scope, or the scope that a model would become."""
     loaded = load(model)
-    return Scope.of(loaded) if is_scope(loaded) else rewrite(model, **options, prove=False)
+    return Scope.of(loaded) if is_scope(loaded) else build(loaded, choice(options))
 
 
-def verify(model: ModelSource | Scope, *, image_values: np.ndarray | None = None, seed: int = 0,
-           input_shapes: Mapping[str, Sequence[int]] | None = None, image: str | None = None, output: str | None = None,
-           policy: str = "freeze", policy_for: Mapping[str, str] | None = None, opaque: Iterable[str] = ()) -> Report:
+def verify(model: ModelSource | Scope, *, image_values: np.ndarray | None = None, seed: int = 0, **options: Unpack[Options]) -> Report:
     """All proofs of a scope, of a saved scope, or of the scope that a model would become."""
-    scope = model if isinstance(model, Scope) else opened(
-        model, input_shapes=input_shapes, image=image, output=output, policy=policy, policy_for=policy_for, opaque=opaque)
+    scope = model if isinstance(model, Scope) else opened(model, **options)
     return verify_scope(scope, image=image_values, seed=seed)
 
 
-__all__ = ["Check", "Diagnosis", "Report", "Scope", "Step", "doctor", "rewrite", "verify"]
+__all__ = ["Check", "Diagnosis", "Options", "Report", "Scope", "Step", "doctor", "opened", "rewrite", "verify"]

@@ -34,6 +34,9 @@ class Policy:
             if value not in POLICIES:
                 raise BadOption(f"there is no policy '{value}'", where="--policy", remedy=f"choose {' or '.join(POLICIES)}")
 
+    def __str__(self) -> str:
+        return ",".join([self.default, *(f"{k}={v}" for k, v in self.special.items())])
+
     def of(self, node: gs.Node) -> str:
         return self.special.get(node.name, self.special.get(node.op, self.default))
 
@@ -124,6 +127,7 @@ class Freezer(Branch):
     _floats: dict[str, Tensor] = field(default_factory=dict)
     _note: str = ""
     _tangent: bool = True
+    _taylor: bool = False  # the policy of the base node, which holds for all that its rule calls
 
     def float(self, x: Tensor) -> Tensor:
         """A base value in float32, in which all gains and sources are computed."""
@@ -164,7 +168,7 @@ class Freezer(Branch):
         if not any(t.name in self.active for t in node.inputs):
             return
         self.node, self.op, self.b.place = node.name, node.op, f"state/{node.name}"
-        self._note, self._tangent = "", True
+        self._note, self._tangent, self._taylor = "", True, self.policy.of(node) == "taylor"
         how = self._apply(node)
         error = next((e for t in node.outputs if isinstance(e := self.active.get(t.name), ScopeError)), None)
         if error is not None:
@@ -175,7 +179,7 @@ class Freezer(Branch):
 
     def _apply(self, node: gs.Node) -> How:
         inputs = [self.pair(t) if t.name else None for t in node.inputs]
-        site = Site(node, inputs, node.outputs[0], self.policy.of(node) == "taylor", self.b.opset)
+        site = Site(node, inputs, node.outputs[0], self._taylor, self.b.opset)
         if {node.name, node.op} & self.opaque:
             self.note("declared opaque", tangent=False)
             return "decision"

@@ -170,7 +170,11 @@ def verify_scope(scope: Scope, *, image: np.ndarray | None = None, seed: int = 0
     checks += frozen_checks(scope, feeds, x0, y0, floor, rng)
     if scope.policy == "taylor":
         with session(scope.analysed()) as analysed:
-            checks.append(difference(scope, feeds, lambda x: analysed.run({**feeds, scope.image: x})[scope.output].astype(np.float64), x0, floor, rng))
+
+            def function(x: np.ndarray) -> np.ndarray:
+                return analysed.run({**feeds, scope.image: x})[scope.output].astype(np.float64)
+
+            checks.append(difference(scope, feeds, function, x0, floor, rng))
     return Report(tuple(checks))
 
 
@@ -239,11 +243,11 @@ def difference(scope: Scope, feeds: Arrays, function: Callable[[np.ndarray], np.
                rng: np.random.Generator) -> Check:
     """Under `taylor` F·v is the derivative along v: compared with central differences of the original at several steps.
 
-    Their noise floor is half of what the two one-sided quotients differ by (a kink or a bend within the step) and the
-    rounding of output and image over the step; the step with the least noise counts.
+    Their noise floor is half of what the two one-sided quotients differ by (a kink or a bend within the step), what twice
+    the step changes (a jump), and the rounding of output and image over the step; the step with the least noise counts.
     """
     if odd := [s.name for s in scope.steps if not s.tangent]:
-        return unable(DERIVATIVE, f"not claimed: {len(odd)} nodes are frozen or carried straight through by another rule, such as '{odd[0]}'")
+        return unable(DERIVATIVE, f"not claimed: {len(odd)} nodes are frozen by other rules than their tangent, such as '{odd[0]}'")
     y0 = function(x0)
     v = rng.standard_normal(x0.shape)
     v *= np.linalg.norm(x0) / max(float(np.linalg.norm(v)), 1e-30)
@@ -251,13 +255,15 @@ def difference(scope: Scope, feeds: Arrays, function: Callable[[np.ndarray], np.
         cotangent = np.zeros((1, *raw_shape(y0.shape)[1:]), np.float32)
         slope = linear.run({**feeds, PROBE: as_probe(v), COTANGENT: cotangent}, [FROZEN])[FROZEN].reshape(y0.shape)
     noise_of_y = max(floor, rounding(np.dtype(np.float32))) * float(np.linalg.norm(y0))
-    found = []
+    found, wider = [], None
     for h in STEPS:
         up, down = (s * (function(np.asarray(x0 + s * h * v, x0.dtype)) - y0) / h for s in (1, -1))
         central = (up + down) / 2
         finite = np.isfinite(central)  # a step may leave the function's domain
         size = max(float(np.linalg.norm(central[finite])), 1e-30)
-        noise = (float(np.linalg.norm((up - down)[finite])) / 2 + noise_of_y / h) / size + rounding(x0.dtype) / h
+        bend = float(np.linalg.norm((up - down)[finite])) / 2
+        jump = float(np.linalg.norm((central - wider)[finite])) if wider is not None and np.isfinite(wider[finite]).all() else size
+        noise, wider = (max(bend, jump) + noise_of_y / h) / size + rounding(x0.dtype) / h, central
         found.append((noise, h, float(np.linalg.norm((slope - central)[finite])) / size))
     noise, h, figure = min(found)
     if noise > USELESS:

@@ -369,7 +369,7 @@ QUANTIZED = [
         label=str(last))
       for last in (0, 1)),
     *(ms("QLinearSoftmax", bytes_(2, 3, 5), STEP, Z, c(np.float32(1 / 256)), c(np.uint8(0)), steps=STEPS, label=f"{o}-{a}",
-        **{"axis": a, "opset": o})
+        axis=a, opset=o)
       for o, a in ((13, -1), (12, 1))),
     ms("QGemm", bytes_(3, 4), STEP, Z, c(bytes_(4, 5, dtype=np.int8)), STEP2, c(np.int8(1)), c(LONG.repeat(2)[:5], np.int32), STEP, HALF,
         steps=STEPS),

@@ -15,7 +15,8 @@ from onnx.backend.test.loader import load_model_tests
 from onnxscope.errors import ScopeError
 from onnxscope.linearize import Policy
 from onnxscope.model_io import load
-from onnxscope.scope import COTANGENT, FROZEN, PROBE, TRANSPOSED, Scope, build
+from onnxscope.rewriting import Choice, build
+from onnxscope.scope import COTANGENT, FROZEN, PROBE, TRANSPOSED, Scope
 from onnxscope.verify import as_probe, session, verify_scope
 
 FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
@@ -114,7 +115,7 @@ def outcome(name: str, policy: str) -> Outcome:
     if not m.image.size:
         return Outcome("refused", "the image has no elements")
     try:
-        scope = build(load(m.model), shapes={}, image=None, output=None, policy=Policy(policy), opaque=frozenset())
+        scope = build(load(m.model), Choice(policy=Policy(policy)))
     except ScopeError as error:
         line = str(error)
         return Outcome("failed", f"refused in {line.count(chr(10)) + 1} lines") if "\n" in line else Outcome("refused", line)

@@ -13,7 +13,7 @@ import onnx
 from onnx import helper, numpy_helper
 from onnx.backend.test.case.node import collect_testcases
 
-from onnxscope import model_io, runtime, scope
+from onnxscope import model_io, rewriting, runtime, scope
 from onnxscope.linearize import Policy
 
 Arrays = Mapping[str, np.ndarray]
@@ -86,7 +86,7 @@ class Dense:
 def materialise(proto: onnx.ModelProto, feeds: Arrays, policy: str = "freeze", image: str | None = None,
                 output: str | None = None) -> Dense:
     """F and Fᵀ by probing with every unit vector."""
-    sc = scope.build(model_io.load(proto), shapes={}, image=image, output=output, policy=Policy(policy), opaque=frozenset())
+    sc = rewriting.build(model_io.load(proto), rewriting.Choice(image=image, output=output, policy=Policy(policy)))
     data = model_io.to_bytes(sc.graph)
     onnx.checker.check_model(onnx.ModelProto.FromString(data), full_check=True)
     sizes = {t.name: tuple(t.shape[1:]) for t in sc.graph.inputs[-2:]}

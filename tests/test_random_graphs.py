@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from standard import Material, entries
 
 from onnxscope.linearize import POLICIES, Policy
 from onnxscope.model_io import load
-from onnxscope.scope import build
+from onnxscope.rewriting import Choice, build
 from onnxscope.verify import verify_scope
-from standard import Material, entries
 
 CHANNELS, SIZE = 3, 4
 SHAPE = (1, CHANNELS, SIZE, SIZE)
@@ -97,7 +97,7 @@ def models(draw: st.DrawFn) -> onnx.ModelProto:
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(model=models(), seed=st.integers(0, 2**16))
 def test_every_proof_holds_on_random_graphs(policy: str, model: onnx.ModelProto, seed: int) -> None:
-    scope = build(load(model), shapes={}, image=None, output=None, policy=Policy(policy), opaque=frozenset())
+    scope = build(load(model), Choice(policy=Policy(policy)))
     image = np.random.default_rng(seed).standard_normal(SHAPE).astype(np.float32)
     report = verify_scope(scope, image=image)
     assert report.ok, [c for c in report.checks if not c.ok]

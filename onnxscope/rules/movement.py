@@ -196,6 +196,11 @@ def trilu(f: Freezer, n: Site) -> Frozen:
     return f.gain(n.only(0), f.b.op("Trilu", ones, *n.node.inputs[1:], **n.node.attrs))
 
 
+DECISIONS = (
+    "ArgMax", "ArgMin", "Shape", "Size", "NonZero", "NonMaxSuppression", "OneHot", "Hardmax", "Unique", "EyeLike", "Range",
+    "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "IsNaN", "IsInf", "And", "Or", "Xor", "Not",
+    "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot", "Bernoulli", "RandomNormalLike", "RandomUniformLike",
+)
 MOVEMENT: dict[str, Entry] = {
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), ("linear", reshape)),
     **dict.fromkeys(("Gather", "GatherElements", "GatherND", "ReverseSequence", "Tile", "Compress"), ("linear", moved)),
@@ -216,5 +221,5 @@ MOVEMENT: dict[str, Entry] = {
     "ScatterND": ("linear", scatter),
     "TopK": ("frozen", top_k),
     "Trilu": ("linear", trilu),
-    **dict.fromkeys(("Shape", "Size", "ArgMax", "ArgMin", "NonZero", "NonMaxSuppression", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "IsNaN", "IsInf", "OneHot", "Hardmax", "Unique", "EyeLike", "And", "Or", "Xor", "Not", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot", "Bernoulli", "RandomNormalLike", "RandomUniformLike"), ("decision", None)),
+    **dict.fromkeys(DECISIONS, ("decision", None)),
 }

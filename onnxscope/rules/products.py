@@ -14,8 +14,8 @@ from onnxscope.linearize import Entry, Freezer, Site
 from onnxscope.rules.families import finite, truncated
 
 GATES = {"Sigmoid": 2, "HardSigmoid": 2, "Softmax": 2, "Clip": 1, "Tanh": 1}
-TRANSPARENT = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Cast", "Identity", "Dropout", "Slice", "Tile", "Resize",
-               "QuantizeLinear", "DequantizeLinear", "Concat", "Split", "Mul", "Div", "Add", "Sub"}
+TRANSPARENT = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Cast", "Identity", "Dropout", "Slice", "Tile",
+               "Resize", "QuantizeLinear", "DequantizeLinear", "Concat", "Split", "Mul", "Div", "Add", "Sub"}
 
 
 def gate_strength(x: Tensor, active: Any) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnxscope.frozen import Frozen, Pair
-from onnxscope.graph import ints_of, numel, shape_of
+from onnxscope.graph import Tensor, ints_of, numel, shape_of
 from onnxscope.linearize import Entry, Freezer, Rule, Site
 from onnxscope.rules.convolutions import extreme
 from onnxscope.rules.families import finite, truncated
@@ -54,8 +54,9 @@ def composed(before: str, after: str, doc: str) -> Rule:
         axes = axes_of(n)
         if axes:
             x = f.call("ReduceSum", x, axes)
-        y = f.call(after, x) if after else x
-        return f.reshape(y.x1, shape_of(n.y0))
+        x = f.call(after, x) if after else x
+        assert x.x1 is not None
+        return f.reshape(x.x1, shape_of(n.y0))
 
     rule.__doc__ = doc
     return rule
@@ -87,14 +88,22 @@ def reduce_prod(f: Freezer, n: Site) -> Frozen:
     return f.reshape(y.x1, shape_of(n.y0))
 
 
+def shifted(f: Freezer, n: Site, axis: list[int]) -> tuple[Frozen, Tensor]:
+    """x less the base's maximum: what follows depends on differences alone, and small numbers round less."""
+    x0 = f.float(n.x0())
+    top = f.b.ReduceMax(x0, axis)
+    return f.source(n.x1, f.b.Neg(top)), f.b.Sub(x0, top)
+
+
 def softmax(f: Freezer, n: Site) -> Frozen | None:
     """A decision (freeze); y0·(x1 − Σ y0·x1) and its source (taylor)."""
     if not n.taylor:
         return None
     axis, y0 = [int(n.attr("axis")) % len(n.x1.shape)], f.float(n.y0)
-    inner = f.gain(n.x1, y0)
+    x1, x0 = shifted(f, n, axis)
+    inner = f.gain(x1, y0)
     y = f.add(inner, f.negate(f.gain(f.sum(inner, axis), y0)))
-    x0 = finite(f.b, f.float(n.x0()))
+    x0 = finite(f.b, x0)
     slope = f.b.Mul(y0, f.b.Sub(x0, f.b.ReduceSum(f.b.Mul(y0, x0), axis)))
     return f.source(y, f.b.Sub(y0, slope))
 
@@ -102,10 +111,11 @@ def softmax(f: Freezer, n: Site) -> Frozen | None:
 def log_softmax(f: Freezer, n: Site) -> Frozen:
     """x − logsumexp(x): the logsumexp is a frozen statistic (freeze) or carried (taylor)."""
     axis = [int(n.attr("axis")) % len(n.x1.shape)]
-    x = Pair(f.float(n.x0()), n.x1)
+    x1, x0 = shifted(f, n, axis)
     if n.taylor:
+        x = Pair(x0, x1)
         return f.call("Sub", x, f.call("ReduceLogSumExp", x, axis)).x1  # type: ignore[no-any-return]
-    return f.source(n.x1, f.b.Sub(f.float(n.y0), x.x0))
+    return f.source(x1, f.b.Sub(f.float(n.y0), x0))
 
 
 def cum_sum(f: Freezer, n: Site) -> Frozen:
