@@ -16,6 +16,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
+from onnxscope.errors import Unsupported
 from onnxscope.graph import Builder, Shape, Tensor, element_type, numel, shape_of
 
 
@@ -66,7 +67,12 @@ class Branch:
 
     def put(self, raw: Tensor, shape: Sequence[int]) -> Tensor:
         """The same numbers in another raw shape."""
-        return raw if shape_of(raw) == tuple(shape) else self.raw("Reshape", raw, [-1, *shape[1:]])
+        if shape_of(raw) == tuple(shape):
+            return raw
+        if 0 in shape:
+            raise Unsupported("a tensor without elements cannot change its shape", where=f"node '{self.node}'",
+                              remedy="export the model with other sizes")
+        return self.raw("Reshape", raw, [-1, *shape[1:]])
 
     def settle(self, raw: Tensor, shape: Shape) -> Frozen:
         """The frozen value of this base shape, whatever raw shape its numbers come in."""

@@ -1,11 +1,12 @@
 """One dialect for everything behind it: the model is written anew, node by node, in a current opset.
 
-Requires a ModelProto. Ensures: opset 18 or the model's own if newer, only ai.onnx operators, every size fixed, constants
+Requires a ModelProto. Ensures: an opset of 18 or newer, only ai.onnx operators, every size fixed, constants
 folded, explicit pads, no Constant, Dropout, Identity (but those that give an output its name), control flow or function.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 
 import onnx
@@ -15,10 +16,10 @@ from onnxscope.errors import BadModel, BadOption, Unsupported
 from onnxscope.graph import Builder, Shape, Tensor, is_known, np_or_enum
 from onnxscope.lifts import LIFTS
 from onnxscope.lifts.interpreter import Normaliser
-from onnxscope.lifts.source import STANDARD, Items, Value
+from onnxscope.lifts.opsets import opsets_to_write
+from onnxscope.lifts.source import Items, Value
 
-OPSET, NEWEST_OPSET = 18, 26  # what is written, and at most: onnxruntime runs no newer one
-IR_VERSION, NEWEST_IR_VERSION = 10, 13  # likewise
+IR_VERSION, NEWEST_IR_VERSION = 10, 13  # what is written, and at most: onnxruntime reads no newer one
 
 
 def normalise(model: onnx.ModelProto, shapes: Mapping[str, Shape], keep: frozenset[str], known: Iterable[str] = ()) -> Builder:
@@ -27,12 +28,18 @@ def normalise(model: onnx.ModelProto, shapes: Mapping[str, Shape], keep: frozens
     Tensors in `keep`, and the outputs, keep their names. An operator that is not `known` is expanded to the
     standard's definition of it, where there is one.
     """
+    *others, last = opsets_to_write(model)
+    for opset in others:
+        with contextlib.suppress(BadModel):
+            return written(model, shapes, keep, frozenset(known), opset)
+    return written(model, shapes, keep, frozenset(known), last)
+
+
+def written(model: onnx.ModelProto, shapes: Mapping[str, Shape], keep: frozenset[str], known: frozenset[str], opset: int) -> Builder:
+    """The model in one opset."""
     graph, domains = model.graph, {o.domain: o.version for o in model.opset_import}
     functions = {(f.domain, f.name, f.overload): f for f in model.functions}
-    opsets = [o.version for source in (model, *model.functions) for o in source.opset_import if o.domain in STANDARD]
-    if (newest := max(opsets, default=1)) > onnx.defs.onnx_opset_version():
-        raise BadModel(f"opset {newest} is newer than the installed onnx knows", remedy="export with an older opset, or update onnx")
-    b = Builder(min(max(OPSET, newest), NEWEST_OPSET), min(max(model.ir_version, IR_VERSION), NEWEST_IR_VERSION))
+    b = Builder(opset, min(max(model.ir_version, IR_VERSION), NEWEST_IR_VERSION))
     initial = {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
     keep |= {o.name for o in graph.output}
     b.reserve([*initial, *keep, *(o for n in graph.node for o in (n.name, *n.output)), *(i.name for i in graph.input)])
@@ -45,7 +52,7 @@ def normalise(model: onnx.ModelProto, shapes: Mapping[str, Shape], keep: frozens
     for info in inputs:
         env[info.name] = graph_input(info, shapes)
         b.graph.inputs.append(env[info.name])
-    Normaliser(b, domains, LIFTS, frozenset(known), functions, keep, env=env).run(graph)
+    Normaliser(b, domains, LIFTS, known, functions, keep, env=env).run(graph)
     b.graph.outputs.extend(graph_output(b, o.name, env.get(o.name)) for o in graph.output)
     return b
 

@@ -130,6 +130,9 @@ def build(model: Model, choice: Choice) -> Scope:
     if isinstance(y1, ScopeError):
         raise y1
     if y1 is None:
+        if 0 in shape_of(found.x):
+            raise BadOption("the image has no elements, and the output does not depend on it", where=f"tensor '{found.x.name}'",
+                            remedy="choose another with --image-input")
         notes.append("F = 0: a decision stands on every path from the image to the output")
         f.node, f.op = y.name, ""
         y1 = f.source(f.zeros(Frozen(shape_of(found.x), found.probe), shape_of(y)), f.float(y))

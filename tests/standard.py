@@ -36,6 +36,7 @@ class Material:
 
     model: onnx.ModelProto
     image: np.ndarray
+    name: str = ""
 
 
 def element(info: onnx.ValueInfoProto) -> int:
@@ -106,16 +107,15 @@ def baked(model: onnx.ModelProto, inputs: list[Any]) -> Material:
     del model.graph.input[:]
     model.graph.input.extend(kept)
     if not np.isfinite(values.astype(np.float32)).all():  # some files hold what memory happened to hold
-        return Material(model, np.random.default_rng(0).standard_normal(values.shape).astype(values.dtype))
-    return Material(model, values)
+        return Material(model, np.random.default_rng(0).standard_normal(values.shape).astype(values.dtype), given[image].name)
+    return Material(model, values, given[image].name)
 
 
 def outcome(name: str, policy: str) -> Outcome:
     m = material(name)
-    if not m.image.size:
-        return Outcome("refused", "the image has no elements")
+    shapes = {} if m.image.size else {m.name: m.image.shape}  # a size of 0 is otherwise taken for a free one
     try:
-        scope = build(load(m.model), Choice(policy=Policy(policy)))
+        scope = build(load(m.model), Choice(shapes, policy=Policy(policy)))
     except ScopeError as error:
         line = str(error)
         return Outcome("failed", f"refused in {line.count(chr(10)) + 1} lines") if "\n" in line else Outcome("refused", line)
@@ -168,14 +168,17 @@ def entries(scope: Scope, m: Material) -> Outcome:
 def matches(f: Any, flat: np.ndarray, k: int, step: float, column: np.ndarray, scale: float) -> bool:
     """Whether column k is a difference quotient of f: exactly for linear operators, else to the difference's error.
 
-    A kink within the step is seen in the one-sided quotients: there the column need only equal one of them.
+    A kink within the step is seen in the one-sided quotients: there the column need only equal one of them. Quotients that
+    grow as the step shrinks belong to a jump, where there is no slope.
     """
     e = np.zeros_like(flat)
+    central: list[np.ndarray] = []
     for h in (step, step / 8):
         e[k] = h
         up, middle, down = f(flat + e), f(flat), f(flat - e)
         quotients = [(up - down) / (2 * h), (up - middle) / h, (middle - down) / h]
+        central.append(quotients[0])
         if any(np.abs(q - column)[np.isfinite(q)].max(initial=0) <= SLOPE * max(scale, 1e-6) for q in quotients):
             return True
-    return False
+    return bool(np.abs(central[1]).max() > 4 * np.abs(central[0]).max())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,17 @@ def resize(w: Normaliser, n: Source) -> Any:
         return asymmetric(w, n, scales(n, 1))
     if n.attrs.get("coordinate_transformation_mode") == "tf_half_pixel_for_nn":
         return half_pixel_nearest(w, n)
-    return w.emit(n, inputs=[x if x is not None and numel(shape_of(x)) else None for x in n.tensors])
+    x, roi, factors, sizes = (t if t is not None and numel(shape_of(t)) else None for t in (*n.tensors, None, None)[:4])
+    if factors is not None and is_known(factors) and n.attrs.get("coordinate_transformation_mode") != "tf_crop_and_resize":
+        shape = shape_of(n[0])
+        factors, sizes = extent([shape[a] for a in n.attrs.get("axes", range(len(shape)))], values_of(factors))
+    return w.emit(n, inputs=[x, roi, factors, sizes])
+
+
+def extent(shape: Sequence[int], factors: np.ndarray) -> tuple[np.ndarray | None, list[int] | None]:
+    """These scales, or the sizes they lead to in onnxruntime, which multiplies in float32, where the standard's inference sees others."""
+    have = np.floor(np.asarray(shape, np.float32) * factors)
+    return (factors, None) if (have == np.floor(shape * factors.astype(np.float64))).all() else (None, [int(d) for d in have])
 
 
 def scales(n: Source, i: int) -> np.ndarray:
@@ -55,11 +65,12 @@ def asymmetric(w: Normaliser, n: Source, factors: np.ndarray) -> Any:
     if (factors == 1).all():
         return n[0]
     if mode != "nearest":
-        return w.op(n, "Resize", n[0], None, factors, **common)
+        return w.op(n, "Resize", n[0], None, *extent(shape_of(n[0]), factors), **common)
     x, shrinks = n[0], bool((factors < 1).any())
     if shrinks and (factors > 1).any():
-        x, factors = w.b.Resize(x, None, np.maximum(factors, 1), **common, nearest_mode="floor"), np.minimum(factors, 1)
-    return w.op(n, "Resize", x, None, factors, **common, nearest_mode="ceil" if shrinks else "floor")
+        grown = extent(shape_of(x), np.maximum(factors, 1))
+        x, factors = w.b.Resize(x, None, *grown, **common, nearest_mode="floor"), np.minimum(factors, 1)
+    return w.op(n, "Resize", x, None, *extent(shape_of(x), factors), **common, nearest_mode="ceil" if shrinks else "floor")
 
 
 def half_pixel_nearest(w: Normaliser, n: Source) -> Any:
@@ -69,7 +80,7 @@ def half_pixel_nearest(w: Normaliser, n: Source) -> Any:
     rounded = ROUNDING[n.attrs.get("nearest_mode", "round_prefer_floor")]
     x, shape = n[0], shape_of(n[0])
     by_size = n.input(3) is not None and numel(shape_of(n[3]))
-    sizes = n.ints(3, "sizes") if by_size else [math.floor(d * s) for d, s in zip(shape, scales(n, 2).tolist(), strict=True)]
+    sizes = n.ints(3, "sizes") if by_size else [int(np.float32(d) * s) for d, s in zip(shape, scales(n, 2), strict=True)]
     factors = np.array([s / d for s, d in zip(sizes, shape, strict=True)], np.float32) if by_size else scales(n, 2)
     for axis, (old, new, factor) in enumerate(zip(shape, sizes, factors, strict=True)):
         if factor != 1:

@@ -246,7 +246,22 @@ def attention(w: Normaliser, n: Source) -> Any:
     return w.call(n, body) if body is not None else None
 
 
+def celu(w: Normaliser, n: Source) -> Any:
+    """Since 28 in every precision: written out as the standard defines it."""
+    if element_type(n[0]) == TensorProto.FLOAT:
+        return None
+    alpha = float(n.attrs.get("alpha", 1.0))
+    below = w.b.Mul(w.b.Elu(w.b.Mul(n[0], 1 / alpha)), alpha)
+    return w.b.Where(w.b.Less(n[0], 0.0), below, n[0])
+
+
+def random(w: Normaliser, n: Source) -> Any:
+    raise Unsupported("it draws at random, so that no two runs agree", where=n.where, remedy="export the model with its noise as an input")
+
+
 VERSIONS: dict[str, Lift] = {
+    **dict.fromkeys(("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"), random),
+    "Celu": celu,
     "Attention": attention,
     "SpaceToDepth": space_to_depth,
     "Compress": compress,

@@ -75,8 +75,8 @@ def spell_out_pool(n: Source, sizes: Sequence[int]) -> None:
 
 def max_pool(w: Normaliser, n: Source) -> None:
     """storage_order only changes how Indices count."""
-    if n.attrs.pop("storage_order", 0) and n.wants(1):
-        raise Unsupported("its Indices count column by column (storage_order=1)", where=n.where, remedy="export it with storage_order=0")
+    if not n.wants(1):
+        n.attrs.pop("storage_order", None)
     pool(w, n)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -11,14 +12,17 @@ from onnxscope.errors import BadModel
 from onnxscope.frozen import Frozen, Pair
 from onnxscope.graph import describe, numel, shape_of
 from onnxscope.linearize import Entry, Freezer, Site
+from onnxscope.rules.matrices import eye
 from onnxscope.rules.movement import numbered
 from onnxscope.rules.primitives import conv_attrs
 
 
 def bias(f: Freezer, n: Site, y: Frozen, i: int) -> Frozen:
-    """The bias of every channel is a source."""
+    """The bias of every channel is a source, unless it depends on the image."""
     if not n.has(i):
         return y
+    if n.active(i):
+        return f.add(y, f.reshape(n.carried(i), (1, y.shape[1], *[1] * (len(y.shape) - 2))))
     return f.source(y, f.b.Unsqueeze(f.float(n.x0(i)), list(range(1, len(y.shape) - 1))))
 
 
@@ -31,7 +35,36 @@ def conv(f: Freezer, n: Site) -> Frozen:
         raise BadModel(f"its weights are for {channels} channels", where=describe(n.node), remedy="export the model again")
     if n.node.op == "ConvTranspose" and "output_padding" in n.node.attrs:
         attrs["output_padding"] = n.node.attrs["output_padding"]
-    return bias(f, n, f.batched(n.node.op, n.only(0), w, **attrs), 2)
+    terms = [f.batched(n.node.op, n.carried(0), w, **attrs)] if n.active(0) else []
+    if n.active(1):
+        terms = by_weights(f, n, terms, attrs)
+    return bias(f, n, f.add(*terms), 2)
+
+
+def by_weights(f: Freezer, n: Site, terms: list[Frozen], attrs: dict[str, Any]) -> list[Frozen]:
+    """Weights that depend on the image: a decision beside an image (freeze), carried alone, or by the product rule (taylor).
+
+    Linear in the weights it is a product with the pixels under every tap, which the operator itself collects with unit kernels.
+    """
+    if terms and not n.taylor:
+        f.note("the weights are a decision")
+        return terms
+    b, w1, (out, *space), group = f.b, n.carried(1), shape_of(n.y0)[1:], attrs["group"]
+    x0, (batch, channels), kernel = f.float(n.x0()), n.pair(0).shape[:2], w1.shape[2:]
+    taps, each, made = numel(kernel), channels // group, out // group
+    units = b.Reshape(eye(b, taps), [1, taps, *kernel])
+    units = b.Expand(units, [channels, taps, *kernel])
+    if n.node.op == "Conv":
+        units = b.Reshape(units, [channels * taps, 1, *kernel])
+    else:
+        w1 = f.transpose(f.reshape(w1, (group, each, made, taps)), [0, 2, 1, 3])
+    pixels = b.Reshape(b.op(n.node.op, x0, units, **{**attrs, "group": channels}), [batch, group, each * taps, numel(space)])
+    y = f.reshape(f.matmul(f.reshape(w1, (1, group, made, each * taps)), pixels), shape_of(n.y0))
+    if not terms:
+        return [y]
+    f.note("product rule")
+    alone = b.op(n.node.op, x0, f.float(n.x0(1)), **attrs)
+    return [*terms, f.source(y, b.Neg(alone))]
 
 
 def max_pool(f: Freezer, n: Site) -> Frozen:

@@ -199,7 +199,7 @@ def trilu(f: Freezer, n: Site) -> Frozen:
 DECISIONS = (
     "ArgMax", "ArgMin", "Shape", "Size", "NonZero", "NonMaxSuppression", "OneHot", "Hardmax", "Unique", "EyeLike", "Range",
     "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "IsNaN", "IsInf", "And", "Or", "Xor", "Not",
-    "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot", "Bernoulli", "RandomNormalLike", "RandomUniformLike",
+    "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot",
 )
 MOVEMENT: dict[str, Entry] = {
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), ("linear", reshape)),

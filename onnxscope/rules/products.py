@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import string
 from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxscope.errors import Unsupported
 from onnxscope.frozen import Frozen, Pair
-from onnxscope.graph import Tensor, describe, is_float, shape_of
+from onnxscope.graph import Tensor, is_float, shape_of
 from onnxscope.linearize import Entry, Freezer, Site
 from onnxscope.rules.families import finite, truncated
+from onnxscope.rules.movement import numbered
 
 GATES = {"Sigmoid": 2, "HardSigmoid": 2, "Softmax": 2, "Clip": 1, "Tanh": 1}
 TRANSPARENT = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Cast", "Identity", "Dropout", "Slice", "Tile",
@@ -118,19 +119,23 @@ def gemm(f: Freezer, n: Site) -> Frozen:
 
 
 def einsum(f: Freezer, n: Site) -> Frozen:
-    """A sum of products with one active operand; the probes are one more index."""
+    """A sum of products with one active operand; the probes are one more index, a diagonal is selected beforehand."""
     i = next(k for k in range(len(n.inputs)) if n.active(k))
     x = n.only(i)
     equation = str(n.attr("equation")).replace(" ", "")
-    if "..." in equation:
-        raise Unsupported("an ellipsis in the equation is not supported", where=describe(n.node), remedy="write the indices out")
+    free = [c for c in string.ascii_letters if c not in equation]
     left, arrow, out = equation.partition("->")
     terms = left.split(",")
     if not arrow:
-        out = "".join(sorted(c for c in set(left) - {","} if left.count(c) == 1))
-    probes = next(c for c in "ZYXWVUTSRQPONMLKJIHGFEDCBAzyxwvutsrqponmlkjihgfedcba" if c not in equation)
+        out = ("..." if "..." in left else "") + "".join(sorted(c for c in set(left) - {",", "."} if left.count(c) == 1))
+    hidden = [len(p.shape) - len(t.replace("...", "")) for p, t in zip((n.pair(k) for k in range(len(terms))), terms, strict=True)]
+    spare = "".join(free[: max(hidden)])
+    terms = [t.replace("...", spare[len(spare) - h :]) for t, h in zip(terms, hidden, strict=True)]
+    out, probes = out.replace("...", spare), free[len(spare)]
     if len(set(terms[i])) != len(terms[i]):
-        raise Unsupported(f"a diagonal of the image's operand ({terms[i]})", where=describe(n.node), remedy="take the diagonal with Gather")
+        distinct = "".join(dict.fromkeys(terms[i]))
+        x = f.select(x, f.b.Einsum(numbered(f, x.shape), equation=f"{terms[i]}->{distinct}"))
+        terms[i] = distinct
     terms[i] = probes + terms[i]
     states = [f.extended(x) if k == i else f.float(n.x0(k)) for k in range(len(n.inputs))]
     raw = f.raw("Einsum", *states, equation=",".join(terms) + "->" + probes + out)

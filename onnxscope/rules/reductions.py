@@ -91,7 +91,7 @@ def reduce_prod(f: Freezer, n: Site) -> Frozen:
 def shifted(f: Freezer, n: Site, axis: list[int]) -> tuple[Frozen, Tensor]:
     """x less the base's maximum: what follows depends on differences alone, and small numbers round less."""
     x0 = f.float(n.x0())
-    top = f.b.ReduceMax(x0, axis)
+    top = finite(f.b, f.b.ReduceMax(x0, axis))  # a row may be masked whole
     return f.source(n.x1, f.b.Neg(top)), f.b.Sub(x0, top)
 
 
@@ -100,6 +100,7 @@ def softmax(f: Freezer, n: Site) -> Frozen | None:
     if not n.taylor:
         return None
     axis, y0 = [int(n.attr("axis")) % len(n.x1.shape)], f.float(n.y0)
+    y0 = f.b.Where(f.b.IsNaN(y0), f.b.constant(0.0, y0), y0)  # of a row that is masked whole
     x1, x0 = shifted(f, n, axis)
     inner = f.gain(x1, y0)
     y = f.add(inner, f.negate(f.gain(f.sum(inner, axis), y0)))
