@@ -5,10 +5,15 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
+import re
+import signal
 import sys
 import time
+import traceback
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,22 +23,25 @@ from rich.console import Console
 from rich.table import Table
 from typer.exceptions import TyperException
 
-from onnxscope.errors import BadOption, NotProved, ScopeError
+from onnxscope.errors import BadOption, NotProved, ScopeError, one_line, printable
 
 if TYPE_CHECKING:
     from onnxscope.api import Diagnosis, Report
     from onnxscope.scope import Scope
 
-GOOD, FELL_SHORT, BAD_INPUT = 0, 1, 2
+GOOD, FELL_SHORT, BAD_INPUT, FAULT = 0, 1, 2, 70
 INTERRUPTED = 130  # what typer makes of Ctrl-C
+DEBUG = "ONNXSCOPE_DEBUG"  # an environment variable
 CLOCK_TICK = 20_000_000  # by so many nanoseconds a file may look older than it is
 PIPED_WIDTH = 160  # of tables that do not go to a terminal
+SIZE = re.compile("[0-9]{1,9}")
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="See into any exported CNN: the linear map it is for one image, and that map's transpose, as plain ONNX.",
-    epilog="Exit codes: 0 good, 1 a check fell short, 2 bad input.")
+    epilog="Exit codes: 0 good, 1 a check fell short, 2 bad input, 70 a fault of onnxscope, 130 interrupted. Errors are one line "
+           "on stderr; with --json also {\"error\": …} on stdout.")
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="The .onnx file.")]
 ModelOrScope = Annotated[Path, typer.Argument(metavar="MODEL|SCOPE", help="The .onnx file, rewritten or not.")]
@@ -46,32 +54,77 @@ PolicyFor = Annotated[list[str] | None, typer.Option(metavar="NODE|OP=POLICY", h
 Opaque = Annotated[list[str] | None, typer.Option(metavar="NODE|OP", help="Take a node or operator as a constant decision. Repeatable.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 ImageFile = Annotated[Path | None, typer.Option(metavar="FILE", help="PNG, JPEG or .npy to prove it on. [default: random numbers]")]
-Seed = Annotated[int, typer.Option(help="Of the random numbers.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the random numbers.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one verb; whatever the user can cause ends in one line on stderr."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # for terminals that lack a letter
-    sys.exit(run(arguments))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # for terminals that lack a letter
+    sys.exit(in_a_process(arguments) if hasattr(os, "fork") else run(arguments))
+
+
+def in_a_process(arguments: Sequence[str] | None) -> int:
+    """Run one verb in a process of its own, for a damaged model can bring down the runtime or use up the memory."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the other process too, which says so
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGINT, before)
+        return run(arguments)
+    signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code >= 0:
+        return code
+    if -code in (signal.SIGINT, signal.SIGTERM):
+        return 128 - code
+    reason = "killed, most likely for want of memory" if -code == signal.SIGKILL else f"ended by {signal.Signals(-code).name}"
+    return complain(f"the process was {reason}; the model is damaged or too large for this machine", BAD_INPUT, arguments)
 
 
 def run(arguments: Sequence[str] | None) -> int:
     try:
         code = int(app(arguments, prog_name="onnxscope", standalone_mode=False) or GOOD)
     except NotProved as error:
-        return complain(str(error), FELL_SHORT)
+        return complain(str(error), FELL_SHORT, arguments)
     except ScopeError as error:
-        return complain(str(error), BAD_INPUT)
+        return complain(str(error), BAD_INPUT, arguments)
     except TyperException as error:
-        return complain(f"{error.format_message().rstrip('.')}; see 'onnxscope --help'", BAD_INPUT)
-    return complain("interrupted", code) if code == INTERRUPTED else code
+        return complain(f"{error.format_message().rstrip('.')}; see 'onnxscope --help'", BAD_INPUT, arguments)
+    except MemoryError:
+        return complain("there is not enough memory; give smaller sizes with --input-shape, or use a larger machine", BAD_INPUT, arguments)
+    except RecursionError:
+        return complain("the model's functions or bodies are nested too deeply; export it without them", BAD_INPUT, arguments)
+    except Exception as error:  # nothing of the above, so no one's fault but ours
+        if os.environ.get(DEBUG):
+            traceback.print_exc()
+        kind = f"internal error: {type(error).__name__}: {error}"
+        return complain(f"{kind}; please report it with the model (set {DEBUG}=1 for the traceback)", FAULT, arguments)
+    return complain("interrupted", code, arguments) if code == INTERRUPTED else code
 
 
-def complain(text: str, code: int) -> int:
-    line = " ".join(text.split())
-    sys.stderr.write(f"onnxscope: error: {line}\n")
+def complain(text: str, code: int, arguments: Sequence[str] | None) -> int:
+    """One line for people, and an object for machines that asked for one."""
+    line = one_line(text)
+    with printing():
+        if "--json" in (sys.argv[1:] if arguments is None else arguments):
+            typer.echo(json.dumps({"error": line}))
+    typer.echo(f"onnxscope: error: {line}", err=True)
     return code
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Printing to someone who may have read enough: the exit code stays what it is."""
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise BadOption(f"cannot be written ({error.strerror})", where="standard output", remedy="make room there") from error
 
 
 @app.callback(invoke_without_command=False)
@@ -101,15 +154,18 @@ def rewrite(model: ModelFile, out: OutFile = None, input_shape: InputShape = Non
 
     began = time.time_ns()
     target = out or model.parent / f"{model.stem}.scope.onnx"
+    if str(out) == "-":
+        raise BadOption("a scope cannot go to standard output", where="-o -", remedy="name a file")
     model_io.check_target(target, [model])
     with working(f"rewriting {model.name}"):
         scope = api.rewrite(model, **options(input_shape, image_input, output, policy, policy_for, opaque))
         scope.save(target)
     facts = about(scope, target, began)
-    if as_json:
-        print_json(facts)
-    else:
-        print_facts(facts)
+    with printing():
+        if as_json:
+            print_json(facts)
+        else:
+            print_facts(facts)
 
 
 def about(scope: Scope, target: Path, began: int) -> dict[str, Any]:
@@ -134,7 +190,7 @@ def print_facts(facts: dict[str, Any]) -> None:
         ("written", f"{facts['written']}, {facts['bytes']:,} bytes, {ratio:.2f} times the source, in {facts['seconds']:.1f} s"),
     ]
     for label, text in lines:
-        typer.echo(f"{label:<13}{text}")
+        typer.echo(f"{label:<13}{printable(text)}")
 
 
 @app.command()
@@ -149,18 +205,19 @@ def doctor(model: ModelFile, input_shape: InputShape = None, image_input: ImageI
     from onnxscope import api
 
     found = api.doctor(model, **options(input_shape, image_input, output, policy, policy_for, opaque))
-    if as_json:
-        print_json({**asdict(found), "ok": found.ok})
-    else:
-        print_diagnosis(found)
+    with printing():
+        if as_json:
+            print_json({**asdict(found), "ok": found.ok})
+        else:
+            print_diagnosis(found)
     raise typer.Exit(GOOD if found.ok else FELL_SHORT)
 
 
 def print_diagnosis(found: Diagnosis) -> None:
     print_table(("node", "operator", "how", "policy", "note"), ((s.name, s.op, s.how, s.policy, s.note) for s in found.steps))
-    typer.echo(f"image '{found.image}', output '{found.output}'")
+    typer.echo(printable(f"image '{found.image}', output '{found.output}'"))
     for note in found.notes:
-        typer.echo(f"note: {note}")
+        typer.echo(f"note: {printable(note)}")
     for problem in found.problems:
         typer.echo(f"problem: {problem}")
     typer.echo("it can be rewritten" if found.ok else "it cannot be rewritten like this")
@@ -187,10 +244,11 @@ def verify(model: ModelOrScope, image: ImageFile = None, seed: Seed = 0, input_s
 
             scope = api.opened(model, **chosen)
             report = api.verify(scope, image_values=images.read(image, image_shape(scope)), seed=seed)
-    if as_json:
-        print_json({"ok": report.ok, "checks": [asdict(c) for c in report.checks]})
-    else:
-        print_report(report)
+    with printing():
+        if as_json:
+            print_json({"ok": report.ok, "checks": [asdict(c) for c in report.checks]})
+        else:
+            print_report(report)
     raise typer.Exit(GOOD if report.ok else FELL_SHORT)
 
 
@@ -216,15 +274,24 @@ def options(input_shape: list[str] | None, image_input: str | None, output: str 
             opaque: list[str] | None) -> dict[str, Any]:
     """The options of all verbs as the API takes them."""
     return {
-        "input_shapes": dict(named_shape(text) for text in input_shape or ()), "image": image_input, "output": output,
-        "policy": policy, "policy_for": dict(named_policy(text) for text in policy_for or ()), "opaque": opaque or (),
+        "input_shapes": dict(once("--input-shape", map(named_shape, input_shape or ()))), "image": image_input, "output": output,
+        "policy": policy, "policy_for": dict(once("--policy-for", map(named_policy, policy_for or ()))), "opaque": opaque or (),
     }
+
+
+def once(option: str, pairs: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    names = set()
+    for name, value in pairs:
+        if name in names:
+            raise BadOption(f"'{name}' is named twice", where=option, remedy="leave one out")
+        names.add(name)
+        yield name, value
 
 
 def named_shape(text: str) -> tuple[str, tuple[int, ...]]:
     """`input:0:1x3x224x224` is the input `input:0`."""
     name, _, sizes = text.rpartition(":")
-    shape = tuple(int(size) if size.isdecimal() else 0 for size in sizes.split("x"))
+    shape = tuple(int(size) if SIZE.fullmatch(size) else 0 for size in sizes.split("x"))
     if not name or 0 in shape:
         raise BadOption("not a name and sizes", where=f"--input-shape {text}", remedy="write it as NAME:1x3x224x224")
     return name, shape
@@ -247,7 +314,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
 
 

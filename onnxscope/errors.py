@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+LONGEST_WORD, LONGEST_TEXT = 160, 800  # names in damaged models can be of any length
+
 
 class ScopeError(Exception):
     """One clear line: where, cause, remedy."""
 
     def __init__(self, cause: str, *, where: str = "", remedy: str = "") -> None:
-        self.where = where
-        self.cause = " ".join(cause.split())
-        self.remedy = " ".join(remedy.split())
+        self.where, self.cause, self.remedy = one_line(where), one_line(cause), one_line(remedy)
         super().__init__(str(self))
 
     def __str__(self) -> str:
@@ -31,3 +31,18 @@ class Unsupported(ScopeError):
 
 class NotProved(ScopeError):
     """What was written does not compute what the original computes."""
+
+
+def one_line(text: str) -> str:
+    """Text from a model as it may be shown: printable, on one line, and of bounded length."""
+    words = (shortened(printable(word), LONGEST_WORD) for word in text.split())
+    return shortened(" ".join(words), LONGEST_TEXT)
+
+
+def printable(text: str) -> str:
+    """The text with control characters spelled out, which could steer a terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 4 :]}"

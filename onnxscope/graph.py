@@ -7,6 +7,7 @@ written, and computes small constant expressions on the spot instead of writing 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -18,7 +19,7 @@ from onnx import TensorProto, helper, shape_inference
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
 from onnxscope import runtime
-from onnxscope.errors import BadModel
+from onnxscope.errors import BadModel, Unsupported
 from onnxscope.shapes import LEFT_OPEN
 
 Tensor: TypeAlias = gs.Variable | gs.Constant
@@ -26,6 +27,8 @@ Shape = tuple[int, ...]
 
 FOLD_BYTES = 64 << 10  # constant expressions up to this size become constants while the model is normalised
 SMALL_BYTES = 1 << 10  # and beside the normalised model, which holds their operands already: weights are stored once
+MOST_ELEMENTS, MOST_NODES = 1 << 31, 1 << 18  # of one tensor and of one graph: damaged sizes and bodies in bodies know no end
+CHECK = "check the sizes given with --input-shape, or the export"
 FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 
 
@@ -64,8 +67,14 @@ def producer_name(tensor: Tensor) -> str:
 
 def describe(node: gs.Node) -> str:
     """How errors name a node: name, operator and shapes."""
-    shapes = ", ".join("x".join(map(str, t.shape)) if t.shape else "scalar" if t.shape is not None else "?" for t in node.inputs if t.name)
+    shapes = ", ".join(size_text(t.shape) for t in node.inputs if t.name)
     return f"node '{node.name}' ({node.op}: {shapes})"
+
+
+def size_text(shape: Sequence[int | str | None] | None) -> str:
+    if shape is None:
+        return "?"
+    return "x".join("?" if d is None else str(d) for d in shape) or "scalar"
 
 
 def values_of(tensor: Tensor) -> np.ndarray:
@@ -142,6 +151,8 @@ class Builder:
         node = gs.Node(op, place, attrs, args, [gs.Variable(n) for n in out_names])
         results = self._fold(node) or list(node.outputs)
         if results[0] is node.outputs[0]:
+            if len(self.graph.nodes) == MOST_NODES:
+                raise Unsupported(f"more than {MOST_NODES:,} nodes would be written", where=describe(node), remedy="export a smaller model")
             self.graph.nodes.append(node)
             self.fresh.append(node)
         else:
@@ -180,18 +191,17 @@ class Builder:
         schema: Any = onnx.defs.get_schema(node.op, self.opset)  # its stub file lacks half of what it has
         proto = OnnxExporter.export_node(node)
         types, data = {}, {}
-        for t in node.inputs:
-            if not t.name:
-                continue
-            types[t.name] = helper.make_tensor_type_proto(element_type(t), t.shape)
-            if is_known(t) and numel(t.shape) <= 1024 and element_type(t) in (TensorProto.INT64, TensorProto.INT32, TensorProto.FLOAT):
-                data[t.name] = onnx.numpy_helper.from_array(values_of(t), t.name)
         try:
+            for t in node.inputs:
+                if not t.name:
+                    continue
+                types[t.name] = helper.make_tensor_type_proto(element_type(t), t.shape)
+                if is_known(t) and numel(t.shape) <= 1024 and element_type(t) in (TensorProto.INT64, TensorProto.INT32, TensorProto.FLOAT):
+                    data[t.name] = onnx.numpy_helper.from_array(values_of(t), t.name)
             found = shape_inference.infer_node_outputs(
                 schema, proto, types, data, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=self.graph.ir_version)
         except Exception as error:  # onnx raises its own InferenceError, or a plain one for a type mismatch
-            raise BadModel(f"its inputs do not fit the operator ({error})", where=describe(node),
-                           remedy="check the sizes given with --input-shape, or the export") from error
+            raise BadModel(f"its inputs do not fit the operator ({error})", where=describe(node), remedy=CHECK) from error
         for t in node.outputs:
             if t.name in found and found[t.name].HasField("tensor_type"):
                 tensor_type = found[t.name].tensor_type
@@ -202,6 +212,8 @@ class Builder:
             self._infer_body(node, types)
         for t, shape in zip(node.outputs, LEFT_OPEN.get(node.op, lambda _: [])(node), strict=False):
             t.shape = t.shape or shape
+        for t in node.outputs:
+            check_size(t, node)
 
     def _infer_body(self, node: gs.Node, types: Mapping[str, onnx.TypeProto]) -> None:
         """Shapes of an operator that the standard defines by a function alone."""
@@ -211,6 +223,13 @@ class Builder:
         for t, info in zip(node.outputs, shape_inference.infer_shapes(model).graph.output, strict=True):
             if info.type.tensor_type.HasField("shape"):
                 t.shape = dims(info.type.tensor_type)
+
+
+def check_size(output: Tensor, node: gs.Node) -> None:
+    """Refuse sizes that no tensor can have."""
+    sizes = [d for d in output.shape or () if isinstance(d, int)]
+    if any(d < 0 for d in sizes) or math.prod(sizes) > MOST_ELEMENTS:
+        raise BadModel(f"its output would have the size {size_text(output.shape)}", where=describe(node), remedy=CHECK)
 
 
 def dims(tensor_type: onnx.TypeProto.Tensor) -> list[int | None]:
@@ -225,6 +244,8 @@ NOT_FOLDED = {
 
 def np_or_enum(elem: int) -> Any:
     """graphsurgeon speaks numpy types, and enumerations where numpy has none."""
+    if elem not in TensorProto.DataType.values():
+        raise BadModel(f"there is no element type {elem}", remedy="export the model again")
     return helper.tensor_dtype_to_np_dtype(elem) if elem else None
 
 

@@ -58,6 +58,7 @@ class Site:
     """An active node as its rule sees it."""
 
     node: gs.Node
+    name: str  # of the base node, for whose rule this node may have been made
     inputs: Sequence[Pair | ScopeError | None]
     y0: Tensor
     taylor: bool
@@ -90,7 +91,7 @@ class Site:
         x1 = self.pair(i).x1
         if x1 is None:
             raise Unsupported(f"only input {i} may carry the image, and it does not", where=describe(self.node),
-                              remedy=f"declare it a constant decision with --opaque {self.node.name}")
+                              remedy=f"declare it a constant decision with --opaque {self.name}")
         return x1
 
     def only(self, i: int) -> Frozen:
@@ -98,7 +99,7 @@ class Site:
         for k in range(len(self.inputs)):
             if k != i and self.active(k):
                 raise Unsupported(f"its input {k} depends on the image too, which has no linear rule", where=describe(self.node),
-                                  remedy=f"declare it a constant decision with --opaque {self.node.name}")
+                                  remedy=f"declare it a constant decision with --opaque {self.name}")
         return self.carried(i)
 
     def attr(self, name: str, default: Any = None) -> Any:
@@ -179,7 +180,7 @@ class Freezer(Branch):
 
     def _apply(self, node: gs.Node) -> How:
         inputs = [self.pair(t) if t.name else None for t in node.inputs]
-        site = Site(node, inputs, node.outputs[0], self._taylor, self.b.opset)
+        site = Site(node, self.node, inputs, node.outputs[0], self._taylor, self.b.opset)
         if {node.name, node.op} & self.opaque:
             self.note("declared opaque", tangent=False)
             return "decision"
@@ -187,10 +188,10 @@ class Freezer(Branch):
         try:
             if how == "unsupported":
                 raise Unsupported("no rule says how to freeze this operator", where=describe(node),
-                                  remedy=f"declare it a constant decision with --opaque {node.name} or --opaque {node.op}")
+                                  remedy=f"declare it a constant decision with --opaque {self.node} or --opaque {self.op}")
             if rule is not None and not all(is_sized(t) for t in node.outputs if t.name):
                 raise Unsupported("the size of its output depends on values, not on sizes alone", where=describe(node),
-                                  remedy=f"declare it a constant decision with --opaque {node.name}")
+                                  remedy=f"declare it a constant decision with --opaque {self.node}")
             results = rule(self, site) if rule is not None else None
         except ScopeError as error:
             self.active.update((t.name, error) for t in node.outputs if t.name)

@@ -20,8 +20,9 @@ from onnx import TensorProto
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 from onnx_graphsurgeon.ir.tensor import LazyValues
 
+from onnxscope.checks import EXPORT_AGAIN, check
 from onnxscope.errors import BadModel, BadOption
-from onnxscope.weights import EXPORT_AGAIN, StoredValues, byte_count, check_model_tensors, chunks
+from onnxscope.weights import StoredValues, byte_count, check_model_tensors, chunks
 
 PROTOBUF_BYTES = 2**31 - 1  # what a protobuf can hold
 EXTERNAL_BYTES = PROTOBUF_BYTES - 2**24  # beyond it weights are written beside the model
@@ -61,9 +62,13 @@ def where_of(path: Path | None) -> str:
 
 def read(path: Path) -> bytes:
     try:
+        if path.is_dir():
+            raise BadModel("is a folder", where=where_of(path), remedy="name the .onnx file in it")
+        if path.exists() and not path.is_file():  # a pipe cannot be read twice, and some devices never end
+            raise BadModel("is not a regular file", where=where_of(path), remedy="save the model to a file first")
+        if path.stat().st_size > PROTOBUF_BYTES:
+            raise too_large(where_of(path), "export it with external data")
         return path.read_bytes()
-    except IsADirectoryError as error:
-        raise BadModel("is a folder", where=where_of(path), remedy="name the .onnx file in it") from error
     except (OSError, ValueError) as error:  # a ValueError for a path with a null byte
         raise BadModel(f"cannot be read ({getattr(error, 'strerror', error)})", where=where_of(path), remedy="check the path") from error
 
@@ -71,8 +76,6 @@ def read(path: Path) -> bytes:
 def parse(data: bytes, path: Path | None) -> onnx.ModelProto:
     if not data:
         raise BadModel("the file is empty", where=where_of(path), remedy=EXPORT_AGAIN)
-    if len(data) > PROTOBUF_BYTES:
-        raise BadModel("larger than the 2 GiB that a protobuf can hold", where=where_of(path), remedy="export it with external data")
     try:
         model: onnx.ModelProto = onnx.ModelProto.FromString(data)
     except DecodeError as error:
@@ -85,46 +88,12 @@ def serialised_whole(proto: onnx.ModelProto) -> bytes:
     try:
         data: bytes = proto.SerializeToString()
     except (ValueError, EncodeError) as error:
-        raise BadModel("larger than the 2 GiB that a protobuf can hold", where="model",
-                       remedy="save it with external data and give its path") from error
+        raise too_large("model", "save it with external data and give its path") from error
     return data
 
 
-def check(proto: onnx.ModelProto, where: str) -> None:
-    if not proto.ir_version or not proto.opset_import:
-        raise BadModel("not an ONNX model, or cut short: it names no IR version or no operator set", where=where, remedy=EXPORT_AGAIN)
-    if not proto.graph.node:
-        raise BadModel("the graph holds no nodes", where=where, remedy="export it again")
-    if any(isinstance(name, bytes) for name in names(proto)):  # which protobuf gives instead of text that it cannot decode
-        raise BadModel("damaged: a name in it is not text", where=where, remedy=EXPORT_AGAIN)
-
-
-def names(proto: onnx.ModelProto) -> Iterator[str | bytes]:
-    """Every name by which the model's parts refer to each other."""
-    yield from (opset.domain for opset in proto.opset_import)
-    yield from names_in(proto.graph)
-    for function in proto.functions:
-        yield from (function.name, function.domain, *function.input, *function.output, *function.attribute)
-        yield from names_at(function.node)
-
-
-def names_in(graph: onnx.GraphProto) -> Iterator[str | bytes]:
-    yield graph.name
-    for info in (*graph.input, *graph.output):
-        yield info.name
-        yield from (dim.dim_param for dim in info.type.tensor_type.shape.dim)
-    yield from (tensor.name for tensor in graph.initializer)
-    yield from (sparse.values.name for sparse in graph.sparse_initializer)
-    yield from names_at(graph.node)
-
-
-def names_at(nodes: Iterable[onnx.NodeProto]) -> Iterator[str | bytes]:
-    for node in nodes:
-        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
-        for attribute in node.attribute:
-            yield attribute.name
-            for graph in (attribute.g, *attribute.graphs):
-                yield from names_in(graph)
+def too_large(where: str, remedy: str) -> BadModel:
+    return BadModel("larger than the 2 GiB that a protobuf can hold", where=where, remedy=remedy)
 
 
 def stored(tensor: TensorProto, name: str = "") -> gs.Constant:
@@ -137,7 +106,7 @@ def check_target(target: Path, sources: Iterable[Path] = ()) -> Path:
     try:
         path = target.resolve()
         problem = target_problem(path, sources)
-    except (OSError, RuntimeError) as error:  # a name too long, links that form a loop
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, links that form a loop, a null byte
         raise unwritable(target, error) from error
     if problem:
         raise BadOption(problem, where=where_of(target), remedy=ELSEWHERE)

@@ -16,6 +16,10 @@ from onnx.reference import ReferenceEvaluator
 from onnxscope.errors import BadModel, Unsupported
 
 ODD_TYPES = {"tensor(bfloat16)": ml_dtypes.bfloat16}  # what NumPy knows only by ml_dtypes, which onnx brings
+CODES = [  # of onnxruntime's messages, and what stands for them
+    (r"\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+\.(cc|h):\d+ |Load model from .*? failed:", ""),
+    (r"Non-zero status code returned while running (\w+) node. Name:'(.*?)' Status Message:", r"node '\2' (\1):"),
+]
 
 
 class Session:
@@ -61,7 +65,9 @@ class Session:
 def first_line(error: Exception) -> str:
     """What onnxruntime says, without its codes and source files."""
     text = (str(error).splitlines() or [type(error).__name__])[0]
-    return re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+\.(cc|h):\d+ ", "", text)[:200].strip()
+    for pattern, plain in CODES:
+        text = re.sub(pattern, plain, text)
+    return text[:200].strip()
 
 
 def ort_value(array: np.ndarray) -> onnxruntime.OrtValue:

@@ -12,14 +12,26 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, external_data_helper, helper, numpy_helper
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    SparseTensorProto,
+    TensorProto,
+    external_data_helper,
+    helper,
+    numpy_helper,
+)
 from onnx_graphsurgeon.ir.tensor import LazyValues
 
+from onnxscope.checks import EXPORT_AGAIN, graphs_of, title
 from onnxscope.errors import BadModel
 
 LAZY_BYTES = 64 << 10  # smaller external weights are loaded at once
 CHUNK = 4 << 20  # how much of a file is read at a time
 CACHED = 256 << 10  # how much is checked at a time
+MOST_SPARSE = 1 << 28  # elements of a sparse tensor, which is written out
 PACKED_BITS: dict[int, int] = {
     TensorProto.UINT4: 4, TensorProto.INT4: 4, TensorProto.FLOAT4E2M1: 4, TensorProto.UINT2: 2, TensorProto.INT2: 2,
 }
@@ -35,7 +47,6 @@ MULTIPLIED = {  # operators whose weights must be finite; elsewhere -inf is a ma
     "BatchNormalization", "Conv", "ConvTranspose", "DeformConv", "Gemm", "GroupNormalization", "InstanceNormalization",
     "LayerNormalization", "MatMul", "PRelu", "RMSNormalization",
 }
-EXPORT_AGAIN = "export or download the model again"
 
 
 @dataclass(frozen=True)
@@ -59,27 +70,35 @@ def _of_graph(graph: GraphProto, *, top: bool) -> Iterator[Held]:
     for tensor in graph.initializer:
         yield Held(tensor, f"initializer '{tensor.name}'", tensor.name, top)
     for sparse in graph.sparse_initializer:
-        yield Held(sparse.values, f"sparse initializer '{sparse.values.name}'", sparse.values.name, False)
-        yield Held(sparse.indices, f"sparse initializer '{sparse.values.name}', its indices", sparse.values.name, False)
+        yield from _of_sparse(sparse, f"sparse initializer '{sparse.values.name}'", sparse.values.name)
     yield from _of_nodes(graph.node)
 
 
 def _of_nodes(nodes: Sequence[NodeProto]) -> Iterator[Held]:
     for node in nodes:
-        where = f"node '{node.name or next(iter(node.output), '')}' ({node.op_type})"
+        where, name = title(node), node.output[0] if node.output else ""
         for attribute in node.attribute:
-            for tensor in _of_attribute(attribute):
-                yield Held(tensor, where, node.output[0] if node.output else "", False)
-            for graph in (attribute.g, *attribute.graphs) if attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) else ():
-                yield from _of_graph(graph, top=False)
+            for tensor in ([attribute.t] if attribute.type == AttributeProto.TENSOR else attribute.tensors):
+                yield Held(tensor, where, name, False)
+            if attribute.type == AttributeProto.SPARSE_TENSOR:
+                yield from _of_sparse(attribute.sparse_tensor, where, name)
+        for graph in graphs_of(node):
+            yield from _of_graph(graph, top=False)
 
 
-def _of_attribute(attribute: AttributeProto) -> Iterator[TensorProto]:
-    if attribute.type == AttributeProto.TENSOR:
-        yield attribute.t
-    elif attribute.type == AttributeProto.SPARSE_TENSOR:
-        yield attribute.sparse_tensor.values
-    yield from attribute.tensors
+def _of_sparse(sparse: SparseTensorProto, where: str, name: str) -> Iterator[Held]:
+    """Its two tensors; once both have been looked at, what they say together."""
+    yield Held(sparse.values, where, name, False)
+    yield Held(sparse.indices, f"{where}, its indices", name, False)
+    dims, indices = [int(d) for d in sparse.dims], sparse.indices
+    if min(dims, default=0) < 0 or math.prod(dims) > MOST_SPARSE:
+        raise BadModel(f"its size {_size_text(sparse)} is impossible, or too large to be written out", where=where, remedy=EXPORT_AGAIN)
+    flat = [list(sparse.values.dims), [*sparse.values.dims, len(dims)]]
+    if indices.data_type != TensorProto.INT64 or list(indices.dims) not in flat:
+        raise BadModel("its indices do not fit its values", where=where, remedy=EXPORT_AGAIN)
+    places = numpy_helper.to_array(indices)
+    if places.size and (places.min() < 0 or np.any(places >= (math.prod(dims) if places.ndim == 1 else dims))):
+        raise BadModel(f"an index lies outside of its size {_size_text(sparse)}", where=where, remedy=EXPORT_AGAIN)
 
 
 def byte_count(data_type: int, dims: Sequence[int]) -> int:
@@ -139,7 +158,7 @@ def field_count(tensor: TensorProto) -> int:
     return math.prod(int(d) for d in tensor.dims) * (2 if tensor.data_type in COMPLEX else 1)
 
 
-def _size_text(tensor: TensorProto) -> str:
+def _size_text(tensor: TensorProto | SparseTensorProto) -> str:
     return "x".join(map(str, tensor.dims)) or "scalar"
 
 

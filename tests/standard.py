@@ -45,7 +45,8 @@ def element(info: onnx.ValueInfoProto) -> int:
 
 def is_float_case(model: onnx.ModelProto) -> bool:
     initial = {t.name for t in model.graph.initializer}
-    return any(element(i) in FLOATS and i.name not in initial for i in model.graph.input) and any(element(o) in FLOATS for o in model.graph.output)
+    given = any(element(i) in FLOATS and i.name not in initial for i in model.graph.input)
+    return given and any(element(o) in FLOATS for o in model.graph.output)
 
 
 @functools.cache

@@ -147,7 +147,7 @@ def check(proto: onnx.ModelProto, feeds: Arrays, policy: str = "freeze", *, imag
     d = materialise(proto, feeds, policy, image, output)
     y0 = run(proto, feeds)
     for name, value in y0.items():
-        close(d.base[name], value, 0.0 if value.dtype.kind in "iub" else 1e-6, f"base output {name}")
+        close(d.base[name], value, 0.0 if value.dtype.kind in "iub" else max(1e-6, np.finfo(value.dtype).eps), f"base output {name}")
     at_x0 = d.base[output] if output in d.base else y0[output]
     close(d.frozen_at_x0, at_x0.reshape(-1), tolerance, "frozen(x0)")
     close(d.backward.T, d.forward, tolerance, "transpose")

@@ -53,12 +53,51 @@ def ints(*values: int) -> np.ndarray:
     return np.asarray(values, dtype=np.int64)
 
 
+def down_and_up(g: Grower, a: str, b: str) -> str:
+    down = g.op("Conv", a, g.weight(g.draw(2, CHANNELS, 3, 3) * 0.4), strides=[2, 2], pads=[1] * 4)
+    return g.op("ConvTranspose", down, g.weight(g.draw(2, CHANNELS, 2, 2)), strides=[2, 2])
+
+
+def mixed(g: Grower, a: str, b: str) -> str:
+    """Two tensors side by side, mixed back to the channels of one."""
+    return g.op("Conv", g.op("Concat", a, b, axis=1), g.weight(g.draw(CHANNELS, 2 * CHANNELS, 1, 1) * 0.5))
+
+
+def excited(g: Grower, a: str, b: str) -> str:
+    squeezed = g.op("Conv", g.op("GlobalAveragePool", b), g.weight(g.draw(CHANNELS, CHANNELS, 1, 1)))
+    return g.op("Mul", a, g.op("Sigmoid", squeezed))
+
+
+def cropped(g: Grower, a: str, b: str) -> str:
+    """Cut on one axis, turned round on another, and padded."""
+    bounds = [g.weight(ints(*v)) for v in ((1, 3), (3, -9), (2, 3), (1, -2))]
+    return g.op("Pad", g.op("Slice", a, *bounds), g.weight(RING))
+
+
+def own_convolution(g: Grower, a: str, b: str) -> str:
+    return g.op("Conv", a, g.weight(g.draw(CHANNELS, CHANNELS, 3, 3) * 0.3), g.weight(g.draw(CHANNELS)), pads=[2] * 4, dilations=[2, 2])
+
+
+def instance_norm(g: Grower, a: str, b: str) -> str:
+    return g.op("InstanceNormalization", a, g.weight(np.abs(g.draw(CHANNELS)) + 0.5), g.weight(g.draw(CHANNELS)), epsilon=1e-2)
+
+
+def attention(g: Grower, a: str, b: str) -> str:
+    scores = g.op("MatMul", a, g.op("Transpose", b, perm=[0, 1, 3, 2]))
+    return g.op("MatMul", g.op("Softmax", scores, axis=-1), a)
+
+
+def there_and_back(g: Grower, a: str, b: str) -> str:
+    flat = g.op("Transpose", g.op("Reshape", a, g.weight(ints(CHANNELS, SIZE * SIZE))), perm=[1, 0])
+    return g.op("Reshape", flat, g.weight(ints(*SHAPE)))
+
+
+RING = ints(0, 0, 1, 1, 0, 0, 1, 1)
 GROWTHS = {
     "shared convolution": lambda g, a, b: g.op("Conv", a, "shared", pads=[1] * 4),
-    "own convolution": lambda g, a, b: g.op("Conv", a, g.weight(g.draw(CHANNELS, CHANNELS, 3, 3) * 0.3), g.weight(g.draw(CHANNELS)), pads=[2] * 4, dilations=[2, 2]),
+    "own convolution": own_convolution,
     "depthwise": lambda g, a, b: g.op("Conv", a, g.weight(g.draw(CHANNELS, 1, 3, 3) * 0.5), group=CHANNELS, auto_pad="SAME_LOWER"),
-    "down and up": lambda g, a, b: g.op(
-        "ConvTranspose", g.op("Conv", a, g.weight(g.draw(2, CHANNELS, 3, 3) * 0.4), strides=[2, 2], pads=[1] * 4), g.weight(g.draw(2, CHANNELS, 2, 2)), strides=[2, 2]),
+    "down and up": down_and_up,
     "relu": lambda g, a, b: g.op("Relu", a),
     "leaky relu": lambda g, a, b: g.op("LeakyRelu", a, alpha=0.1),
     "sigmoid": lambda g, a, b: g.op("Sigmoid", a),
@@ -72,15 +111,15 @@ GROWTHS = {
     "quotient": lambda g, a, b: g.op("Div", a, g.op("Add", g.op("Softplus", b), g.weight(np.float32(0.5)))),
     "max pool": lambda g, a, b: g.op("MaxPool", a, kernel_shape=[3, 3], pads=[1] * 4, strides=[1, 1]),
     "average pool": lambda g, a, b: g.op("AveragePool", a, kernel_shape=[3, 3], pads=[1] * 4),
-    "instance norm": lambda g, a, b: g.op("InstanceNormalization", a, g.weight(np.abs(g.draw(CHANNELS)) + 0.5), g.weight(g.draw(CHANNELS)), epsilon=1e-2),
-    "squeeze and excite": lambda g, a, b: g.op("Mul", a, g.op("Sigmoid", g.op("Conv", g.op("GlobalAveragePool", b), g.weight(g.draw(CHANNELS, CHANNELS, 1, 1))))),
-    "concatenate": lambda g, a, b: g.op("Conv", g.op("Concat", a, b, axis=1), g.weight(g.draw(CHANNELS, 2 * CHANNELS, 1, 1) * 0.5)),
-    "with a constant": lambda g, a, b: g.op("Conv", g.op("Concat", a, g.weight(g.draw(*SHAPE)), axis=1), g.weight(g.draw(CHANNELS, 2 * CHANNELS, 1, 1) * 0.5)),
-    "crop and pad": lambda g, a, b: g.op("Pad", g.op("Slice", a, g.weight(ints(1, 3)), g.weight(ints(3, -9)), g.weight(ints(2, 3)), g.weight(ints(1, -2))), g.weight(ints(0, 0, 1, 1, 0, 0, 1, 1))),
-    "reflect": lambda g, a, b: g.op("Conv", g.op("Pad", a, g.weight(ints(0, 0, 1, 1, 0, 0, 1, 1)), mode="reflect"), "shared"),
+    "instance norm": instance_norm,
+    "squeeze and excite": excited,
+    "concatenate": mixed,
+    "with a constant": lambda g, a, b: mixed(g, a, g.weight(g.draw(*SHAPE))),
+    "crop and pad": cropped,
+    "reflect": lambda g, a, b: g.op("Conv", g.op("Pad", a, g.weight(RING), mode="reflect"), "shared"),
     "matrix": lambda g, a, b: g.op("MatMul", a, g.weight(g.draw(SIZE, SIZE) * 0.5)),
-    "attention": lambda g, a, b: g.op("MatMul", g.op("Softmax", g.op("MatMul", a, g.op("Transpose", b, perm=[0, 1, 3, 2])), axis=-1), a),
-    "there and back": lambda g, a, b: g.op("Reshape", g.op("Transpose", g.op("Reshape", a, g.weight(ints(CHANNELS, SIZE * SIZE))), perm=[1, 0]), g.weight(ints(*SHAPE))),
+    "attention": attention,
+    "there and back": there_and_back,
 }
 
 

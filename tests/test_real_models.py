@@ -83,7 +83,8 @@ def test_an_artifact_needs_nothing_of_onnxscope(name: str, tmp_path: Path) -> No
     written = str(onnxscope.rewrite(path, input_shapes=shapes).save(tmp_path / "s.onnx"))
     session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
-    feeds = {i.name: rng.standard_normal([d if isinstance(d, int) else 3 for d in i.shape]).astype(np.float32) for i in session.get_inputs()}
+    shapes_of = {i.name: [d if isinstance(d, int) else 3 for d in i.shape] for i in session.get_inputs()}
+    feeds = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes_of.items()}
     names = [o.name for o in session.get_outputs()]
     got = session.run(names, feeds)
     want = ReferenceEvaluator(written).run(names, feeds)

@@ -171,7 +171,7 @@ def scatter(f: Freezer, n: Site) -> Frozen:
         return f.gain(n.carried(0), scattered(updates0, one, reduction=reduction))
     else:
         raise Unsupported(f"reduction '{reduction}' has no linear rule", where=describe(n.node),
-                          remedy=f"declare it a constant decision with --opaque {n.node.name}")
+                          remedy=f"declare it a constant decision with --opaque {n.name}")
     terms, fixed = [], []
     if n.active(0):
         terms.append(f.gain(n.carried(0), keep))

@@ -67,16 +67,25 @@ def mul(f: Freezer, n: Site) -> Frozen:
 
 
 def bilinear(f: Freezer, n: Site, apply: Any) -> Frozen:
-    a0, b0 = f.float(n.x0(0)), f.float(n.x0(1))
-    if not n.active(1):
-        return apply(n.carried(0), b0, 0)  # type: ignore[no-any-return]
-    if not n.active(0):
-        return apply(n.carried(1), a0, 1)  # type: ignore[no-any-return]
-    gates = (0, 0) if n.taylor else (gate_strength(n.x0(0), f.active), gate_strength(n.x0(1), f.active))
+    """Two operands, of which `apply` carries one past the other's state."""
+    states = [f.float(n.x0(0)), f.float(n.x0(1))]
+    return product(f, n, lambda x, i: apply(x, states[1 - i], i))
+
+
+def product(f: Freezer, n: Site, apply: Any) -> Frozen:
+    """Operands of which one, or two, depend on the image; `apply` carries one past the states of the others."""
+    active = [i for i in range(len(n.inputs)) if n.active(i)]
+    if len(active) == 1:
+        return apply(n.carried(active[0]), active[0])  # type: ignore[no-any-return]
+    if len(active) > 2:
+        raise Unsupported(f"{len(active)} of its operands depend on the image", where=describe(n.node), remedy="multiply two at a time")
+    i, k = active
+    gates = (0, 0) if n.taylor else (gate_strength(n.x0(i), f.active), gate_strength(n.x0(k), f.active))
     if gates[0] != gates[1]:
-        f.note(f"gate times value: input {int(gates[1] > gates[0])} is the frozen gate")
-        return apply(n.carried(0), b0, 0) if gates[1] > gates[0] else apply(n.carried(1), a0, 1)  # type: ignore[no-any-return]
-    y = f.add(apply(n.carried(0), b0, 0), apply(n.carried(1), a0, 1))
+        gate, value = (k, i) if gates[1] > gates[0] else (i, k)
+        f.note(f"gate times value: input {gate} is the frozen gate")
+        return apply(n.carried(value), value)  # type: ignore[no-any-return]
+    y = f.add(apply(n.carried(i), i), apply(n.carried(k), k))
     f.note("product rule" if n.taylor else "half each")
     return f.source(y, f.b.Neg(f.float(n.y0))) if n.taylor else f.scale(y, 0.5)
 
@@ -119,27 +128,30 @@ def gemm(f: Freezer, n: Site) -> Frozen:
 
 
 def einsum(f: Freezer, n: Site) -> Frozen:
-    """A sum of products with one active operand; the probes are one more index, a diagonal is selected beforehand."""
-    i = next(k for k in range(len(n.inputs)) if n.active(k))
-    x = n.only(i)
+    """A sum of products with one active operand; the probes are one more index."""
     equation = str(n.attr("equation")).replace(" ", "")
-    free = [c for c in string.ascii_letters if c not in equation]
     left, arrow, out = equation.partition("->")
     terms = left.split(",")
     if not arrow:
-        out = ("..." if "..." in left else "") + "".join(sorted(c for c in set(left) - {",", "."} if left.count(c) == 1))
-    hidden = [len(p.shape) - len(t.replace("...", "")) for p, t in zip((n.pair(k) for k in range(len(terms))), terms, strict=True)]
-    spare = "".join(free[: max(hidden)])
-    terms = [t.replace("...", spare[len(spare) - h :]) for t, h in zip(terms, hidden, strict=True)]
-    out, probes = out.replace("...", spare), free[len(spare)]
-    if len(set(terms[i])) != len(terms[i]):
-        distinct = "".join(dict.fromkeys(terms[i]))
-        x = f.select(x, f.b.Einsum(numbered(f, x.shape), equation=f"{terms[i]}->{distinct}"))
-        terms[i] = distinct
-    terms[i] = probes + terms[i]
-    states = [f.extended(x) if k == i else f.float(n.x0(k)) for k in range(len(n.inputs))]
-    raw = f.raw("Einsum", *states, equation=",".join(terms) + "->" + probes + out)
-    return f.settle(raw, shape_of(n.y0))
+        out = "".join(sorted(c for c in set(left) - {",", "."} if left.count(c) == 1))
+        out = "..." + out if "..." in left else out
+    letters = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" if c not in equation]
+    probes, shapes = letters.pop(), [n.pair(k).shape for k in range(len(terms))]
+    dots = next(("".join(letters[: len(s) - len(term) + 3]) for s, term in zip(shapes, terms, strict=True) if "..." in term), "")
+    terms, out = [term.replace("...", dots) for term in terms], out.replace("...", dots)
+    sizes: dict[str, int] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        sizes |= {c: max(d, sizes.get(c, 1)) for c, d in zip(term, shape, strict=True)}
+
+    def apply(x: Frozen, i: int) -> Frozen:
+        if len(set(terms[i])) != len(terms[i]):
+            raise Unsupported(f"a diagonal of the image's operand ({terms[i]})", where=describe(n.node), remedy="take the diagonal with Gather")
+        x = f.expand(x, tuple(sizes[c] for c in terms[i]))
+        parts = [probes + term if k == i else term for k, term in enumerate(terms)]
+        states = [f.extended(x) if k == i else f.float(n.x0(k)) for k in range(len(terms))]
+        return f.settle(f.raw("Einsum", *states, equation=",".join(parts) + "->" + probes + out), shape_of(n.y0))
+
+    return product(f, n, apply)
 
 
 def div(f: Freezer, n: Site) -> Frozen:

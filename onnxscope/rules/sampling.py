@@ -32,7 +32,7 @@ def image_of(f: Freezer, n: Site) -> Frozen:
     """The sampled image; the places to sample at are frozen where they depend on the image too."""
     if not n.active(0):
         raise Unsupported("the places to sample at depend on the image, and the sampled values do not", where=describe(n.node),
-                          remedy=f"declare it a constant decision with --opaque {n.node.name}")
+                          remedy=f"declare it a constant decision with --opaque {n.name}")
     if any(n.active(i) for i in range(1, len(n.inputs))):
         f.note("the places to sample at are frozen", tangent=False)
     return n.x1
@@ -116,7 +116,7 @@ def deform_conv(f: Freezer, n: Site) -> Frozen:
     w = f.float(n.x0(1))
     if n.active(1) or len(x.shape) != 4:
         raise Unsupported("its weights depend on the image" if n.active(1) else "only its form for images is supported",
-                          where=describe(n.node), remedy=f"declare it a constant decision with --opaque {n.node.name}")
+                          where=describe(n.node), remedy=f"declare it a constant decision with --opaque {n.name}")
     (batch, channels), size, out, kernel = x.shape[:2], list(x.shape[2:]), list(y[2:]), list(shape_of(w)[2:])
     groups, count = int(n.attr("offset_group")), numel(kernel)
     strides, dilations, pads = n.attr("strides", [1, 1]), n.attr("dilations", [1, 1]), n.attr("pads", [0] * 4)
