@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import string
 from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from onnxscope.errors import Unsupported
 from onnxscope.frozen import Frozen, Pair
-from onnxscope.graph import Tensor, is_float, shape_of
+from onnxscope.graph import Tensor, describe, is_float, shape_of
 from onnxscope.linearize import Entry, Freezer, Site
 from onnxscope.rules.families import finite, truncated
 from onnxscope.rules.movement import numbered
@@ -144,10 +144,10 @@ def einsum(f: Freezer, n: Site) -> Frozen:
         sizes |= {c: max(d, sizes.get(c, 1)) for c, d in zip(term, shape, strict=True)}
 
     def apply(x: Frozen, i: int) -> Frozen:
-        if len(set(terms[i])) != len(terms[i]):
-            raise Unsupported(f"a diagonal of the image's operand ({terms[i]})", where=describe(n.node), remedy="take the diagonal with Gather")
-        x = f.expand(x, tuple(sizes[c] for c in terms[i]))
-        parts = [probes + term if k == i else term for k, term in enumerate(terms)]
+        x, own = f.expand(x, tuple(sizes[c] for c in terms[i])), "".join(dict.fromkeys(terms[i]))
+        if own != terms[i]:  # a diagonal is selected beforehand
+            x = f.select(x, f.b.Einsum(numbered(f, x.shape), equation=f"{terms[i]}->{own}"))
+        parts = [probes + own if k == i else term for k, term in enumerate(terms)]
         states = [f.extended(x) if k == i else f.float(n.x0(k)) for k in range(len(terms))]
         return f.settle(f.raw("Einsum", *states, equation=",".join(parts) + "->" + probes + out), shape_of(n.y0))
 
