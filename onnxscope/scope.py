@@ -75,6 +75,10 @@ class Scope:
         explained = self.tensor(self.output)
         return part(self.graph, own if any(t.name == self.output for t in own) else [*own, explained])
 
+    def explained(self) -> gs.Graph:
+        """The frozen and the transposed output, and the explained one of the base beside them."""
+        return part(self.graph, [self.tensor(FROZEN), self.tensor(TRANSPOSED), self.tensor(self.output)])
+
     def tensor(self, name: str) -> Tensor:
         """Any tensor of the graph."""
         everywhere = itertools.chain(self.graph.inputs, (t for n in self.graph.nodes for t in n.outputs))
@@ -118,7 +122,7 @@ class Scope:
             paid.append(node("ReduceSum", f"ledger/{name}/ReduceSum", flat, axes))
         total = node("Concat", LEDGER, *paid, axis=1)
         total.dtype = np.float32
-        return part(graph, [total, *(t for t in graph.outputs if t.name == TRANSPOSED)])
+        return part(graph, [total, *(t for t in graph.outputs if t.name == TRANSPOSED), tensors[self.output]])
 
 
 def compact(value: Any) -> str:

@@ -23,7 +23,7 @@ from onnxscope.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope,
 Arrays = Mapping[str, np.ndarray]
 FIGURE = 1e-5  # float32 rounding through a deep network, relative to the largest value
 USELESS = 0.1  # a difference quotient noisier than this proves nothing
-DERIVATIVE = "F·v = derivative of the original"
+DERIVATIVE = "F·v = derivative"
 REFERENCE_BYTES = 64 << 20  # larger models are not given to the reference implementation
 NOISE = 4.0  # how many times its own noise floor a model may be off
 STEPS = tuple(0.2 * 0.5**k for k in range(12))  # of the central difference, relative to the image
@@ -162,12 +162,9 @@ def verify_scope(scope: Scope, *, image: np.ndarray | None = None, seed: int = 0
         checks.append(unable("base equals original", "the original is not at hand; verify the model to compare them"))
     else:
         checks.append(base_check(scope, feeds))
-    with session(scope.base()) as base:
-        y0 = base.run(feeds, [scope.output])[scope.output]
-    with session(scope.base(), optimise=False) as plain:
-        floor = max(relative(plain.run(feeds, [scope.output])[scope.output], y0), coarseness(scope) / 2)
+    floor = noise_floor(scope, feeds)
     x0 = image_value(scope, feeds)
-    checks += frozen_checks(scope, feeds, x0, y0, floor, rng)
+    checks += frozen_checks(scope, feeds, x0, floor, rng)
     if scope.policy == "taylor":
         with session(scope.analysed()) as analysed:
 
@@ -176,6 +173,14 @@ def verify_scope(scope: Scope, *, image: np.ndarray | None = None, seed: int = 0
 
             checks.append(difference(scope, feeds, function, x0, floor, rng))
     return Report(tuple(checks))
+
+
+def noise_floor(scope: Scope, feeds: Arrays) -> float:
+    """How far the explained output moves when onnxruntime optimises the base, and no less than its types round."""
+    with session(scope.base()) as optimised:
+        y0 = optimised.run(feeds, [scope.output])[scope.output]
+    with session(scope.base(), optimise=False) as plain:
+        return max(relative(plain.run(feeds, [scope.output])[scope.output], y0), coarseness(scope) / 2)
 
 
 def image_value(scope: Scope, feeds: Arrays) -> np.ndarray:
@@ -191,26 +196,26 @@ def as_probe(x: np.ndarray) -> np.ndarray:
     return x.astype(np.float32).reshape(1, *raw_shape(x.shape)[1:])
 
 
-def frozen_checks(scope: Scope, feeds: Arrays, x0: np.ndarray, y0: np.ndarray, floor: float, rng: np.random.Generator) -> list[Check]:
+def frozen_checks(scope: Scope, feeds: Arrays, x0: np.ndarray, floor: float, rng: np.random.Generator) -> list[Check]:
     """Freeze identity, linearity, batches, the dot test and the ledger."""
-    probe0, out0 = as_probe(x0), as_probe(y0)
+    probe0, output = as_probe(x0), tuple(scope.tensor(COTANGENT).shape)
 
-    def draw(like: np.ndarray, count: int) -> np.ndarray:
-        return rng.standard_normal((count, *like.shape[1:])).astype(np.float32)
+    def draw(shape: tuple[int, ...], count: int) -> np.ndarray:
+        return rng.standard_normal((count, *shape[1:])).astype(np.float32)
 
-    v, u = draw(probe0, 2), draw(out0, 2)
+    v, u = draw(probe0.shape, 2), draw(output, 2)
     a, b = 0.75, -1.5
     probes = np.concatenate([v, (a * v[:1] + b * v[1:]).astype(np.float32), probe0, np.zeros_like(probe0)])
     cotangents = np.concatenate([u, (a * u[:1] + b * u[1:]).astype(np.float32)])
-    with session(scope.graph) as whole:
-        affine = whole.run({**feeds, PROBE: probes, COTANGENT: cotangents}, [FROZEN, TRANSPOSED])
+    with session(scope.explained()) as whole:
+        affine = whole.run({**feeds, PROBE: probes, COTANGENT: cotangents})
     with session(scope.linear()) as linear:
         many = linear.run({**feeds, PROBE: probes, COTANGENT: cotangents})
         one = linear.run({**feeds, PROBE: probes[1:2], COTANGENT: cotangents[1:2]})
     y, ct = many[FROZEN].astype(np.float64), many[TRANSPOSED].astype(np.float64)
     size = max(np.linalg.norm(y[0]) * np.linalg.norm(u[0]), np.linalg.norm(v[0]) * np.linalg.norm(ct[0]), 1e-30)
     checks = [
-        judged("frozen(x0) = y0", relative(affine[FROZEN][3:4], out0), floor),
+        judged("frozen(x0) = y0", relative(affine[FROZEN][3:4], as_probe(affine[scope.output])), floor),
         judged("F is linear", relative(y[2], a * y[0] + b * y[1]), floor),
         judged("frozen(v) = F·v + r", relative(affine[FROZEN][0], y[0] + affine[FROZEN][4]), floor),
         judged("Fᵀ is linear", relative(ct[2], a * ct[0] + b * ct[1]), floor),
@@ -223,8 +228,9 @@ def frozen_checks(scope: Scope, feeds: Arrays, x0: np.ndarray, y0: np.ndarray, f
         with session(scope.ledger()) as ledger:
             paid = ledger.run({**feeds, PROBE: probes[:1], COTANGENT: cotangents[:1]})
         terms = [*paid[LEDGER].astype(np.float64).ravel(), np.vdot(paid[TRANSPOSED].astype(np.float64), probe0)]
-        score = np.vdot(u[0].astype(np.float64), out0)
-        scale = max(np.linalg.norm(u[0]) * np.linalg.norm(out0), np.linalg.norm(terms), 1e-30)
+        y0 = as_probe(paid[scope.output]).astype(np.float64)
+        score = np.vdot(u[0].astype(np.float64), y0)
+        scale = max(np.linalg.norm(u[0]) * np.linalg.norm(y0), np.linalg.norm(terms), 1e-30)
         checks.append(judged("the ledger is complete", float(abs(sum(terms) - score) / scale), floor))
     return checks
 
@@ -241,7 +247,7 @@ def rounding(dtype: np.dtype) -> float:
 
 def difference(scope: Scope, feeds: Arrays, function: Callable[[np.ndarray], np.ndarray], x0: np.ndarray, floor: float,
                rng: np.random.Generator) -> Check:
-    """Under `taylor` F·v is the derivative along v: compared with central differences of the original at several steps.
+    """Under `taylor` F·v is the derivative along v: compared with central differences of the base, which equals the original.
 
     Their noise floor is half of what the two one-sided quotients differ by (a kink or a bend within the step), what twice
     the step changes (a jump), and the rounding of output and image over the step; the step with the least noise counts.
