@@ -140,7 +140,7 @@ class Freezer(Branch):
 
     def note(self, text: str, *, tangent: bool = True) -> None:
         """What the node table says of the node that is being frozen, and whether `taylor` means its derivative."""
-        self._note, self._tangent = text, tangent
+        self._note, self._tangent = text, self._tangent and tangent
 
     def pair(self, x: Tensor) -> Pair | ScopeError:
         x1 = self.active.get(x.name)
@@ -157,7 +157,9 @@ class Freezer(Branch):
         for p in pairs:
             if p is not None and p.x1 is not None:
                 self.active[p.x0.name] = p.x1
+        note = self._note
         self._apply(results[0].inputs[0])
+        self._note = note  # what is said of the whole, not of its parts
         found = [self.pair(r) for r in results]
         for f in found:
             if isinstance(f, ScopeError):

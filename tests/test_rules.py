@@ -158,3 +158,21 @@ def test_the_policy_may_differ_by_operator_and_by_node() -> None:
     for special in ({"Sigmoid": "taylor"}, {"first": "taylor"}):
         policies = {s.name: s.policy for s in rewrite(proto, policy_for=special).steps}
         assert policies == {"first": "taylor", "second": "freeze"}
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 3, 4, 5)])
+@pytest.mark.parametrize("policy", ["freeze", "taylor"])
+def test_a_model_may_have_a_batch_of_its_own(shape: tuple[int, ...], policy: str) -> None:
+    """Then the probes stand before it: F maps whole batches, and maps each image to its own output alone."""
+    x = randn(*shape)
+    nodes = [
+        node("Conv", ["x", "w"], ["a"], pads=[1] * 4, strides=[2, 2]), node("Sigmoid", ["a"], ["s"]),
+        node("MaxPool", ["s"], ["m"], kernel_shape=[2, 2]), node("Transpose", ["m"], ["t"], perm=[1, 0, 2, 3]),
+        node("Reshape", ["t", "shape"], ["r"]), node("MatMul", ["r", "v"]),
+    ]
+    weights = {"w": randn(2, 3, 3, 3, seed=1), "v": randn(2, 3, seed=2), "shape": np.array([2, -1, 2])}
+    d = materialise(model(nodes, {"x": x}, ["y"], weights=weights), {"x": x}, policy, "x", "y")
+    assert np.allclose(d.frozen_at_x0, d.base["y"].ravel(), atol=1e-5)
+    assert np.allclose(d.forward, d.backward.T, atol=1e-5)
+    each = d.forward.reshape(2, shape[0], -1, shape[0], x[0].size)
+    assert all(not each[:, i, :, k].any() for i in range(shape[0]) for k in range(shape[0]) if i != k)

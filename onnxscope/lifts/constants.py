@@ -8,7 +8,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from onnxscope.errors import BadModel
-from onnxscope.graph import Tensor, numel, shape_of
+from onnxscope.graph import Tensor, is_sized, numel, shape_of
 from onnxscope.lifts.families import first, ints
 from onnxscope.lifts.interpreter import Lift, Normaliser
 from onnxscope.lifts.source import Source, dense
@@ -33,12 +33,16 @@ def constant(w: Normaliser, n: Source) -> Tensor:
     return w.weight(value, n.outputs[0] or w.b.unique(n.name), nameless=True)
 
 
-def shape(w: Normaliser, n: Source) -> Tensor:
-    """Every size is fixed. 15: start and end cut out a part."""
+def shape(w: Normaliser, n: Source) -> Tensor | None:
+    """A constant, but for sizes that depend on values. 15: start and end cut out a part."""
+    if not is_sized(n[0]):
+        return None
     return ints(w, shape_of(n[0])[slice(n.attrs.get("start", 0), n.attrs.get("end"))])
 
 
-def size(w: Normaliser, n: Source) -> Tensor:
+def size(w: Normaliser, n: Source) -> Tensor | None:
+    if not is_sized(n[0]):
+        return None
     return w.b.constant(np.int64(numel(shape_of(n[0]))))
 
 

@@ -40,18 +40,18 @@ def fused_gemm(w: Normaliser, n: Source) -> Any:
 
 
 def fused_matmul(w: Normaliser, n: Source) -> Any:
-    """α·a·b, either transposed first."""
-    if n.attrs.get("transBatchA") or n.attrs.get("transBatchB"):
-        raise Unsupported("it transposes batch axes", where=n.where, remedy="save the model without fused operators")
-    sides = [turned(w, x) if n.attrs.get(key) else x for x, key in ((n[0], "transA"), (n[1], "transB"))]
+    """α·a·b, either transposed first: axis 0 behind the batch axes (transBatch), then the last two exchanged (trans)."""
+    sides = [turned(w, x, bool(n.attrs.get(f"transBatch{k}")), bool(n.attrs.get(f"trans{k}"))) for x, k in ((n[0], "A"), (n[1], "B"))]
     alpha = float(n.attrs.get("alpha", 1.0))
     y = w.op(n, "MatMul", *sides)
     return w.b.Mul(y, alpha) if alpha != 1 else y
 
 
-def turned(w: Normaliser, x: Tensor) -> Tensor:
-    rank = len(shape_of(x))
-    return w.b.Transpose(x, perm=[*range(rank - 2), rank - 1, rank - 2])
+def turned(w: Normaliser, x: Tensor, batch: bool, last: bool) -> Tensor:
+    perm = list(range(len(shape_of(x))))
+    perm = [*perm[1:-1], 0, perm[-1]] if batch else perm
+    perm = [*perm[:-2], perm[-1], perm[-2]] if last else perm
+    return w.b.Transpose(x, perm=perm) if batch or last else x
 
 
 def gelu(w: Normaliser, n: Source) -> Any:

@@ -12,7 +12,7 @@ from onnx import TensorProto
 
 from onnxscope.errors import Unsupported
 from onnxscope.graph import Tensor, element_type, numel, shape_of
-from onnxscope.lifts.families import channels_first, channels_last, scalar
+from onnxscope.lifts.families import channels_first, channels_last, in_float, scalar
 from onnxscope.lifts.interpreter import Lift, Normaliser
 from onnxscope.lifts.source import Source
 from onnxscope.lifts.windows import spell_out, spell_out_pool
@@ -72,6 +72,24 @@ def gemm(w: Normaliser, n: Source) -> Any:
     return stepped(w, n, y, 7) if n.input(7) is not None else y
 
 
+def dynamic_matmul(w: Normaliser, n: Source) -> Any:
+    """(a, b, b_scale, b_zero, bias): a is quantized as the image tells."""
+    a, a_scale, a_zero = w.b.op("DynamicQuantizeLinear", n[0], outputs=3)
+    return counted(w, n, a, n[1], (a_scale, n[2]), (a_zero, n.input(3)), n.input(4))
+
+
+def matmul_to_float(w: Normaliser, n: Source) -> Any:
+    """(a, b, a_scale, b_scale, a_zero, b_zero, bias)"""
+    return counted(w, n, n[0], n[1], (n[2], n[3]), (n.input(4), n.input(5)), n.input(6))
+
+
+def counted(w: Normaliser, n: Source, a: Tensor, b: Tensor, scales: tuple[Tensor, Tensor], zeros: tuple[Tensor | None, Tensor | None],
+            bias: Tensor | None) -> Tensor:
+    """Integers multiplied, in steps of both scales, and a bias that is float already."""
+    y: Tensor = w.b.Mul(in_float(w, w.op(n, "MatMulInteger", a, b, *zeros), scales[0]), w.b.Mul(*scales))
+    return w.b.Add(y, bias) if bias is not None else y
+
+
 def unary(write: Callable[[Normaliser, Source, Tensor], Tensor]) -> Lift:
     """(x, scale, zero, y_scale, y_zero)"""
     return lambda w, n: stepped(w, n, write(w, n, real(w, n, 0)), 3)
@@ -86,6 +104,11 @@ def concat(w: Normaliser, n: Source) -> Any:
     """(y_scale, y_zero, then x, scale, zero of every part)"""
     parts = [real(w, n, i) for i in range(2, len(n.inputs), 3)]
     return stepped(w, n, w.op(n, "Concat", *parts, axis=n.attrs["axis"]), 0)
+
+
+def where(w: Normaliser, n: Source) -> Any:
+    """(condition, a, scale, zero, b, scale, zero, y_scale, y_zero)"""
+    return stepped(w, n, w.op(n, "Where", n[0], real(w, n, 1), real(w, n, 4)), 7)
 
 
 def around(op: str) -> Callable[[Normaliser, Source, Tensor], Tensor]:
@@ -136,6 +159,8 @@ def contrib(op: str) -> Lift:
 
 QUANTIZED: dict[str, Lift] = {
     "com.microsoft.DequantizeLinear": contrib("DequantizeLinear"),
+    "com.microsoft.DynamicQuantizeMatMul": dynamic_matmul,
+    "com.microsoft.MatMulIntegerToFloat": matmul_to_float,
     "com.microsoft.QGemm": gemm,
     "com.microsoft.QLinearAdd": binary("Add"),
     "com.microsoft.QLinearAveragePool": unary(around("AveragePool")),
@@ -146,5 +171,6 @@ QUANTIZED: dict[str, Lift] = {
     "com.microsoft.QLinearMul": binary("Mul"),
     "com.microsoft.QLinearSigmoid": unary(sigmoid),
     "com.microsoft.QLinearSoftmax": unary(softmax),
+    "com.microsoft.QLinearWhere": where,
     "com.microsoft.QuantizeLinear": contrib("QuantizeLinear"),
 }

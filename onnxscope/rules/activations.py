@@ -144,6 +144,11 @@ def sqrt(f: Freezer, n: Site) -> Frozen:
     return tangent(f, n.only(0), f.float(n.x0()), y0, b.Mul(root, 0.5)) if n.taylor else f.gain(n.only(0), root)
 
 
+def rounded(f: Freezer, n: Site) -> Frozen | None:
+    """Straight through, what it rounds off being a source (freeze); a decision, for its slope is 0 (taylor)."""
+    return None if n.taylor else f.source(n.x1, f.b.Sub(f.float(n.y0), f.float(n.x0())))
+
+
 def trigonometric(slope: Any, zero: bool, text: str) -> Entry:
     """Inverse functions have infinite slopes at the ends of their domain: there 0, and all of it a source."""
 
@@ -194,5 +199,5 @@ ACTIVATIONS: dict[str, Entry] = {
     "Sign": ("decision", None),
     "Floor": ("decision", None),
     "Ceil": ("decision", None),
-    "Round": ("decision", None),
+    "Round": ("frozen", rounded),
 }

@@ -1,0 +1,137 @@
+"""What is taken as the image and as the output, what the node table says, and that a remedy works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from support import model, node, randn
+
+import onnxscope
+from onnxscope import BadModel, BadOption, Scope, Unsupported
+
+X = randn(1, 3, 8, 8)
+W = {"w": randn(4, 3, 3, 3, seed=1)}
+CONV = node("Conv", ["x", "w"], ["a"], name="conv")
+
+
+def small(*nodes: onnx.NodeProto, outputs: tuple[str, ...] = ("y",), **weights: np.ndarray) -> onnx.ModelProto:
+    return model([CONV, *nodes], {"x": X}, list(outputs), weights={**W, **weights})
+
+
+SCORES = [node("GlobalAveragePool", ["a"], ["g"]), node("Flatten", ["g"], ["s"])]
+
+
+@pytest.mark.parametrize(("last", "chosen"), [
+    (node("Softmax", ["s"], name="last"), "s"),
+    (node("LogSoftmax", ["s"], name="last"), "s"),
+    (node("Sigmoid", ["s"], name="last"), "s"),
+    (node("Relu", ["s"], name="last"), "y"),
+])
+def test_scores_are_explained_before_what_squashes_them(last: onnx.NodeProto, chosen: str) -> None:
+    scope = onnxscope.rewrite(small(*SCORES, last))
+    assert scope.output == chosen
+    assert bool(scope.notes) == (chosen == "s"), "and the report says so"
+
+
+def test_an_image_is_explained_after_its_sigmoid() -> None:
+    assert onnxscope.rewrite(small(node("Sigmoid", ["a"]))).output == "y"
+
+
+def test_any_tensor_can_be_the_image_or_the_output() -> None:
+    proto = small(node("Relu", ["a"], ["r"]), node("Sigmoid", ["r"], ["s"]), node("MaxPool", ["s"], kernel_shape=[2, 2]))
+    scope = onnxscope.rewrite(proto, image="r", output="s")
+    assert {s.name for s in scope.steps if s.how != "unsupported"} == {"s", "y"}
+    report = onnxscope.verify(scope)
+    assert report.ok, report
+    with pytest.raises(BadOption, match=r"no tensor 'q'.*'x'"):
+        onnxscope.rewrite(proto, image="q")
+    with pytest.raises(BadOption, match=r"no tensor 'q'.*'y'"):
+        onnxscope.rewrite(proto, output="q")
+
+
+def test_integer_pixels_are_explained_behind_their_cast() -> None:
+    pixels = np.zeros((1, 3, 8, 8), np.uint8)
+    proto = model([node("Cast", ["p"], ["x"], to=TensorProto.FLOAT), CONV, node("Relu", ["a"])], {"p": pixels}, ["y"], weights=W)
+    with pytest.raises(BadModel, match=r"--image-input, such as --image-input x"):
+        onnxscope.rewrite(proto)
+    assert onnxscope.verify(proto, image="x", policy="taylor").ok
+
+
+def test_of_several_inputs_the_image_like_one_is_taken_or_one_is_asked_for() -> None:
+    nodes = [CONV, node("Mul", ["a", "z"])]
+    assert onnxscope.rewrite(model(nodes, {"x": X, "z": randn(1)}, ["y"], weights=W)).image == "x"
+    both = model(nodes, {"x": X, "z": randn(1, 4, 6, 6)}, ["y"], weights=W)
+    with pytest.raises(BadOption, match="'x', 'z'.*--image-input x"):
+        onnxscope.rewrite(both)
+    assert onnxscope.verify(both, image="z").ok
+
+
+@pytest.mark.parametrize("opset", [11, 13, 18, 20])
+def test_what_stands_before_a_selection_of_boxes_can_be_explained(opset: int) -> None:
+    """Sizes behind NonMaxSuppression depend on values; the base keeps them as they are."""
+    split = {"split": [4, 2]} if opset < 13 else {}
+    axes = {"axes": [0]} if opset < 13 else {}
+    more = [[], []] if opset < 13 else [["sizes"], ["zero"]]
+    nodes = [
+        node("Conv", ["x", "w"], ["a"], strides=[2, 2]), node("Reshape", ["a", "rows"], ["p"]),
+        node("Split", ["p", *more[0]], ["boxes", "logits"], axis=2, **split), node("Sigmoid", ["logits"], ["l"]),
+        node("Transpose", ["l"], ["scores"], perm=[0, 2, 1]),
+        node("NonMaxSuppression", ["boxes", "scores", "most", "iou", "least"], ["kept"]),
+        node("Gather", ["kept", "column"], ["index"], axis=1), node("Unsqueeze", ["index", *more[1]], ["u"], **axes),
+        node("Squeeze", ["u", *more[1]], ["i"], **axes), node("Gather", ["boxes", "i"], ["picked"], axis=1),
+        node("Shape", ["picked"], ["count"]), node("Flatten", ["picked"], ["flat"], axis=1),
+    ]
+    weights = {"w": randn(6, 3, 3, 3), "rows": np.array([1, -1, 6]), "most": np.array([5]), "iou": np.float32([0.5]),
+               "least": np.float32([0.1]), "column": np.array(2), "sizes": np.array([4, 2]), "zero": np.array([0])}
+    used = {i for n in nodes for i in n.input}
+    info = helper.make_tensor_value_info
+    outputs = [info("flat", TensorProto.FLOAT, None), info("count", TensorProto.INT64, None), info("boxes", TensorProto.FLOAT, None)]
+    initial = [numpy_helper.from_array(v, k) for k, v in weights.items() if k in used]
+    graph = helper.make_graph(nodes, "boxes", [info("x", TensorProto.FLOAT, X.shape)], outputs, initial)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    assert onnxscope.verify(proto, output="boxes", policy="taylor").ok
+    with pytest.raises(Unsupported, match=r"size .* depends on values.*--output"):
+        onnxscope.rewrite(proto)
+
+
+def test_the_doctor_names_what_stops_a_rewrite_and_the_remedy_works() -> None:
+    lstm = node("LSTM", ["t", "lw", "lr"], ["", "h"], hidden_size=2, name="reader")
+    nodes = [node("Relu", ["a"], ["r"]), node("Reshape", ["r", "steps"], ["t"]), lstm, node("Squeeze", ["h", "one"], ["q"]),
+             node("ReduceMean", ["r"], ["m"], keepdims=0), node("Add", ["q", "m"])]
+    weights = {"steps": np.array([6, 1, 24]), "lw": randn(1, 8, 24), "lr": randn(1, 8, 2), "one": np.array([0])}
+    proto = small(*nodes, **weights)
+    found = onnxscope.doctor(proto)
+    assert not found.ok
+    assert {s.name: s.how for s in found.steps}["reader"] == "unsupported"
+    assert "reader" in found.problems[0]
+    assert "--opaque reader" in found.problems[0]
+    assert onnxscope.doctor(proto, opaque=["reader"]).ok
+    assert onnxscope.verify(proto, opaque=["LSTM"]).ok
+
+
+def test_an_operator_without_a_rule_beside_the_path_does_not_matter() -> None:
+    """The explained output does not pass by it, so the base keeps it and nothing is refused."""
+    lstm = node("LSTM", ["t", "lw", "lr"], ["", "h"], hidden_size=2)
+    nodes = [node("Relu", ["a"]), node("Reshape", ["a", "steps"], ["t"]), lstm]
+    weights = {"steps": np.array([6, 1, 24]), "lw": randn(1, 8, 24), "lr": randn(1, 8, 2)}
+    assert onnxscope.verify(small(*nodes, outputs=("y", "h"), **weights)).ok
+
+
+def test_a_saved_scope_tells_all_that_it_told_before(tmp_path: Path) -> None:
+    scope = onnxscope.rewrite(small(*SCORES, node("Softmax", ["s"])), policy="taylor", policy_for={"conv": "freeze"})
+    again = Scope.load(scope.save(tmp_path / "s.onnx"))
+    for field in ("image", "output", "policy", "source_sha256", "steps", "notes", "at_sources"):
+        assert getattr(again, field) == getattr(scope, field), field
+    assert onnxscope.verify(again).ok
+
+
+def test_names_say_which_branch_a_node_belongs_to() -> None:
+    scope = onnxscope.rewrite(small(node("Relu", ["a"], name="relu")))
+    own = {"conv", "relu"}
+    branches = {n.name.split("/")[0] for n in scope.graph.nodes if n.name not in own}
+    assert branches == {"state", "frozen", "transposed"}
+    assert {"frozen/conv", "transposed/conv/Conv"} <= {n.name for n in scope.graph.nodes}
