@@ -16,6 +16,7 @@ from onnxscope.errors import BadModel
 
 EXPORT_AGAIN = "export or download the model again"
 BODIES = {"If", "Loop", "Scan"}  # whose outputs may be left out anywhere
+MOST_AXES = 1 << 10
 Opsets = Mapping[str, int]
 
 
@@ -94,6 +95,8 @@ def wrong_attribute(node: NodeProto, schema: Any) -> str:
         wanted = schema.attributes.get(attribute.name)
         if wanted is not None and not attribute.ref_attr_name and attribute.type != wanted.type.value:
             return f"its attribute '{attribute.name}' is not of the type {wanted.type.name}"
+        if attribute.name == "axis" and abs(attribute.i) > MOST_AXES:
+            return f"its axis {attribute.i} lies outside of any tensor"
     return ""
 
 

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import re
-import signal
 import sys
 import time
 import traceback
@@ -26,14 +25,16 @@ from typer.exceptions import TyperException
 from onnxscope.errors import BadOption, NotProved, ScopeError, one_line, printable
 
 if TYPE_CHECKING:
-    from onnxscope.api import Diagnosis, Report
+    from onnxscope.api import Check, Diagnosis, Report
     from onnxscope.scope import Scope
 
 GOOD, FELL_SHORT, BAD_INPUT, FAULT = 0, 1, 2, 70
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 DEBUG = "ONNXSCOPE_DEBUG"  # an environment variable
+REPORT = f"please report it with the model (set {DEBUG}=1 for the traceback)"
 CLOCK_TICK = 20_000_000  # by so many nanoseconds a file may look older than it is
 PIPED_WIDTH = 160  # of tables that do not go to a terminal
+NOT_JUDGED = "not judged"
 SIZE = re.compile("[0-9]{1,9}")
 
 app = typer.Typer(
@@ -59,32 +60,19 @@ Seed = Annotated[int, typer.Option(min=0, help="Of the random numbers.")]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one verb; whatever the user can cause ends in one line on stderr."""
+    if sys.stdout is None or sys.stderr is None:  # closed by the shell
+        sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115
+        sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # for terminals that lack a letter
-    sys.exit(in_a_process(arguments) if hasattr(os, "fork") else run(arguments))
-
-
-def in_a_process(arguments: Sequence[str] | None) -> int:
-    """Run one verb in a process of its own, for a damaged model can bring down the runtime or use up the memory."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the other process too, which says so
-    child = os.fork()
-    if not child:
-        signal.signal(signal.SIGINT, before)
-        return run(arguments)
-    signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code >= 0:
-        return code
-    if -code in (signal.SIGINT, signal.SIGTERM):
-        return 128 - code
-    reason = "killed, most likely for want of memory" if -code == signal.SIGKILL else f"ended by {signal.Signals(-code).name}"
-    return complain(f"the process was {reason}; the model is damaged or too large for this machine", BAD_INPUT, arguments)
+    sys.exit(run(arguments))
 
 
 def run(arguments: Sequence[str] | None) -> int:
     try:
-        code = int(app(arguments, prog_name="onnxscope", standalone_mode=False) or GOOD)
+        with printing():
+            code = int(app(arguments, prog_name="onnxscope", standalone_mode=False) or GOOD)
     except NotProved as error:
         return complain(str(error), FELL_SHORT, arguments)
     except ScopeError as error:
@@ -98,8 +86,7 @@ def run(arguments: Sequence[str] | None) -> int:
     except Exception as error:  # nothing of the above, so no one's fault but ours
         if os.environ.get(DEBUG):
             traceback.print_exc()
-        kind = f"internal error: {type(error).__name__}: {error}"
-        return complain(f"{kind}; please report it with the model (set {DEBUG}=1 for the traceback)", FAULT, arguments)
+        return complain(f"internal error: {type(error).__name__}: {error}; {REPORT}", FAULT, arguments)
     return complain("interrupted", code, arguments) if code == INTERRUPTED else code
 
 
@@ -118,8 +105,7 @@ def printing() -> Iterator[None]:
     """Printing to someone who may have read enough: the exit code stays what it is."""
     try:
         yield
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
@@ -237,13 +223,16 @@ def verify(model: ModelOrScope, image: ImageFile = None, seed: Seed = 0, input_s
 
     chosen = options(input_shape, image_input, output, policy, policy_for, opaque)
     with working(f"proving {model.name}"):
-        if image is None:
-            report = api.verify(model, seed=seed, **chosen)
-        else:
+        scope = api.opened(model, **chosen)
+        if scope.original is None and chosen != options(None, None, None, "freeze", None, None):
+            raise BadOption("is a scope, in which image, output, sizes and policies are settled", where=f"'{model}'",
+                            remedy="leave these options out, or rewrite the original model with them")
+        values = None
+        if image is not None:
             from onnxscope import images
 
-            scope = api.opened(model, **chosen)
-            report = api.verify(scope, image_values=images.read(image, image_shape(scope)), seed=seed)
+            values = images.read(image, image_shape(scope))
+        report = api.verify(scope, image_values=values, seed=seed)
     with printing():
         if as_json:
             print_json({"ok": report.ok, "checks": [asdict(c) for c in report.checks]})
@@ -261,9 +250,16 @@ def image_shape(scope: Scope) -> tuple[int, ...]:
 
 
 def print_report(report: Report) -> None:
-    rows = ((c.name, number(c.figure), number(c.bound), number(c.floor), "ok" if c.ok else "FELL SHORT", c.note) for c in report.checks)
+    rows = [(c.name, number(c.figure), number(c.bound), number(c.floor), outcome(c), c.note) for c in report.checks]
     print_table(("check", "figure", "bound", "noise floor", "", "note"), rows)
-    typer.echo("proved" if report.ok else "not proved")
+    left = sum(outcome(c) == NOT_JUDGED for c in report.checks)
+    typer.echo(("proved" if report.ok else "not proved") + (f"; {left} not judged" if left else ""))
+
+
+def outcome(check: Check) -> str:
+    if not check.ok:
+        return "FELL SHORT"
+    return NOT_JUDGED if check.figure is None else "ok"
 
 
 def number(value: float | None) -> str:
@@ -315,7 +311,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*map(printable, row))
-    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
+    text, terminal = io.StringIO(), sys.stdout.isatty()  # rich itself would end the process where a pipe is closed
+    Console(file=text, highlight=False, markup=False, force_terminal=terminal, width=None if terminal else PIPED_WIDTH).print(table)
+    typer.echo(text.getvalue(), nl=False)
 
 
 def print_json(value: Any) -> None:

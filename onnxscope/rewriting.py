@@ -19,7 +19,7 @@ from onnxscope.scope import COTANGENT, COTANGENTS, FROZEN, PROBE, PROBES, TRANSP
 from onnxscope.transpose import transpose
 
 SCORES = {"Softmax", "LogSoftmax"}
-SHAPES_ONLY = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast"}
+PASSED_BY = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Cast", "QuantizeLinear", "DequantizeLinear"}
 
 
 def find_image(graph: gs.Graph, name: str | None) -> Tensor:
@@ -63,7 +63,9 @@ def find_output(graph: gs.Graph, name: str | None) -> tuple[Tensor, str]:
         return tensors[name], ""
     first = next((t for t in graph.outputs if is_float(t)), None)
     if first is None:
-        raise BadModel("no output holds floating-point numbers", remedy="name a floating-point tensor with --output")
+        last = next((t.name for n in reversed(graph.nodes) for t in n.outputs if is_float(t)), "")
+        raise BadModel("no output holds floating-point numbers",
+                       remedy="name a floating-point tensor with --output" + (f", such as --output {last}" if last else ""))
     x = first
     while x.inputs:
         node = x.inputs[0]
@@ -73,7 +75,7 @@ def find_output(graph: gs.Graph, name: str | None) -> tuple[Tensor, str]:
             if not scores.inputs:
                 break
             return scores, f"'{scores.name}', before the final {node.op}, stands for the output '{first.name}'"
-        if node.op not in SHAPES_ONLY:
+        if node.op not in PASSED_BY:
             break
         x = node.inputs[0]
     return first, ""
@@ -133,7 +135,7 @@ def build(model: Model, choice: Choice) -> Scope:
         if 0 in shape_of(found.x):
             raise BadOption("the image has no elements, and the output does not depend on it", where=f"tensor '{found.x.name}'",
                             remedy="choose another with --image-input")
-        notes.append("F = 0: a decision stands on every path from the image to the output")
+        notes.append("F = 0: a decision stands on every path from the image to the output; 'taylor' carries softmaxes and products")
         f.node, f.op = y.name, ""
         y1 = f.source(f.zeros(Frozen(shape_of(found.x), found.probe), shape_of(y)), f.float(y))
     frozen = b.op("Identity", y1.raw, names=[FROZEN], node_name=b.unique("frozen/output"))

@@ -67,7 +67,7 @@ def first_line(error: Exception) -> str:
     text = (str(error).splitlines() or [type(error).__name__])[0]
     for pattern, plain in CODES:
         text = re.sub(pattern, plain, text)
-    return text[:200].strip()
+    return text[:300].strip()
 
 
 def ort_value(array: np.ndarray) -> onnxruntime.OrtValue:

@@ -24,7 +24,6 @@ GAPS: dict[str, str] = {
     r"test_einsum_\w+_bfloat16": NEW_TYPE,
     "test_reversesequence_bfloat16": NEW_TYPE,
     "test_onehot_with_bfloat16_values": NEW_TYPE,
-    r"test_batchnorm_\w+_training_mode": TRAINING,
     "test_training_dropout(_default)?(_mask)?": TRAINING,
     r"test_bernoulli(_\w+)?": "random: no two runs agree",
     "test_reduce_(max|min|prod)_empty_set": EMPTY,

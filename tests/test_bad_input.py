@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 from support import model, node, randn
 
-from onnxscope import cli, model_io
+from onnxscope import api, cli, graph, model_io
 
 X = {"x": randn(1, 3, 8, 8)}
 WEIGHT = randn(4, 3, 3, 3, seed=1)
@@ -87,6 +87,8 @@ def test_files(kind, capsys, place):
 def test_places_that_cannot_be_read(capsys, place, tmp_path, monkeypatch):
     assert "is a folder" in refused(capsys, place, "rewrite", tmp_path)
     assert "No such file" in refused(capsys, place, "rewrite", tmp_path / "absent.onnx")
+    assert "is not a regular file" in refused(capsys, place, "rewrite", "/dev/zero", "-o", place / "out.onnx")
+    assert "standard output" in rewrite(capsys, place, sound(), "-o", "-")
 
     def forbidden(path):
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -154,6 +156,39 @@ def constant_node(**changes: object) -> onnx.ModelProto:
     return model([held, node("Conv", ["x", "w"])], X, ["y"])
 
 
+def sparse(place: int, **changes: object) -> onnx.ModelProto:
+    held = onnx.SparseTensorProto(values=numpy_helper.from_array(randn(2), "w"), dims=[8],
+                                  indices=numpy_helper.from_array(np.array([1, place])))
+    for field, value in changes.items():
+        getattr(held, field).MergeFrom(value) if isinstance(value, list) else getattr(held, field).CopyFrom(value)
+    proto = model([node("Add", ["x", "w"])], X, ["y"])
+    proto.graph.sparse_initializer.append(held)
+    return proto
+
+
+def chain(op: str, inputs: Sequence[str], outputs: Sequence[str] = ("y",), **attrs: object) -> onnx.ModelProto:
+    """One node named `odd`."""
+    return model([node(op, inputs, outputs, name="odd", **attrs)], X, ["y"])
+
+
+def constant_of_another_kind() -> onnx.ModelProto:
+    proto = model([node("Constant", [], ["w"], name="odd", value_float=1.0), node("Add", ["x", "w"])], X, ["y"])
+    proto.graph.node[0].attribute[0].name = "value"
+    return proto
+
+
+def doubled(function: str, depth: int) -> onnx.ModelProto:
+    """Functions that call the next one twice."""
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("local", 1)]
+    proto = model([helper.make_node(f"{function}0", ["x"], ["y"], "call", domain="local")], X, ["y"])
+    for k in range(depth):
+        body = [helper.make_node(f"{function}{k + 1}", [i], [o], domain="local") for i, o in (("a", "b"), ("b", "c"))]
+        proto.functions.append(helper.make_function("local", f"{function}{k}", ["a"], ["c"], body, opsets))
+    proto.functions.append(helper.make_function("local", f"{function}{depth}", ["a"], ["c"], [node("Relu", ["a"], ["c"])], opsets))
+    proto.opset_import.append(opsets[1])
+    return proto
+
+
 MODELS: Mapping[str, tuple[Callable[[], onnx.ModelProto], Sequence[str], str]] = {
     "no nodes": (no_nodes, (), "holds no nodes"),
     "no floating-point input": (integers_only, (), "--image-input"),
@@ -171,6 +206,19 @@ MODELS: Mapping[str, tuple[Callable[[], onnx.ModelProto], Sequence[str], str]] =
     "too few bytes in a node": (lambda: constant_node(raw_data=bytes(12)), (), "node 'holder' (Constant): it holds 12 bytes"),
     "an unknown element type": (lambda: spoilt(data_type=99), (), "initializer 'w': its element type 99"),
     "a negative size": (negative_size, (), "initializer 'w': its size -4x3x3x3"),
+    "a sparse weight with an index outside": (lambda: sparse(8), (), "sparse initializer 'w': an index lies outside of its size 8"),
+    "a sparse weight without end": (lambda: sparse(2, dims=[1 << 60]), (), "sparse initializer 'w': its size 8x1152921504606846976"),
+    "sparse indices that do not fit": (lambda: sparse(2, indices=numpy_helper.from_array(np.arange(3))), (), "do not fit its values"),
+    "an attribute of another kind": (constant_of_another_kind, (), "node 'odd' (Constant): its attribute 'value' is not of the type"),
+    "an axis without end": (lambda: chain("Softmax", ["x"], axis=1 << 40), (), "node 'odd' (Softmax): its axis 1099511627776"),
+    "an input that is left out": (lambda: chain("Sum", ["x", ""]), (), "node 'odd' (Sum): its input 1 is left out"),
+    "an output that is left out": (lambda: chain("Split", ["x"], ["y", ""], axis=3, num_outputs=2), (), "its output 1 is left out"),
+    "an output without end": (lambda: chain("MaxPool", ["x"], kernel_shape=[3, 3], pads=[1 << 40] * 4), (), "'odd' (MaxPool: 1x3x8x8)"),
+    "an output of negative size": (lambda: chain("AveragePool", ["x"], kernel_shape=[99, 1]), (), "would have the size 1x3x-90x8"),
+    "names that steer a terminal": (sound, ("--output", "\x1b[2J\u202e"), "no tensor '\\x1b[2J\\u202e'"),
+    "a name of any length": (sound, ("--output", "n" * 100_000), "nnn…nnn"),
+    "an input named twice": (sound, ("--input-shape", "x:1x3x8x8", "--input-shape", "x:1x3x8x9"), "--input-shape: 'x' is named twice"),
+    "a size of any length": (sound, ("--input-shape", "x:" + "9" * 5000), "not a name and sizes"),
     "no such image": (sound, ("--image-input", "nosuch"), "--image-input: the model has no tensor 'nosuch'"),
     "no such output": (sound, ("--output", "nosuch"), "--output: the model has no tensor 'nosuch'"),
     "no such opaque node": (sound, ("--opaque", "nosuch"), "'nosuch'"),
@@ -296,7 +344,8 @@ def test_a_full_disk(place, tmp_path):
     assert not list(place.iterdir())
 
 
-USAGE = [(), ("nosuch",), ("rewrite",), ("rewrite", "--nosuch", "a"), ("verify", "a", "--seed", "x"), ("doctor", "a", "b")]
+USAGE = [(), ("nosuch",), ("rewrite",), ("rewrite", "--nosuch", "a"), ("verify", "a", "--seed", "x"), ("verify", "a", "--seed", "-1"),
+         ("doctor", "a", "b")]
 
 
 @pytest.mark.parametrize("arguments", USAGE)
@@ -304,11 +353,16 @@ def test_usage(capsys, place, arguments):
     assert "see 'onnxscope --help'" in refused(capsys, place, *arguments)
 
 
+ENDLESS = b"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999, 99999999), }"
 IMAGES: Mapping[str, tuple[str, bytes | np.ndarray | None, str]] = {
     "absent": ("cat.png", None, "No such file"),
     "a text file": ("cat.png", b"meow", "is not an image"),
     "cut short": ("cat.npy", b"\x93NUMPY\x01", "cannot be read"),
     "of another shape": ("cat.npy", np.zeros((1, 3, 9, 9), np.float32), "has shape 1x3x9x9, the model's input 1x3x8x8"),
+    "with NaN": ("cat.npy", np.full((1, 3, 8, 8), np.nan), "holds NaN"),
+    "of objects": ("cat.npy", np.array([{}]), "allow_pickle=False"),
+    "without end": ("cat.npy", b"\x93NUMPY\x01\x00v\x00" + ENDLESS.ljust(117) + b"\n", "cannot be read"),
+    "damaged": ("cat.png", b"\x89PNG\r\n\x1a\n" + bytes(40), "--image"),
     "of words": ("cat.npy", np.array(["meow"]), "holds no array of numbers"),
 }
 
@@ -332,3 +386,9 @@ def test_damaged_bytes_never_end_in_a_traceback(cut, tmp_path):
     data[(cut * 37) % len(data)] ^= 1 << cut % 8
     (tmp_path / "bad.onnx").write_bytes(data)
     assert cli.run(["rewrite", str(tmp_path / "bad.onnx")]) in (0, 1, 2)
+
+
+def test_bodies_in_bodies_have_an_end(monkeypatch):
+    monkeypatch.setattr(graph, "MOST_NODES", 100)
+    with pytest.raises(cli.ScopeError, match="more than 100 nodes would be written"):
+        api.rewrite(doubled("f", 30))

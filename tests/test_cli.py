@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def test_verify_a_model(capsys, policy):
 def test_verify_a_scope_on_a_picture(capsys, scope, tmp_path):
     Image.fromarray(np.arange(48 * 64 * 3, dtype=np.uint8).reshape(48, 64, 3)).save(tmp_path / "cat.png")
     assert cli.run(["verify", str(scope), "--image", str(tmp_path / "cat.png")]) == 0
-    assert capsys.readouterr().out.endswith("proved\n")
+    assert capsys.readouterr().out.endswith("\nproved; 1 not judged\n")
 
 
 def test_a_check_that_fell_short(capsys, monkeypatch):
@@ -97,6 +98,9 @@ def test_a_check_that_fell_short(capsys, monkeypatch):
     (NotProved("differs", where="base"), 1, "onnxscope: error: base: differs\n"),
     (BadOption("two\nlines"), 2, "onnxscope: error: two lines\n"),
     (KeyboardInterrupt(), 130, "onnxscope: error: interrupted\n"),
+    (MemoryError(), 2, "onnxscope: error: there is not enough memory; give smaller sizes with --input-shape, or use a larger machine\n"),
+    (RecursionError(), 2, "onnxscope: error: the model's functions or bodies are nested too deeply; export it without them\n"),
+    (ZeroDivisionError("a\nb"), 70, f"onnxscope: error: internal error: ZeroDivisionError: a b; {cli.REPORT}\n"),
 ])
 def test_errors_are_one_line(capsys, monkeypatch, tmp_path, raised, code, line):
     def failing(model, **_):
@@ -106,6 +110,37 @@ def test_errors_are_one_line(capsys, monkeypatch, tmp_path, raised, code, line):
     assert cli.run(["rewrite", str(MODEL), "-o", str(tmp_path / "out.onnx")]) == code
     said = capsys.readouterr()
     assert said.err.lstrip("\n") == line and not said.out and not list(tmp_path.iterdir())
+
+
+def test_machines_get_errors_as_json(capsys):
+    for arguments in (["rewrite", "absent.onnx"], ["nosuch"]):
+        assert cli.run([*arguments, "--json"]) == 2
+        said = capsys.readouterr()
+        assert said.err == f"onnxscope: error: {json.loads(said.out)['error']}\n"
+
+
+def test_tracebacks_are_for_those_who_ask(capsys, monkeypatch):
+    monkeypatch.setenv(cli.DEBUG, "1")
+    monkeypatch.setattr(api, "doctor", lambda model, **_: 1 // 0)
+    assert cli.run(["doctor", str(MODEL)]) == 70
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("shell", "code", "said"), [
+    ('"$@" | head -n 1; exit ${PIPESTATUS[0]}', 0, ""),
+    ('"$@" | true; exit ${PIPESTATUS[0]}', 0, ""),
+    ('"$@" > /dev/full', 2, "onnxscope: error: standard output: cannot be written (No space left on device); make room there\n"),
+    ('"$@" >&-', 0, ""),
+])
+def test_output_that_no_one_reads(shell, code, said):
+    program = [sys.executable, "-c", "from onnxscope.cli import main; main()", "doctor", str(MODEL)]
+    done = subprocess.run(["bash", "-c", shell, "bash", *program], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (code, said)
+
+
+def test_a_scope_takes_no_options(capsys, scope):
+    assert cli.run(["verify", str(scope), "--policy", "taylor"]) == 2
+    assert "is a scope, in which image, output, sizes and policies are settled" in capsys.readouterr().err
 
 
 def test_names_may_hold_colons_and_equal_signs():
@@ -143,6 +178,11 @@ def test_pictures_take_the_shape_of_the_input(tmp_path, shape, corner):
     pixels = images.read(tmp_path / "red.png", shape)
     assert pixels.shape == shape and pixels.dtype == np.float32
     np.testing.assert_allclose(pixels[corner], [1, 0.2, 0])
+
+
+def test_sixteen_bits_are_not_cut_off(tmp_path):
+    Image.fromarray(np.full((8, 8), 257 * 51, np.uint16)).save(tmp_path / "grey.png")
+    np.testing.assert_allclose(images.read(tmp_path / "grey.png", (1, 1, 5, 5)), 0.2)
 
 
 def test_pictures_become_grey_for_one_channel(tmp_path):

@@ -565,7 +565,6 @@ REFUSED: dict[str, tuple[type[ScopeError], str, Callable[[], onnx.ModelProto]]] 
         "calls itself",
         lambda: model([node("F", ["x"], ["y"], domain="mine", name="N")], {"x": X}, ["y"], 13, [RECURSIVE]),
     ),
-    "training": (Unsupported, "node 'N' .*training", one("BatchNormalization", "x", *V, opset=14, tensors=V, training_mode=1)),
     "statistics": (Unsupported, "node 'N' .*training", one("BatchNormalization", "x", *V, opset=9, tensors=V, outputs=["y", "m2", "v2"])),
     **{op: (Unsupported, "node 'N' .*at random", one(op, shape=[2])) for op in ("RandomNormal", "RandomUniform")},
     **{op: (Unsupported, "node 'N' .*at random", one(op, "x")) for op in ("RandomNormalLike", "RandomUniformLike", "Multinomial")},

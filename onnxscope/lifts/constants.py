@@ -34,16 +34,13 @@ def constant(w: Normaliser, n: Source) -> Tensor:
 
 
 def shape(w: Normaliser, n: Source) -> Tensor | None:
-    """A constant, but for sizes that depend on values. 15: start and end cut out a part."""
-    if not is_sized(n[0]):
-        return None
-    return ints(w, shape_of(n[0])[slice(n.attrs.get("start", 0), n.attrs.get("end"))])
+    """Every size is fixed, but those that depend on values. 15: start and end cut out a part."""
+    sizes = shape_of(n[0])[slice(n.attrs.get("start", 0), n.attrs.get("end"))]
+    return ints(w, sizes) if -1 not in sizes else None
 
 
 def size(w: Normaliser, n: Source) -> Tensor | None:
-    if not is_sized(n[0]):
-        return None
-    return w.b.constant(np.int64(numel(shape_of(n[0]))))
+    return w.b.constant(np.int64(numel(shape_of(n[0])))) if is_sized(n[0]) else None
 
 
 def zeros(w: Normaliser, n: Source) -> Any:

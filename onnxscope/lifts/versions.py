@@ -156,17 +156,29 @@ def tile(w: Normaliser, n: Source) -> Any:
 
 
 def batch_normalization(w: Normaliser, n: Source) -> Any:
-    """<9: spatial=0 had a scale, bias, mean and variance for every pixel. <7: is_test; 14: training_mode."""
+    """<9: spatial=0 had a scale, bias, mean and variance for every pixel. <7: is_test; <14 more outputs: training; 14: training_mode."""
     a, b = n.attrs, w.b
-    if a.pop("training_mode", 0) or any(n.wants(i) for i in range(1, len(n.outputs))):
-        raise Unsupported("it computes the statistics of a training batch", where=n.where, remedy="export the model in inference mode")
     a.pop("is_test", None)
+    if a.pop("training_mode", 0) or (7 <= n.opset < 14 and len(n.outputs) > 1):
+        return of_the_batch(w, n)
     n.outputs = n.outputs[:1]
     if a.pop("spatial", 1) or n.opset >= 9:
         return None
     x, scale, bias, mean, variance = (n[i] for i in range(5))
     gain = b.Div(scale, b.Sqrt(b.Add(variance, float(a.get("epsilon", 1e-5)))))
     return w.op(n, "Add", b.Mul(x, gain), b.Sub(bias, b.Mul(mean, gain)))
+
+
+def of_the_batch(w: Normaliser, n: Source) -> list[Tensor | None]:
+    """By the batch's own mean and variance, which move the running ones by 1 − momentum."""
+    if n.opset < 14 and (any(n.wants(i) for i in range(1, len(n.outputs))) or not n.attrs.pop("spatial", 1)):
+        raise Unsupported("it computes the statistics of a training batch", where=n.where, remedy="export the model in inference mode")
+    b, axes, keep = w.b, [k for k in range(len(shape_of(n[0]))) if k != 1], float(n.attrs.pop("momentum", 0.9))
+    centre = b.ReduceMean(n[0], axes)
+    off = b.Sub(n[0], centre)
+    mean, variance = b.Squeeze(centre, axes), b.ReduceMean(b.Mul(off, off), axes, keepdims=0)
+    running = [b.Add(b.Mul(n[i], keep), b.Mul(new, 1 - keep)) if n.wants(i - 2) else None for i, new in ((3, mean), (4, variance))]
+    return [w.op(n, "BatchNormalization", n[0], n[1], n[2], mean, variance, **n.attrs), *running]
 
 
 def dropout(w: Normaliser, n: Source) -> list[Tensor]:

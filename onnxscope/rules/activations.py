@@ -122,8 +122,9 @@ def prelu(f: Freezer, n: Site) -> Frozen:
 def clip(f: Freezer, n: Site) -> Frozen:
     """1 inside the bounds; outside bound/x0 (freeze), or the bound as a source (taylor and x0 near zero)."""
     b, x0, y0 = f.b, f.float(n.x0()), f.float(n.y0)
-    inside = b.Equal(x0, y0)
     x1 = n.only(0)
+    low, high = (f.float(n.x0(i)) if n.has(i) else b.constant(far, x0) for i, far in ((1, -math.inf), (2, math.inf)))
+    inside = b.And(b.GreaterOrEqual(x0, low), b.LessOrEqual(x0, high))  # runtimes round float16 here and not there, so not x0 = y0
     constant = b.Where(inside, b.constant(0.0, x0), y0)
     if n.taylor:
         return f.source(f.gain(x1, inside), constant)

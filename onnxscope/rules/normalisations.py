@@ -19,11 +19,22 @@ def channelwise(f: Freezer, x: Tensor, rank: int) -> Tensor:
 
 def batch_normalization(f: Freezer, n: Site) -> Frozen:
     """gain = scale/√(var + ε), source = bias − mean·gain: constants both."""
-    b, rank = f.b, len(n.x1.shape)
+    b, rank = f.b, len(n.pair(0).shape)
+    if any(map(n.active, range(1, 5))):
+        return by_statistics(f, n, rank)
     x1 = n.only(0)
     scale, shift, mean, var = (f.float(n.x0(i)) for i in (1, 2, 3, 4))
     gain = b.Div(scale, b.Sqrt(b.Add(var, float(n.attr("epsilon")))))
     return f.source(f.gain(x1, channelwise(f, gain, rank)), channelwise(f, b.Sub(shift, b.Mul(mean, gain)), rank))
+
+
+def by_statistics(f: Freezer, n: Site, rank: int) -> Frozen:
+    """scale·(x − mean)/√(var + ε) + bias, where these depend on the image too."""
+    x, *rest = (Pair(f.float(n.x0(i)), n.pair(i).x1) for i in range(5))
+    scale, shift, mean, var = (f.call("Reshape", p, [1, -1, *[1] * (rank - 2)]) for p in rest)
+    deviation = f.call("Sqrt", f.call("Add", var, np.float32(n.attr("epsilon"))))
+    y = f.call("Div", f.call("Sub", x, statistic(f, n, mean)), statistic(f, n, deviation))
+    return f.call("Add", f.call("Mul", y, scale), shift).x1  # type: ignore[no-any-return]
 
 
 def statistic(f: Freezer, n: Site, x: Pair) -> Pair:

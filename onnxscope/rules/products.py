@@ -6,21 +6,22 @@ from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
+from onnx import TensorProto
 
 from onnxscope.errors import Unsupported
 from onnxscope.frozen import Frozen, Pair
-from onnxscope.graph import Tensor, describe, is_float, shape_of
+from onnxscope.graph import Tensor, describe, element_type, is_float, shape_of
 from onnxscope.linearize import Entry, Freezer, Site
 from onnxscope.rules.families import finite, truncated
 from onnxscope.rules.movement import numbered
 
-GATES = {"Sigmoid": 2, "HardSigmoid": 2, "Softmax": 2, "Clip": 1, "Tanh": 1}
+GATES = {"Sigmoid": 2, "HardSigmoid": 2, "Softmax": 2, "Clip": 1, "Tanh": 1, "Erf": 1}
 TRANSPARENT = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Cast", "Identity", "Dropout", "Slice", "Tile",
                "Resize", "QuantizeLinear", "DequantizeLinear", "Concat", "Split", "Mul", "Div", "Add", "Sub"}
 
 
 def gate_strength(x: Tensor, active: Any) -> int:
-    """How much of a gate a value is: 2 for a sigmoid or softmax, 1 for a clip or tanh, 0 for an ordinary value.
+    """How much of a gate a value is: 2 for a sigmoid or softmax, 1 for a clip, tanh or erf, 0 for an ordinary value.
 
     Looks back through operators that only move or scale, as long as one input alone depends on the image.
     """
@@ -195,10 +196,10 @@ def power(f: Freezer, n: Site) -> Frozen:
 
 def chosen(f: Freezer, n: Site) -> Frozen:
     """Max and Min: the operand that the base chose, the first of equals."""
-    b, y0, free = f.b, f.float(n.y0), None
-    terms, fixed = [], []
-    for i in range(len(n.inputs)):
-        x0 = f.float(n.x0(i))
+    b, free = f.b, None
+    terms, fixed, operands = [], [], [f.float(n.x0(i)) for i in range(len(n.inputs))]
+    y0 = n.y0 if element_type(n.y0) == TensorProto.FLOAT else b.op(n.node.op, *operands)  # runtimes round float16 here and not there
+    for i, x0 in enumerate(operands):
         wins = b.Equal(x0, y0)
         first = wins if free is None else b.And(wins, free)
         free = b.Not(wins) if free is None else b.And(free, b.Not(wins))
