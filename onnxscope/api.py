@@ -12,7 +12,7 @@ import onnx
 
 from onnxscope.errors import BadModel, ScopeError
 from onnxscope.linearize import Policy, Step
-from onnxscope.model_io import load
+from onnxscope.model_io import Model, load
 from onnxscope.rewriting import Choice, build, survey
 from onnxscope.scope import Scope, is_scope
 from onnxscope.verify import Check, Report, prove_base, verify_scope
@@ -52,12 +52,16 @@ def choice(options: Options) -> Choice:
     return Choice(shapes, options.get("image"), options.get("output"), policy, frozenset(options.get("opaque", ())))
 
 
-def rewrite(model: ModelSource, *, prove: bool = True, **options: Unpack[Options]) -> Scope:
-    """Rewrite a model into a scope, and prove that its base still computes what the model computes."""
+def loaded_original(model: ModelSource) -> Model:
     loaded = load(model)
     if is_scope(loaded):
-        raise BadModel("is a scope already", where=f"'{loaded.path or 'model'}'", remedy="rewrite the original model")
-    scope = build(loaded, choice(options))
+        raise BadModel("is a scope already", where=f"'{loaded.path or 'model'}'", remedy="name the original model")
+    return loaded
+
+
+def rewrite(model: ModelSource, *, prove: bool = True, **options: Unpack[Options]) -> Scope:
+    """Rewrite a model into a scope, and prove that its base still computes what the model computes."""
+    scope = build(loaded_original(model), choice(options))
     if prove:
         prove_base(scope)
     return scope
@@ -65,7 +69,7 @@ def rewrite(model: ModelSource, *, prove: bool = True, **options: Unpack[Options
 
 def doctor(model: ModelSource, **options: Unpack[Options]) -> Diagnosis:
     """Say how every node would be treated, without writing anything."""
-    found = survey(load(model), choice(options))
+    found = survey(loaded_original(model), choice(options))
     problems = (str(found.y1),) if isinstance(found.y1, ScopeError) else ()
     return Diagnosis(tuple(found.freezer.steps), found.x.name, found.y.name, tuple(found.notes), problems)
 

@@ -46,3 +46,6 @@ def printable(text: str) -> str:
 
 def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 4 :]}"
+
+
+MISFITS = (AssertionError, LookupError, ValueError, TypeError, ArithmeticError)  # what sizes that do not fit together raise in a rule

@@ -54,9 +54,13 @@ class Branch:
     node: str = ""  # the base node that is being frozen
     op: str = ""  # and its operator
 
+    def name(self, branch: str, op: str) -> str:
+        """A node's name: its branch, the base node that it comes from and, where that has several, what it does."""
+        return self.b.unique("/".join(part for part in (branch, self.node.lstrip("/"), op) if part))
+
     def raw(self, op: str, *inputs: Any, branch: str = "frozen", outputs: int = 1, **attrs: Any) -> Any:
         """One node of the frozen branch on raw tensors."""
-        name = self.b.unique(f"{branch}/{self.node}" if op in (self.op, "Add") else f"{branch}/{self.node}/{op}")
+        name = self.name(branch, "" if op == self.op or branch == "source" else op)
         result = self.b.op(op, *inputs, outputs=outputs, node_name=name, **attrs)
         results = result if isinstance(result, tuple) else (result,)
         self.nodes.append(results[0].inputs[0])
@@ -107,7 +111,7 @@ class Branch:
         """gain · x, element by element, broadcasting both."""
         shape = broadcast(x.shape, shape_of(gain))
         if element_type(gain) != TensorProto.FLOAT:
-            gain = self.b.op("Cast", gain, to=TensorProto.FLOAT, node_name=self.b.unique(f"frozen/{self.node}/Cast"))
+            gain = self.b.op("Cast", gain, to=TensorProto.FLOAT, node_name=self.name("frozen", "Cast"))
         return Frozen(shape, self.put(self.raw("Mul", self.aligned(x, shape), gain), raw_shape(shape)))
 
     def scale(self, x: Frozen, factor: float) -> Frozen:

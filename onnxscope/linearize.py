@@ -14,7 +14,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import TensorProto, helper
 
-from onnxscope.errors import BadOption, ScopeError, Unsupported
+from onnxscope.errors import MISFITS, BadModel, BadOption, ScopeError, Unsupported
 from onnxscope.frozen import Branch, Frozen, Pair
 from onnxscope.graph import Builder, Tensor, describe, element_type, is_sized
 
@@ -170,7 +170,7 @@ class Freezer(Branch):
         """Freeze one base node if it is active, and say in the table how."""
         if not any(t.name in self.active for t in node.inputs):
             return
-        self.node, self.op, self.b.place = node.name, node.op, f"state/{node.name}"
+        self.node, self.op, self.b.place = node.name, node.op, f"state/{node.name.lstrip('/')}"
         self._note, self._tangent, self._taylor = "", True, self.policy.of(node) == "taylor"
         how = self._apply(node)
         error = next((e for t in node.outputs if isinstance(e := self.active.get(t.name), ScopeError)), None)
@@ -195,14 +195,19 @@ class Freezer(Branch):
                 raise Unsupported("the size of its output depends on values, not on sizes alone", where=describe(node),
                                   remedy=f"declare it a constant decision with --opaque {self.node}")
             results = rule(self, site) if rule is not None else None
+            results = results if isinstance(results, (list, tuple)) else [results]
+            for t, x1 in zip(node.outputs, results, strict=False):
+                if x1 is not None:
+                    assert x1.shape == tuple(t.shape), f"{x1.shape} beside {tuple(t.shape)}"
+                    self.active[t.name] = x1
         except ScopeError as error:
             self.active.update((t.name, error) for t in node.outputs if t.name)
             return "unsupported"
-        results = results if isinstance(results, (list, tuple)) else [results]
-        for t, x1 in zip(node.outputs, results, strict=False):
-            if x1 is not None:
-                assert x1.shape == tuple(t.shape), f"{node.op}: frozen {x1.shape} beside base {t.shape}"
-                self.active[t.name] = x1
+        except MISFITS as error:
+            misfit = BadModel(f"its sizes or attributes do not fit together ({type(error).__name__}: {error})", where=describe(node),
+                              remedy="check the model in onnxruntime, and report it if it runs there")
+            self.active.update((t.name, misfit) for t in node.outputs if t.name)
+            return "unsupported"
         return how if any(r is not None for r in results) else "decision"
 
 

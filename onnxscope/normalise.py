@@ -99,4 +99,6 @@ def fixed_shape(info: onnx.ValueInfoProto, given: Mapping[str, Shape]) -> Shape:
 
 def shape_text(info: onnx.ValueInfoProto) -> str:
     dims = info.type.tensor_type.shape.dim
+    if not info.type.tensor_type.HasField("shape"):
+        return "of unknown rank"
     return "x".join(str(d.dim_value) if d.HasField("dim_value") else d.dim_param or "?" for d in dims) or "scalar"

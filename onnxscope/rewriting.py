@@ -15,7 +15,7 @@ from onnxscope.linearize import Freezer, Policy, linearize
 from onnxscope.model_io import Model
 from onnxscope.normalise import normalise
 from onnxscope.rules import RULES, TRANSPOSE
-from onnxscope.scope import COTANGENT, COTANGENTS, FROZEN, PROBE, PROBES, TRANSPOSED, Scope, needed
+from onnxscope.scope import COTANGENT, COTANGENTS, FROZEN, LEDGER, PROBE, PROBES, TRANSPOSED, Scope, needed
 from onnxscope.transpose import transpose
 
 SCORES = {"Softmax", "LogSoftmax"}
@@ -113,7 +113,10 @@ def survey(model: Model, choice: Choice) -> Survey:
     if not is_sized(y):
         raise Unsupported(f"the size of '{y.name}' depends on values, not on sizes alone", where=producer_name(y),
                           remedy="choose another tensor with --output")
-    b.reserve([PROBE, COTANGENT, FROZEN, TRANSPOSED])
+    taken = {t.name for t in b.graph.inputs} | {t.name for n in b.graph.nodes for t in (*n.inputs, *n.outputs)}
+    if clash := sorted(taken & {PROBE, COTANGENT, FROZEN, TRANSPOSED, LEDGER}):
+        raise BadModel("the name belongs to the scope that would be written", where=f"tensor '{clash[0]}'", remedy="rename it in the model")
+    b.reserve([PROBE, COTANGENT, FROZEN, TRANSPOSED, LEDGER])
     b.fold_bytes = SMALL_BYTES
     known = {n.name for n in b.graph.nodes} | {n.op for n in b.graph.nodes}
     for name in (*choice.opaque, *choice.policy.special):

@@ -66,8 +66,25 @@ class Scope:
         if not is_scope(model):
             raise BadModel("not a scope: it carries no onnxscope metadata", where=f"'{model.path}'",
                            remedy="write one with 'onnxscope rewrite'")
-        return cls(gs.import_onnx(model.proto), about["image"], about["output"], about["policy"], about["source_sha256"],
-                   [Step(**s) for s in json.loads(about["nodes"])], json.loads(about["notes"]), json.loads(about["sources"]))
+        try:
+            scope = cls(gs.import_onnx(model.proto), about["image"], about["output"], about["policy"], about["source_sha256"],
+                        [Step(**s) for s in json.loads(about["nodes"])], json.loads(about["notes"]), json.loads(about["sources"]))
+            damage = scope.damage()
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            damage = repr(error)
+        if damage:
+            raise BadModel(f"the scope is damaged ({damage})", where=f"'{model.path}'", remedy="write it again with 'onnxscope rewrite'")
+        return scope
+
+    def damage(self) -> str:
+        """What the metadata names and the graph lacks, or the other way round."""
+        nodes = {n.name for n in self.graph.nodes}
+        tensors = {t.name for t in self.graph.inputs} | {t.name for n in self.graph.nodes for t in n.outputs}
+        missing = {self.image, self.output, *self.at_sources.values()} - tensors
+        missing |= {PROBE, COTANGENT} - {t.name for t in self.graph.inputs}
+        missing |= {FROZEN, TRANSPOSED} - {t.name for t in self.graph.outputs}
+        missing |= set(self.at_sources) ^ {n for n in nodes if n.startswith("source/")}
+        return ", ".join(f"no '{n}'" for n in sorted(missing))
 
     def base(self) -> gs.Graph:
         """The original branch alone: the model's own outputs and the explained one."""
@@ -96,7 +113,7 @@ class Scope:
         """The scope without its sources, so that `scope_frozen` is F·probe exactly."""
         graph = self.graph.copy()
         for node in graph.nodes:
-            if node.name.startswith("source/"):
+            if node.name in self.at_sources:
                 carried, summed = node.inputs[0], node.outputs[0]
                 for consumer in list(summed.outputs):
                     for i, t in enumerate(list(consumer.inputs)):

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxscope.errors import BadOption, NotProved, ScopeError
+from onnxscope.errors import BadModel, BadOption, NotProved, ScopeError
 from onnxscope.frozen import raw_shape
 from onnxscope.graph import Tensor, is_float
 from onnxscope.model_io import Model, save
@@ -62,7 +62,9 @@ def unable(name: str, note: str) -> Check:
 
 def relative(a: np.ndarray, b: np.ndarray) -> float:
     """The largest difference, relative to the largest value of b; equal where both are no number."""
-    if a.size == 0:
+    if a.shape != b.shape:
+        return float("inf")
+    if a.size == 0 or a.dtype.kind in "OSU":
         return 0.0
     a, b = a.astype(np.float64), b.astype(np.float64)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
@@ -125,8 +127,8 @@ def run_original(original: Model, feeds: Arrays, *, optimise: bool = False) -> A
     try:
         return reference(original.proto, feeds)
     except Exception as error:  # it raises whatever its operators raise
-        raise NotProved(f"nothing runs it: {refusal.cause}; nor does the standard's reference", where="original",
-                        remedy=refusal.remedy) from error
+        raise BadModel(f"nothing runs it: {refusal.cause}, nor does the standard's reference", where="original",
+                       remedy=refusal.remedy) from error
 
 
 def base_check(scope: Scope, feeds: Arrays) -> Check:

@@ -107,7 +107,9 @@ def baked(model: onnx.ModelProto, inputs: list[Any]) -> Material:
     kept = [i for i in model.graph.input if i.name not in added]
     del model.graph.input[:]
     model.graph.input.extend(kept)
-    if not np.isfinite(values.astype(np.float32)).all():  # some files hold what memory happened to hold
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    if not np.isfinite(narrow).all():  # some files hold what memory happened to hold
         return Material(model, np.random.default_rng(0).standard_normal(values.shape).astype(values.dtype), given[image].name)
     return Material(model, values, given[image].name)
 

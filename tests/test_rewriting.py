@@ -65,7 +65,7 @@ def test_of_several_inputs_the_image_like_one_is_taken_or_one_is_asked_for() -> 
     nodes = [CONV, node("Mul", ["a", "z"])]
     assert onnxscope.rewrite(model(nodes, {"x": X, "z": randn(1)}, ["y"], weights=W)).image == "x"
     both = model(nodes, {"x": X, "z": randn(1, 4, 6, 6)}, ["y"], weights=W)
-    with pytest.raises(BadOption, match="'x', 'z'.*--image-input x"):
+    with pytest.raises(BadOption, match=r"'x', 'z'.*--image-input x"):
         onnxscope.rewrite(both)
     assert onnxscope.verify(both, image="z").ok
 
@@ -135,3 +135,49 @@ def test_names_say_which_branch_a_node_belongs_to() -> None:
     branches = {n.name.split("/")[0] for n in scope.graph.nodes if n.name not in own}
     assert branches == {"state", "frozen", "transposed"}
     assert {"frozen/conv", "transposed/conv/Conv"} <= {n.name for n in scope.graph.nodes}
+
+
+@pytest.mark.parametrize("name", ["scope_probe", "scope_frozen", "scope_ledger"])
+def test_names_that_the_scope_needs_are_refused_in_the_model(name: str) -> None:
+    with pytest.raises(BadModel, match=f"tensor '{name}'.*rename"):
+        onnxscope.rewrite(small(node("Relu", ["a"], [name]), node("Neg", [name])))
+
+
+def test_a_node_of_the_model_may_be_called_as_a_source() -> None:
+    scope = onnxscope.rewrite(small(node("Relu", ["a"], ["r"], name="source/r"), node("Mul", ["r", "r"])))
+    assert "source/r" in {n.name for n in scope.linear().nodes}, "only the sources of the scope itself are left out"
+    assert onnxscope.verify(scope).ok
+
+
+@pytest.mark.parametrize("damage", ["image", "nodes", "sources", "output"])
+def test_a_damaged_scope_is_refused_in_one_line(damage: str, tmp_path: Path) -> None:
+    bias = {"b": randn(4, 1, 1)}
+    saved = onnx.load(onnxscope.rewrite(small(node("Add", ["a", "b"]), **bias)).save(tmp_path / "s.onnx"))
+    for p in saved.metadata_props:
+        if p.key == f"onnxscope.{damage}":
+            p.value = "{}" if damage == "sources" else "nowhere"
+    onnx.save(saved, tmp_path / "t.onnx")
+    with pytest.raises(BadModel, match="scope is damaged"):
+        onnxscope.verify(tmp_path / "t.onnx")
+
+
+@pytest.mark.parametrize("branch", ["frozen", "transposed", "source"])
+def test_a_tampered_branch_falls_short(branch: str, tmp_path: Path) -> None:
+    saved = onnx.load(onnxscope.rewrite(small(node("Sigmoid", ["a"], name="s"))).save(tmp_path / "s.onnx"))
+    kinds = {"frozen": ("Conv", "frozen/conv"), "transposed": ("Mul", "transposed/s"), "source": ("Add", "source/s")}
+    op, name = kinds[branch]
+    tampered = next(n for n in saved.graph.node if n.op_type == op and n.name.startswith(name))
+    saved.graph.initializer.append(numpy_helper.from_array(np.float32(1.5), "tamper"))
+    at = list(saved.graph.node).index(tampered)
+    saved.graph.node.insert(at, helper.make_node("Mul", [tampered.input[1], "tamper"], ["tampered"], name="tampering"))
+    saved.graph.node[at + 1].input[1] = "tampered"
+    onnx.save(saved, tmp_path / "t.onnx")
+    assert onnxscope.verify(tmp_path / "s.onnx").ok
+    assert not onnxscope.verify(tmp_path / "t.onnx").ok
+
+
+def test_a_scope_is_not_rewritten_again(tmp_path: Path) -> None:
+    written = onnxscope.rewrite(small(node("Relu", ["a"]))).save(tmp_path / "s.onnx")
+    for verb in (onnxscope.rewrite, onnxscope.doctor):
+        with pytest.raises(BadModel, match="is a scope already"):
+            verb(written)

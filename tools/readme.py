@@ -11,6 +11,8 @@ import typer
 from typer.testing import CliRunner
 
 from onnxscope.cli import app
+from onnxscope.lifts import LIFTS
+from onnxscope.lifts.versions import RANDOM
 from onnxscope.rules import RULES
 
 README = Path(__file__).parents[1] / "README.md"
@@ -29,7 +31,8 @@ def operators() -> str:
     lines = ["| operator | carried | how |", "|---|---|---|"]
     lines += [f"| {', '.join(ops)} | {CARRIED[how]} | {escaped(meaning)} |"
               for (how, meaning), ops in sorted(rows.items(), key=lambda row: (list(CARRIED).index(row[0][0]), row[1]))]
-    return "\n".join([f"{len(RULES)} operators:", "", *lines])
+    beforehand = ", ".join(sorted(key for key in LIFTS if key not in RULES and key not in RANDOM))
+    return "\n".join([f"{len(RULES)} operators:", "", *lines, "", f"Written in these, or folded away, beforehand: {beforehand}."])
 
 
 def escaped(text: str) -> str:

@@ -14,7 +14,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import helper
 
-from onnxscope.errors import BadModel, ScopeError, Unsupported
+from onnxscope.errors import MISFITS, BadModel, ScopeError, Unsupported
 from onnxscope.graph import Builder, element_type, is_known
 from onnxscope.lifts.source import STANDARD, Items, Source, Value, attribute, dense, ordered, reads
 
@@ -95,7 +95,7 @@ class Normaliser:
             if error.where:
                 raise
             raise type(error)(error.cause, where=n.where, remedy=error.remedy) from error
-        except (LookupError, ValueError, TypeError, ArithmeticError) as error:  # an attribute that is missing, or of another kind
+        except (*MISFITS, AttributeError, onnx.defs.SchemaError) as error:  # an attribute that is missing, or of another kind
             raise BadModel(f"its attributes do not fit the operator ({error!r})", where=n.where, remedy="export the model again") from error
 
     def check(self, n: Source, *, lifted: bool) -> None:

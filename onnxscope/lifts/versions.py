@@ -15,6 +15,7 @@ from onnxscope.lifts.source import Source, known_number
 
 PLAIN_REDUCTIONS = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd")
 REDUCTIONS = (*PLAIN_REDUCTIONS, "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare")
+RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 WINDOW = ("left_window_size", "right_window_size")
 BROADCAST = ("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Greater", "Less")
 
@@ -272,7 +273,7 @@ def random(w: Normaliser, n: Source) -> Any:
 
 
 VERSIONS: dict[str, Lift] = {
-    **dict.fromkeys(("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"), random),
+    **dict.fromkeys(RANDOM, random),
     "Celu": celu,
     "Attention": attention,
     "SpaceToDepth": space_to_depth,
