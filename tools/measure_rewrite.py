@@ -1,6 +1,8 @@
-"""Time, peak memory and size of rewriting the classic networks, each in a process of its own.
+"""Time, peak memory and size of rewriting the classic networks.
 
     python tools/measure_rewrite.py resnet50 vgg19
+
+Each network is made and rewritten in processes of their own: a process inherits the peak of the one that starts it.
 """
 
 from __future__ import annotations
@@ -13,13 +15,20 @@ import tempfile
 import time
 from pathlib import Path
 
-import onnx
-
 TESTS = Path(__file__).parents[1] / "tests"
+NAMES = ("bvlc_alexnet", "densenet121", "inception_v1", "inception_v2", "resnet50", "shufflenet", "squeezenet", "vgg19", "zfnet512")
+
+
+def make(path: Path) -> None:
+    sys.path.insert(0, str(TESTS))
+    import onnx
+    from light import light_model
+
+    onnx.save(light_model(path.stem), path)
 
 
 def measure(path: Path) -> None:
-    """In the child: rewrite with the proof, save, and print what it took."""
+    """Rewrite with the proof, save, and print what it took."""
     import onnxscope
 
     began = time.perf_counter()
@@ -27,26 +36,26 @@ def measure(path: Path) -> None:
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     size, written = path.stat().st_size, target.stat().st_size
-    nodes = len(onnx.load(path).graph.node)
-    print(json.dumps({"seconds": seconds, "memory": peak / size, "size": written / size, "per_node": (written - 1.05 * size) / nodes}))
+    print(json.dumps({"seconds": seconds, "memory": peak / size, "megabytes": peak / 1e6, "size": written / size}))
+
+
+def in_a_process(stage: str, path: Path) -> str:
+    return subprocess.run([sys.executable, __file__, stage, str(path)], capture_output=True, text=True, check=True).stdout
 
 
 def main(names: list[str]) -> None:
-    sys.path.insert(0, str(TESTS))
-    from light import NAMES, light_model
-
-    print(f"{'network':<14}{'rewrite s':>10}{'peak memory / model':>21}{'artifact / model':>18}{'bytes per node beyond 1.05':>28}")
+    print(f"{'network':<14}{'rewrite s':>10}{'peak MB':>10}{'peak / model':>14}{'artifact / model':>18}")
     for name in names or NAMES:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{name}.onnx"
-            onnx.save(light_model(name), path)
-            done = subprocess.run([sys.executable, __file__, "--one", str(path)], capture_output=True, text=True, check=True)
-        m = json.loads(done.stdout)
-        print(f"{name:<14}{m['seconds']:>10.2f}{m['memory']:>21.2f}{m['size']:>18.4f}{m['per_node']:>28.0f}")
+            in_a_process("--make", path)
+            m = json.loads(in_a_process("--measure", path))
+        print(f"{name:<14}{m['seconds']:>10.2f}{m['megabytes']:>10.0f}{m['memory']:>14.2f}{m['size']:>18.4f}")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
-        measure(Path(sys.argv[2]))
+    stages = {"--make": make, "--measure": measure}
+    if sys.argv[1:2] and sys.argv[1] in stages:
+        stages[sys.argv[1]](Path(sys.argv[2]))
     else:
         main(sys.argv[1:])
