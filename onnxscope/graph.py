@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -108,6 +108,7 @@ class Builder:
         self.graph.import_domains = [helper.make_opsetid("", opset)]
         self.opset = opset
         self.fold_bytes = FOLD_BYTES
+        self.numbers: Iterator[int] | None = None
         self.place = "model"  # the name of the node that is being written
         self.fresh: list[gs.Node] = []  # the nodes written since someone last emptied this list
         self._names: set[str] = set()
@@ -147,7 +148,7 @@ class Builder:
             args.pop()
         place = node_name or self.unique(f"{self.place}/{op}")
         attrs = {k: v for k, v in attrs.items() if v is not None}
-        out_names = list(names) if names else [place] if outputs == 1 else [f"{place}:{k}" for k in range(outputs)]
+        out_names = list(names) if names else self._tensor_names(place, outputs)
         node = gs.Node(op, place, attrs, args, [gs.Variable(n) for n in out_names])
         results = self._fold(node) or list(node.outputs)
         if results[0] is node.outputs[0]:
@@ -158,6 +159,16 @@ class Builder:
         else:
             node.inputs.clear()
         return results[0] if len(results) == 1 else tuple(results)
+
+    def _tensor_names(self, place: str, count: int) -> list[str]:
+        """Tensors of the model are called as their nodes, those beside it by their branch and a number, which is shorter."""
+        if self.numbers is None:
+            return [place] if count == 1 else [f"{place}:{k}" for k in range(count)]
+        return [self.unique(f"{place.partition('/')[0]}/{next(self.numbers)}") for _ in range(count)]
+
+    def beside(self) -> None:
+        """From here on nodes are written beside the model, which holds their operands and readable names already."""
+        self.fold_bytes, self.numbers = SMALL_BYTES, itertools.count(1)
 
     def _tensor(self, value: Any, like: Tensor | None) -> Tensor:
         """Python numbers take the element type of the tensor beside them; lists of int are int64."""

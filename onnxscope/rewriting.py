@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 
 from onnxscope.errors import BadModel, BadOption, ScopeError, Unsupported
 from onnxscope.frozen import Frozen, raw_shape
-from onnxscope.graph import SMALL_BYTES, Builder, Shape, Tensor, is_float, is_sized, producer_name, shape_of
+from onnxscope.graph import Builder, Shape, Tensor, is_float, is_sized, producer_name, shape_of
 from onnxscope.linearize import Freezer, Policy, linearize
 from onnxscope.model_io import Model
 from onnxscope.normalise import normalise
@@ -117,7 +117,7 @@ def survey(model: Model, choice: Choice) -> Survey:
     if clash := sorted(taken & {PROBE, COTANGENT, FROZEN, TRANSPOSED, LEDGER}):
         raise BadModel("the name belongs to the scope that would be written", where=f"tensor '{clash[0]}'", remedy="rename it in the model")
     b.reserve([PROBE, COTANGENT, FROZEN, TRANSPOSED, LEDGER])
-    b.fold_bytes = SMALL_BYTES
+    b.beside()
     known = {n.name for n in b.graph.nodes} | {n.op for n in b.graph.nodes}
     for name in (*choice.opaque, *choice.policy.special):
         if name not in known:
