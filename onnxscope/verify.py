@@ -165,6 +165,8 @@ def verify_scope(scope: Scope, *, image: np.ndarray | None = None, seed: int = 0
         checks.append(unable("base equals original", "the original is not at hand; verify the model to compare them"))
     else:
         checks.append(base_check(scope, feeds))
+    if 0 in scope.tensor(COTANGENT).shape[1:]:
+        return Report((*checks, unable("F", "the explained output has no elements")))
     floor = noise_floor(scope, feeds)
     if not np.isfinite(floor):
         note = "the base computes NaN or infinity for this image: prove it on one that the model was made for, with --image"
