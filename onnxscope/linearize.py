@@ -14,7 +14,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import TensorProto, helper
 
-from onnxscope.errors import MISFITS, BadModel, BadOption, ScopeError, Unsupported
+from onnxscope.errors import MISFITS, BadOption, ScopeError, Unsupported, misfit
 from onnxscope.frozen import Branch, Frozen, Pair
 from onnxscope.graph import Builder, Tensor, describe, element_type, is_sized
 
@@ -204,9 +204,8 @@ class Freezer(Branch):
             self.active.update((t.name, error) for t in node.outputs if t.name)
             return "unsupported"
         except MISFITS as error:
-            misfit = BadModel(f"its sizes or attributes do not fit together ({type(error).__name__}: {error})", where=describe(node),
-                              remedy="check the model in onnxruntime, and report it if it runs there")
-            self.active.update((t.name, misfit) for t in node.outputs if t.name)
+            refusal = misfit(error, describe(node))
+            self.active.update((t.name, refusal) for t in node.outputs if t.name)
             return "unsupported"
         return how if any(r is not None for r in results) else "decision"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx_graphsurgeon as gs
 
-from onnxscope.errors import MISFITS, BadModel, Unsupported
+from onnxscope.errors import MISFITS, Unsupported, misfit
 from onnxscope.graph import Builder, Shape, Tensor, describe, shape_of
 
 
@@ -86,8 +86,7 @@ def transpose(b: Builder, nodes: Sequence[gs.Node], values: Mapping[str, Tensor]
                 try:
                     cotangents.add(x, rules[node.op](t, node, i, arrived[0] if len(arrived) == 1 else arrived))
                 except MISFITS as error:
-                    raise BadModel(f"its sizes or attributes do not fit together ({type(error).__name__}: {error})", where=describe(node),
-                                   remedy="check the model in onnxruntime, and report it if it runs there") from error
+                    raise misfit(error, describe(node)) from error
     t.node = "transposed"
     result = cotangents.take(probe)
     return result if result is not None else t.zeros(seed[1], shape_of(probe)), at_sources

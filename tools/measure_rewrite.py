@@ -16,11 +16,10 @@ import time
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1] / "tests"
-NAMES = ("bvlc_alexnet", "densenet121", "inception_v1", "inception_v2", "resnet50", "shufflenet", "squeezenet", "vgg19", "zfnet512")
+sys.path.insert(0, str(TESTS))
 
 
 def make(path: Path) -> None:
-    sys.path.insert(0, str(TESTS))
     import onnx
     from light import light_model
 
@@ -44,6 +43,8 @@ def in_a_process(stage: str, path: Path) -> str:
 
 
 def main(names: list[str]) -> None:
+    from light import NAMES
+
     print(f"{'network':<14}{'rewrite s':>10}{'peak MB':>10}{'peak / model':>14}{'artifact / model':>18}")
     for name in names or NAMES:
         with tempfile.TemporaryDirectory() as folder:

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from onnxscope.lifts.constants import CONSTANTS
 from onnxscope.lifts.contrib import CONTRIB
 from onnxscope.lifts.control import CONTROL
-from onnxscope.lifts.interpreter import Lift
 from onnxscope.lifts.legacy import LEGACY
 from onnxscope.lifts.quantized import QUANTIZED
 from onnxscope.lifts.resizing import RESIZING
 from onnxscope.lifts.versions import VERSIONS
 from onnxscope.lifts.windows import WINDOWS
-
-
-def merged(*tables: Mapping[str, Lift]) -> dict[str, Lift]:
-    """One table out of the themes', refusing an operator that two of them claim."""
-    result: dict[str, Lift] = {}
-    for table in tables:
-        if twice := result.keys() & table.keys():
-            raise ValueError(f"two lifts for {sorted(twice)}")
-        result.update(table)
-    return result
-
+from onnxscope.tables import merged
 
 LIFTS = merged(CONSTANTS, CONTRIB, CONTROL, LEGACY, QUANTIZED, RESIZING, VERSIONS, WINDOWS)
 
