@@ -33,6 +33,10 @@ class NotProved(ScopeError):
     """What was written does not compute what the original computes."""
 
 
+class OutOfMemory(ScopeError):
+    """The machine or the device has no room for it."""
+
+
 def one_line(text: str) -> str:
     """Text from a model as it may be shown: printable, on one line, and of bounded length."""
     words = (shortened(printable(word), LONGEST_WORD) for word in text.split())

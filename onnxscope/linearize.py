@@ -20,6 +20,7 @@ from onnxscope.graph import Builder, Tensor, describe, element_type, is_sized
 
 How = Literal["linear", "frozen", "decision", "unsupported"]
 POLICIES = ("freeze", "taylor")
+OPAQUE = "declared opaque"  # the note of such a step
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,12 @@ class Policy:
 
     def __str__(self) -> str:
         return ",".join([self.default, *(f"{k}={v}" for k, v in self.special.items())])
+
+    @classmethod
+    def of_text(cls, text: str) -> Policy:
+        """The inverse of `str`."""
+        default, *special = text.split(",")
+        return cls(default, {name: policy for name, _, policy in (entry.rpartition("=") for entry in special)})
 
     def of(self, node: gs.Node) -> str:
         return self.special.get(node.name, self.special.get(node.op, self.default))
@@ -184,7 +191,7 @@ class Freezer(Branch):
         inputs = [self.pair(t) if t.name else None for t in node.inputs]
         site = Site(node, self.node, inputs, node.outputs[0], self._taylor, self.b.opset)
         if {node.name, node.op} & self.opaque:
-            self.note("declared opaque", tangent=False)
+            self.note(OPAQUE, tangent=False)
             return "decision"
         how, rule = self.rules.get(node.op, ("unsupported", None))
         try:

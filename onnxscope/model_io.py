@@ -28,6 +28,9 @@ PROTOBUF_BYTES = 2**31 - 1  # what a protobuf can hold
 EXTERNAL_BYTES = PROTOBUF_BYTES - 2**24  # beyond it weights are written beside the model
 LARGE = 1024  # smaller weights are never written beside the model
 ELSEWHERE = "choose another file with -o"
+PLAIN = {  # types that every runtime takes from NumPy
+    TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT8, TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64,
+}
 ALIGNMENT = 4096  # of external weights, so that a runtime can map them
 
 
@@ -41,8 +44,10 @@ class Model:
     nbytes: int = 0  # with its external weights
 
 
-def load(source: str | Path | bytes | onnx.ModelProto) -> Model:
+def load(source: str | Path | bytes | onnx.ModelProto | Model) -> Model:
     """Read and check a model, refusing what no one could run."""
+    if isinstance(source, Model):
+        return source
     path = Path(source) if isinstance(source, (str, Path)) else None
     if isinstance(source, onnx.ModelProto):
         proto, data = source, serialised_whole(source)
@@ -156,6 +161,14 @@ def save(graph: gs.Graph, path: Path, metadata: Mapping[str, str], *, source: Pa
 def to_bytes(graph: gs.Graph) -> bytes:
     """The graph as a model in memory."""
     return b"".join(streamed(skeleton(graph, {}), weights_of(graph)))
+
+
+def without_weights(graph: gs.Graph) -> tuple[bytes, list[str]]:
+    """The graph as a model in memory that leaves its large weights to the runtime, and their names."""
+    weights = weights_of(graph)
+    large = [w for w in weights if w.nbytes > LARGE and w.data_type in PLAIN]
+    set_aside(large, "weights")
+    return b"".join(streamed(skeleton(graph, {}), weights)), [w.name for w in large]
 
 
 def write(files: Mapping[Path, Iterator[bytes]], shown: Path) -> None:

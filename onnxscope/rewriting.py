@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -11,8 +11,8 @@ import onnx_graphsurgeon as gs
 from onnxscope.errors import BadModel, BadOption, ScopeError, Unsupported
 from onnxscope.frozen import Frozen, raw_shape
 from onnxscope.graph import Builder, Shape, Tensor, is_float, is_sized, producer_name, shape_of
-from onnxscope.linearize import Freezer, Policy, linearize
-from onnxscope.model_io import Model
+from onnxscope.linearize import OPAQUE, Freezer, Policy, linearize
+from onnxscope.model_io import Model, load, to_bytes
 from onnxscope.normalise import normalise
 from onnxscope.rules import RULES, TRANSPOSE
 from onnxscope.scope import COTANGENT, COTANGENTS, FROZEN, LEDGER, PROBE, PROBES, TRANSPOSED, Scope, needed
@@ -153,3 +153,10 @@ def build(model: Model, choice: Choice) -> Scope:
     b.graph.outputs.extend([frozen, transposed])
     b.graph.name = model.proto.graph.name or "scope"
     return Scope(b.graph, found.x.name, y.name, str(choice.policy), model.sha256, f.steps, notes, at_sources, model)
+
+
+def between(scope: Scope, image: str | None, output: str | None) -> Scope:
+    """The same model between other tensors, frozen in the same way."""
+    opaque = frozenset(step.name for step in scope.steps if step.note == OPAQUE)
+    choice = Choice({}, image or scope.image, output or scope.output, Policy.of_text(scope.policy), opaque)
+    return replace(build(load(to_bytes(scope.base())), choice), source_sha256=scope.source_sha256, original=None)

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_graphsurgeon as gs
+from onnx import shape_inference
 
 from onnxscope.errors import BadModel
-from onnxscope.graph import Tensor
+from onnxscope.graph import Tensor, dims, np_or_enum
 from onnxscope.linearize import Step
-from onnxscope.model_io import Model, load, save
+from onnxscope.model_io import Model, load, save, without_weights
 
 PROBE, COTANGENT, FROZEN, TRANSPOSED = "scope_probe", "scope_cotangent", "scope_frozen", "scope_transposed"
 PROBES, COTANGENTS = "probes", "cotangents"  # the names of the free leading sizes, which may differ
@@ -67,7 +69,7 @@ class Scope:
             raise BadModel("not a scope: it carries no onnxscope metadata", where=f"'{model.path}'",
                            remedy="write one with 'onnxscope rewrite'")
         try:
-            scope = cls(gs.import_onnx(model.proto), about["image"], about["output"], about["policy"], about["source_sha256"],
+            scope = cls(typed(gs.import_onnx(model.proto)), about["image"], about["output"], about["policy"], about["source_sha256"],
                         [Step(**s) for s in json.loads(about["nodes"])], json.loads(about["notes"]), json.loads(about["sources"]))
             damage = scope.damage()
         except (LookupError, ValueError, TypeError, AttributeError) as error:
@@ -140,6 +142,16 @@ class Scope:
         total = node("Concat", LEDGER, *paid, axis=1)
         total.dtype = np.float32
         return part(graph, [total, *(t for t in graph.outputs if t.name == TRANSPOSED), tensors[self.output]])
+
+
+def typed(graph: gs.Graph) -> gs.Graph:
+    """A graph from a file, with the element types and shapes that no file needs to say."""
+    model = onnx.ModelProto.FromString(without_weights(graph)[0])
+    inferred = {v.name: v.type.tensor_type for v in shape_inference.infer_shapes(model, data_prop=True).graph.value_info}
+    for t in (t for n in graph.nodes for t in n.outputs if t.name in inferred):
+        t.dtype = np_or_enum(inferred[t.name].elem_type)
+        t.shape = dims(inferred[t.name]) if inferred[t.name].HasField("shape") else None
+    return graph
 
 
 def compact(value: Any) -> str:

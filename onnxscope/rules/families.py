@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from onnxscope.frozen import Frozen
-from onnxscope.graph import Tensor, is_float, is_known, values_of
+from onnxscope.graph import Tensor, element_type, is_float, is_known, values_of
 from onnxscope.linearize import Freezer, Rule, Site
 
 BaseFunction = Callable[[Any, Tensor, Site], Tensor]
@@ -71,4 +71,4 @@ def finite(b: Any, x: Tensor) -> Any:
 
 def mask(b: Any, condition: Tensor, x: Tensor) -> Tensor:
     """A condition as numbers, for gains that are more than a mask."""
-    return b.CastLike(condition, x)
+    return b.Cast(condition, to=element_type(x))
