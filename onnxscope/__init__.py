@@ -1,7 +1,7 @@
 """onnxscope: what an exported network does, as plain ONNX."""
 
-from onnxscope.api import Check, Diagnosis, Report, Scope, Step, doctor, rewrite, verify
-from onnxscope.errors import BadModel, BadOption, NotProved, ScopeError, Unsupported
+from onnxscope.api import Check, Diagnosis, LinearInterpreter, OpenModel, Report, Scope, Step, doctor, load, rewrite, verify
+from onnxscope.errors import BadModel, BadOption, NotProved, OutOfMemory, ScopeError, Unsupported
 
-__all__ = ["BadModel", "BadOption", "Check", "Diagnosis", "NotProved", "Report", "Scope", "ScopeError", "Step", "Unsupported",
-           "doctor", "rewrite", "verify"]
+__all__ = ["BadModel", "BadOption", "Check", "Diagnosis", "LinearInterpreter", "NotProved", "OpenModel", "OutOfMemory", "Report", "Scope",
+           "ScopeError", "Step", "Unsupported", "doctor", "load", "rewrite", "verify"]

@@ -1,4 +1,4 @@
-"""What embedding tools call: rewrite, doctor and verify, with typed results and no output of their own."""
+"""What embedding tools call: rewrite, doctor, verify and load, with typed results and no output of their own."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from typing import TypedDict, Unpack
 import numpy as np
 import onnx
 
-from onnxscope.errors import BadModel, ScopeError
+from onnxscope import model_io, runtime
+from onnxscope.engine import DEFAULT_MEMORY, Engine
+from onnxscope.errors import BadModel, BadOption, ScopeError
+from onnxscope.interpreter import LinearInterpreter, OpenModel
 from onnxscope.linearize import Policy, Step
-from onnxscope.model_io import Model, load
-from onnxscope.rewriting import Choice, build, survey
+from onnxscope.model_io import Model
+from onnxscope.rewriting import Choice, between, build, survey
 from onnxscope.scope import Scope, is_scope
 from onnxscope.verify import Check, Report, prove_base, verify_scope
 
-ModelSource = str | Path | bytes | onnx.ModelProto
+ModelSource = str | Path | bytes | onnx.ModelProto | Model
 
 
 class Options(TypedDict, total=False):
@@ -26,7 +29,7 @@ class Options(TypedDict, total=False):
     input_shapes: Mapping[str, Sequence[int]]  # sizes that the model leaves free
     image: str | None  # the tensor that is the image; the only image-like input otherwise
     output: str | None  # the tensor to explain; the first output before a softmax otherwise
-    policy: str  # freeze (the default) or taylor
+    policy: str | None  # freeze (the default) or taylor
     policy_for: Mapping[str, str]  # another policy for a node or an operator
     opaque: Iterable[str]  # nodes or operators that are taken as constant decisions
 
@@ -48,12 +51,12 @@ class Diagnosis:
 
 def choice(options: Options) -> Choice:
     shapes = {k: tuple(v) for k, v in options.get("input_shapes", {}).items()}
-    policy = Policy(options.get("policy", "freeze"), options.get("policy_for", {}))
+    policy = Policy(options.get("policy") or "freeze", options.get("policy_for", {}))
     return Choice(shapes, options.get("image"), options.get("output"), policy, frozenset(options.get("opaque", ())))
 
 
 def loaded_original(model: ModelSource) -> Model:
-    loaded = load(model)
+    loaded = model_io.load(model)
     if is_scope(loaded):
         raise BadModel("is a scope already", where=f"'{loaded.path or 'model'}'", remedy="name the original model")
     return loaded
@@ -75,9 +78,29 @@ def doctor(model: ModelSource, **options: Unpack[Options]) -> Diagnosis:
 
 
 def opened(model: ModelSource, **options: Unpack[Options]) -> Scope:
-    """A saved scope, or the scope that a model would become."""
-    loaded = load(model)
-    return Scope.of(loaded) if is_scope(loaded) else build(loaded, choice(options))
+    """A saved scope, or the scope that a model would become. Of a saved one too, image and output can be chosen anew."""
+    loaded = model_io.load(model)
+    if not is_scope(loaded):
+        return build(loaded, choice(options))
+    scope = Scope.of(loaded)
+    given = {name for name, value in options.items() if value}
+    if given - {"image", "output"}:
+        raise BadOption("is a scope, in which sizes and policies are settled", where=f"'{loaded.path or 'model'}'",
+                        remedy="leave these options out, or rewrite the original model with them")
+    return between(scope, options.get("image"), options.get("output")) if given else scope
+
+
+def load(model: ModelSource | Scope, *, layout: str = "auto", device: str = "auto", threads: int = 0, tf32: bool = False,
+         memory: int = DEFAULT_MEMORY, stateless: bool = False, **options: Unpack[Options]) -> OpenModel:
+    """A model or a scope, opened to be frozen for images.
+
+    `device` is auto, cpu or cuda; `tf32` lets CUDA round the operands of products. `memory` bounds, in bytes, what the states
+    and a batch of probes take; `stateless` keeps no states but runs the base beside every batch. `layout` says where pictures
+    have their channels: auto, nchw or nhwc.
+    """
+    scope = model if isinstance(model, Scope) else opened(model, **options)
+    on = runtime.device(device, threads=threads, tf32=tf32)
+    return OpenModel(Engine(scope, on, memory=memory, stateless=stateless), layout)
 
 
 def verify(model: ModelSource | Scope, *, image_values: np.ndarray | None = None, seed: int = 0, **options: Unpack[Options]) -> Report:
@@ -86,4 +109,5 @@ def verify(model: ModelSource | Scope, *, image_values: np.ndarray | None = None
     return verify_scope(scope, image=image_values, seed=seed)
 
 
-__all__ = ["Check", "Diagnosis", "Options", "Report", "Scope", "Step", "doctor", "opened", "rewrite", "verify"]
+__all__ = ["Check", "Diagnosis", "LinearInterpreter", "OpenModel", "Options", "Report", "Scope", "Step", "doctor", "load", "opened", "rewrite",
+           "verify"]

@@ -140,12 +140,12 @@ def test_output_that_no_one_reads(shell, code, said):
 
 def test_a_scope_takes_no_options(capsys, scope):
     assert cli.run(["verify", str(scope), "--policy", "taylor"]) == 2
-    assert "is a scope, in which image, output, sizes and policies are settled" in capsys.readouterr().err
+    assert "is a scope, in which sizes and policies are settled" in capsys.readouterr().err
 
 
 def test_names_may_hold_colons_and_equal_signs():
-    assert cli.named_shape("input:0:1x128x128x3") == ("input:0", (1, 128, 128, 3))
-    assert cli.named_policy("a=b/Relu=taylor") == ("a=b/Relu", "taylor")
+    assert cli.options.named_shape("input:0:1x128x128x3") == ("input:0", (1, 128, 128, 3))
+    assert cli.options.named_policy("a=b/Relu=taylor") == ("a=b/Relu", "taylor")
 
 
 def test_options_reach_the_api(monkeypatch):

@@ -17,6 +17,7 @@ from onnxscope.rules import RULES
 
 README = Path(__file__).parents[1] / "README.md"
 WIDTH = 100
+FIRST, LIKE_FIRST = "residual", ("column", "row", "project", "svd", "filter")  # verbs that share their options
 CARRIED = {"linear": "linear", "frozen": "frozen", "decision": "a decision"}
 NOT_CARRIED = {*RANDOM, "ATen", "GRU", "LSTM", "RNN"}  # refused where the image passes by them
 UNSAID = {"linear": "The same operator.", "frozen": "By a rule of its own.", "decision": "Taken from the base as a constant."}
@@ -44,7 +45,16 @@ def escaped(text: str) -> str:
 def helps() -> str:
     """What `--help` prints, for the program and each verb."""
     verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    return "\n\n".join(f"```text\n{help_of(arguments)}\n```" for arguments in ([], *([verb] for verb in verbs)))
+    texts = [help_of([]), *(help_of([verb]) for verb in verbs if verb not in LIKE_FIRST)]
+    texts += [f"{beyond(help_of([verb]), help_of([FIRST]))}\n\nand the options of '{FIRST}'." for verb in LIKE_FIRST]
+    return "\n\n".join(f"```text\n{text}\n```" for text in texts)
+
+
+def beyond(text: str, known: str) -> str:
+    """The lines of a verb's help that another verb's lacks, and those that part them."""
+    apart = {"", "Options:", "  Example:"}
+    lines = [line for line in text.splitlines() if line in apart or line not in known.splitlines()]
+    return "\n".join(line for line, before in zip(lines, ["", *lines], strict=False) if line or before)
 
 
 def help_of(arguments: list[str]) -> str:

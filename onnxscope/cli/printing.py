@@ -1,0 +1,83 @@
+"""What the command line prints: tables, JSON, and that something is under way."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.status import Status
+from rich.table import Table
+
+from onnxscope.errors import BadOption, printable
+
+PIPED_WIDTH = 160  # of tables that do not go to a terminal
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Printing to someone who may have read enough: the exit code stays what it is."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise BadOption(f"cannot be written ({error.strerror})", where="standard output", remedy="make room there") from error
+
+
+def working(text: str) -> Status:
+    """Says on a terminal that something is under way."""
+    return Console(stderr=True).status(text)
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, moved by how many of how many are done."""
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(printable, row))
+    text, terminal = io.StringIO(), sys.stdout.isatty()  # rich itself would end the process where a pipe is closed
+    Console(file=text, highlight=False, markup=False, force_terminal=terminal, width=None if terminal else PIPED_WIDTH).print(table)
+    typer.echo(text.getvalue(), nl=False)
+
+
+def print_facts(facts: Mapping[str, Any], lines: Iterable[tuple[str, str]], as_json: bool) -> None:
+    """What a verb did: an object for machines, or labelled lines."""
+    with printing():
+        if as_json:
+            print_json(facts)
+        else:
+            for label, text in lines:
+                typer.echo(f"{label:<13}{printable(text)}")
+
+
+def print_json(value: Any) -> None:
+    typer.echo(json.dumps(finite(value), indent=2, allow_nan=False))
+
+
+def finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become null."""
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

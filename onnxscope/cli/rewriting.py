@@ -1,0 +1,166 @@
+"""The verbs of the rewriter: rewrite, doctor and verify."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from onnxscope.cli.options import (
+    FELL_SHORT,
+    GOOD,
+    AsJson,
+    DefaultPolicy,
+    ImageInput,
+    InputShape,
+    ModelFile,
+    ModelOrScope,
+    Opaque,
+    Output,
+    PolicyFor,
+    choices,
+)
+from onnxscope.cli.printing import print_facts, print_json, print_table, printing, working
+from onnxscope.errors import BadOption, printable
+
+if TYPE_CHECKING:
+    from onnxscope.api import Check, Diagnosis, Report
+    from onnxscope.scope import Scope
+
+CLOCK_TICK = 20_000_000  # by so many nanoseconds a file may look older than it is
+NOT_JUDGED = "not judged"
+
+OutFile = Annotated[Path | None, typer.Option("--out", "-o", metavar="OUT", help="Where to write. [default: MODEL.scope.onnx]")]
+ImageFile = Annotated[Path | None, typer.Option(metavar="FILE", help="PNG, JPEG or .npy to prove it on. [default: random numbers]")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the random numbers.")]
+
+
+def rewrite(model: ModelFile, out: OutFile = None, input_shape: InputShape = None, image_input: ImageInput = None, output: Output = None,
+            policy: DefaultPolicy = None, policy_for: PolicyFor = None, opaque: Opaque = None, as_json: AsJson = False) -> None:
+    """Rewrite MODEL into a scope: the original, its frozen linear map and the transpose in one file.
+
+    \b
+    Example:
+      onnxscope rewrite resnet50.onnx --input-shape input:1x3x224x224
+    """
+    from onnxscope import api, model_io
+
+    began = time.time_ns()
+    target = out or model.parent / f"{model.stem}.scope.onnx"
+    if str(out) == "-":
+        raise BadOption("a scope cannot go to standard output", where="-o -", remedy="name a file")
+    model_io.check_target(target, [model])
+    with working(f"rewriting {model.name}"):
+        scope = api.rewrite(model, **choices(input_shape, image_input, output, policy, policy_for, opaque))
+        scope.save(target)
+    facts = about(scope, target, began)
+    print_facts(facts, shown(facts), as_json)
+
+
+def about(scope: Scope, target: Path, began: int) -> dict[str, Any]:
+    """What a rewrite did."""
+    files = [p.stat() for p in (target, Path(f"{target}.data")) if p.exists()]
+    return {
+        "written": str(target), "bytes": sum(f.st_size for f in files if f.st_ctime_ns >= began - CLOCK_TICK),
+        "source_bytes": scope.original.nbytes if scope.original else 0, "seconds": round((time.time_ns() - began) / 1e9, 3),
+        "image": scope.image, "output": scope.output, "policy": scope.policy, "source_sha256": scope.source_sha256,
+        "nodes": dict(sorted(Counter(step.how for step in scope.steps).items())), "notes": list(scope.notes),
+    }
+
+
+def shown(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    ratio = facts["bytes"] / max(facts["source_bytes"], 1)
+    return [
+        ("image", facts["image"]),
+        ("output", facts["output"]),
+        ("policy", facts["policy"]),
+        ("active nodes", ", ".join(f"{count} {how}" for how, count in facts["nodes"].items()) or "none"),
+        *(("note", note) for note in facts["notes"]),
+        ("written", f"{facts['written']}, {facts['bytes']:,} bytes, {ratio:.2f} times the source, in {facts['seconds']:.1f} s"),
+    ]
+
+
+def doctor(model: ModelFile, input_shape: InputShape = None, image_input: ImageInput = None, output: Output = None,
+           policy: DefaultPolicy = None, policy_for: PolicyFor = None, opaque: Opaque = None, as_json: AsJson = False) -> None:
+    """Say node by node how MODEL would be rewritten, and what stops it; nothing is written.
+
+    \b
+    Example:
+      onnxscope doctor reader.onnx --opaque LSTM
+    """
+    from onnxscope import api
+
+    found = api.doctor(model, **choices(input_shape, image_input, output, policy, policy_for, opaque))
+    with printing():
+        if as_json:
+            print_json({**asdict(found), "ok": found.ok})
+        else:
+            print_diagnosis(found)
+    raise typer.Exit(GOOD if found.ok else FELL_SHORT)
+
+
+def print_diagnosis(found: Diagnosis) -> None:
+    print_table(("node", "operator", "how", "policy", "note"), ((s.name, s.op, s.how, s.policy, s.note) for s in found.steps))
+    typer.echo(printable(f"image '{found.image}', output '{found.output}'"))
+    for note in found.notes:
+        typer.echo(f"note: {printable(note)}")
+    for problem in found.problems:
+        typer.echo(f"problem: {problem}")
+    typer.echo("it can be rewritten" if found.ok else "it cannot be rewritten like this")
+
+
+def verify(model: ModelOrScope, image: ImageFile = None, seed: Seed = 0, input_shape: InputShape = None, image_input: ImageInput = None,
+           output: Output = None, policy: DefaultPolicy = None, policy_for: PolicyFor = None, opaque: Opaque = None,
+           as_json: AsJson = False) -> None:
+    """Prove a scope with numbers, or the scope that MODEL would become: each claim with its figure, bound and noise floor.
+
+    \b
+    Example:
+      onnxscope verify resnet50.onnx --image cat.png --policy taylor
+    """
+    from onnxscope import api
+
+    chosen = choices(input_shape, image_input, output, policy, policy_for, opaque)
+    with working(f"proving {model.name}"):
+        scope = api.opened(model, **chosen)
+        values = None
+        if image is not None:
+            from onnxscope import images
+
+            values = images.read(image, image_shape(scope))
+        report = api.verify(scope, image_values=values, seed=seed)
+    with printing():
+        if as_json:
+            print_json({"ok": report.ok, "checks": [asdict(c) for c in report.checks]})
+        else:
+            print_report(report)
+    raise typer.Exit(GOOD if report.ok else FELL_SHORT)
+
+
+def image_shape(scope: Scope) -> tuple[int, ...]:
+    for t in scope.graph.inputs:
+        if t.name == scope.image:
+            return tuple(t.shape)
+    raise BadOption(f"the image '{scope.image}' is computed inside the network and cannot be given", where="--image",
+                    remedy="leave --image out")
+
+
+def print_report(report: Report) -> None:
+    rows = [(c.name, number(c.figure), number(c.bound), number(c.floor), outcome(c), c.note) for c in report.checks]
+    print_table(("check", "figure", "bound", "noise floor", "", "note"), rows)
+    left = sum(outcome(c) == NOT_JUDGED for c in report.checks)
+    typer.echo(("proved" if report.ok else "not proved") + (f"; {left} not judged" if left else ""))
+
+
+def outcome(check: Check) -> str:
+    if not check.ok:
+        return "FELL SHORT"
+    return NOT_JUDGED if check.figure is None else "ok"
+
+
+def number(value: float | None) -> str:
+    return "" if value is None else f"{value:.1e}"

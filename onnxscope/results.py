@@ -1,0 +1,167 @@
+"""One question put to a model on the command line: what it is opened with, and how its answer is written and shown."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxscope import images, model_io
+from onnxscope.api import load
+from onnxscope.errors import BadOption
+from onnxscope.interpreter import LinearInterpreter, OpenModel
+from onnxscope.model_io import Model, check_target
+from onnxscope.pixels import Pixel, channels_axis, is_picture
+from onnxscope.report.pictures import Picture, magnitude, save
+from onnxscope.scope import is_scope
+
+SUFFIXES = {".npz", ".png", ".npy", ".zarr"}
+
+
+class Run:
+    """A model, opened and frozen for an image when it is first asked."""
+
+    def __init__(self, model: Path, image: Path, preprocess: images.Preprocess, running: dict[str, Any], options: dict[str, Any],
+                 out: Path | None, as_json: bool) -> None:
+        self.model, self.as_json = model, as_json
+        self._file, self._preprocess, self._running, self._options, self._out = image, preprocess, running, options, out
+        self._began = time.perf_counter()
+
+    @cached_property
+    def opened(self) -> OpenModel:
+        loaded = model_io.load(self.model)
+        shapes = self._options["input_shapes"]
+        if not is_scope(loaded):
+            shapes = {**free_sizes(loaded, self._options["image"], self._file, self._preprocess.layout), **shapes}
+        return load(loaded, layout=self._preprocess.layout, **self._running, **{**self._options, "input_shapes": shapes})
+
+    @cached_property
+    def x(self) -> LinearInterpreter:
+        return self.opened.freeze(images.read(self._file, self._shape, self._preprocess))
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        """Of what is given as the image."""
+        return tuple(self.opened.engine.image_input.shape)
+
+    def probe(self, file: Path | None, back: bool) -> np.ndarray:
+        """What is to be carried: the image or its output, unless a file is named."""
+        like = self.x.output if back else self.x.image
+        if file is None:
+            return like
+        return images.read_array(file, like.shape) if back else images.read(file, like.shape, self._preprocess)
+
+    def earlier(self, file: Path) -> np.ndarray:
+        """The eigen-inputs of a saved result."""
+        try:
+            with np.load(file, allow_pickle=False) as saved:
+                return np.asarray(saved["v"])
+        except Exception as error:  # of damaged files NumPy raises what its parsers raise
+            raise BadOption("is no result of 'onnxscope svd'", where=f"--start '{file}'", remedy="name its .npz file") from error
+
+    # what is shown
+
+    def image(self, mark: Pixel | None = None) -> Picture:
+        return self._natural(self.x.image, "image", mark)
+
+    def output(self, mark: Pixel | None = None) -> Picture:
+        return self._natural(self.x.output, "output", mark)
+
+    def _natural(self, array: np.ndarray, label: str, mark: Pixel | None) -> Picture:
+        """As it would be looked at, where it has the image's channels; else around grey, with a scale of its own."""
+        if self._settled and is_picture(array.shape) and array.shape[channels_axis(array.shape, self.x.layout)] == len(self._settled.mean):
+            return Picture(images.to_pixels(array, self._settled), label, mark, natural=True)
+        return replace(self._around_grey(array, label, magnitude(array) or None), mark=mark)
+
+    @cached_property
+    def _settled(self) -> images.Preprocess | None:
+        """The preprocessing with nothing left open, where the image is what a picture file was made into."""
+        shape = self.x.image.shape
+        if shape != self._shape or not is_picture(shape) or shape[channels_axis(shape, self.x.layout)] not in images.MODES:
+            return None
+        return self._preprocess.settled(shape)
+
+    def beside_image(self, array: np.ndarray, label: str, scale: float | None = None) -> Picture:
+        """What has the image's shape, around grey; the pictures of a sheet share a scale unless they have one of their own."""
+        return self._around_grey(array.reshape(self.x.image.shape), label, scale)
+
+    def beside_output(self, array: np.ndarray, label: str, scale: float | None = None) -> Picture:
+        return self._around_grey(array.reshape(self.x.output.shape), label, scale)
+
+    def _around_grey(self, array: np.ndarray, label: str, scale: float | None) -> Picture:
+        order = self._settled or replace(self._preprocess, layout=self.x.layout)
+        return Picture(images.colours_last(array, order), label, scale=scale)
+
+    def close_up(self, picture: Picture) -> list[Picture]:
+        """The picture and, where only a small part of it is not grey, that part."""
+        if picture.vector:
+            return [picture]
+        top, bottom, left, right = extent(picture.values)
+        height, width = picture.values.shape[:2]
+        if 2 * (bottom - top) > height or 2 * (right - left) > width:
+            return [picture]
+        label = f"its rows {top} to {bottom - 1}, columns {left} to {right - 1}"
+        return [picture, replace(picture, values=picture.values[top:bottom, left:right], label=label)]
+
+    # what is written
+
+    def target(self, verb: str, suffix: str) -> Path:
+        """OUT, or MODEL.VERB, with this suffix."""
+        if self._out is None:
+            return self.model.with_name(f"{self.model.stem}.{verb}{suffix}")
+        return self._out if self._out.suffix.lower() in SUFFIXES else self._out.with_name(self._out.name + suffix)
+
+    def write(self, verb: str, arrays: Mapping[str, Any], pictures: Sequence[Sequence[Picture]], facts: Mapping[str, Any]) -> list[Path]:
+        """The arrays with all that it takes to repeat the run, and the picture."""
+        table = check_target(self.target(verb, ".npz").with_suffix(".npz"), [self.model, self._file])
+        about = {"verb": verb, **self.identity(), **self.facts(), **facts}
+        file = io.BytesIO()
+        np.savez_compressed(file, image=self.x.image, output=self.x.output, about=np.array(json.dumps(about)), **arrays)
+        model_io.write({table: iter([file.getvalue()])}, table)
+        return [table, save(table.with_suffix(".png"), pictures, f"{self.model.name}, {self._file.name}: {verb}")]
+
+    def identity(self) -> dict[str, Any]:
+        """What the answer depends on: model, image, preprocessing, and what was chosen."""
+        return {
+            **self.x.identity(), "model": self.model.name, "file": self._file.name,
+            "file_sha256": hashlib.sha256(self._file.read_bytes()).hexdigest(), "opaque": list(self._options["opaque"]),
+            "sizes": {t.name: list(t.shape) for t in self.opened.engine.inputs},
+            "preprocessing": (self._settled or self._preprocess).as_dict(),
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """How it went."""
+        about = self.x.about()
+        return {key: about[key] for key in ("device", "precision", "left_to_cpu", "notes")} | \
+            {"seconds": round(time.perf_counter() - self._began, 3)}
+
+
+def extent(values: np.ndarray) -> tuple[int, int, int, int]:
+    """Top, bottom, left and right of what is larger than a thousandth of the largest magnitude, the second and fourth being outside."""
+    seen = np.abs(values).max(axis=2) > magnitude(values) / 1000
+    if not seen.any():
+        return 0, values.shape[0], 0, values.shape[1]
+    (top, *_, bottom), (left, *_, right) = ((*np.flatnonzero(seen.any(axis=axis)),) * 2 for axis in (1, 0))
+    return int(top), int(bottom) + 1, int(left), int(right) + 1
+
+
+def free_sizes(model: Model, name: str | None, file: Path, layout: str) -> dict[str, tuple[int, ...]]:
+    """The sizes that the picture settles of an image input whose height and width are free."""
+    constants = {t.name for t in model.proto.graph.initializer}
+    shapes = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in model.proto.graph.input if i.name not in constants}
+    open_ = {n: [1, *s[1:]] for n, s in shapes.items() if len(s) == 4 and s[0] in (0, 1) and 0 in s[1:] and n in (name, n)}
+    if len(open_) != 1:
+        return {}
+    ((found, shape),) = open_.items()
+    channels = channels_axis(shape, layout)
+    sizes = iter(images.picture_size(file, layout))
+    filled = [size if axis in (0, channels) else next(sizes) if size == 0 else (next(sizes), size)[1] for axis, size in enumerate(shape)]
+    return {found: tuple(filled)} if shape[channels] else {}
