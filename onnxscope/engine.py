@@ -17,11 +17,12 @@ from onnxscope.linear_map import ArraySpace, Block, Space
 from onnxscope.model_io import without_weights
 from onnxscope.programs import Program, Programs, tensor_bytes
 from onnxscope.rewriting import find_image
-from onnxscope.runtime import Binding, Device, Session, Value, no_memory, ort_value
+from onnxscope.runtime import Binding, Device, Session, Value, from_ort_value, no_memory, ort_value
 from onnxscope.scope import COTANGENT, FROZEN, PROBE, TRANSPOSED, Scope
 
 MOST_PROBES = {"cpu": 16, "cuda": 128}  # at once: beyond it nothing gets faster
-DEFAULT_MEMORY = 2 << 30
+DEFAULT_MEMORY = 2_000_000_000
+ARENA = 2.5  # onnxruntime takes up to so many times what lives at once: measured 1.0 to 2.3 on four networks
 Arrays = Mapping[str, np.ndarray]
 log = logging.getLogger("onnxscope")
 
@@ -76,7 +77,7 @@ class Engine:
         session = self.session(program)
         given = {name: session.value(array) for name, array in feeds.items()}
         values = {**given, **session.on_values(given)}
-        x0, y0 = (np.asarray(values[n].numpy()) for n in (self.scope.image, self.scope.output))
+        x0, y0 = (from_ort_value(values[n]) for n in (self.scope.image, self.scope.output))
         if not (np.isfinite(x0).all() and np.isfinite(y0).all()):
             raise BadModel("it computes NaN or infinity for this image", where=f"'{self.scope.output}'",
                            remedy="give an image, and a preprocessing, that the model was made for")
@@ -93,12 +94,12 @@ class Engine:
 
     def batch(self, program: Program, states: int) -> int:
         """How many probes the memory budget holds at once."""
-        need = program.peak_bytes(1)
-        if states + need > self.memory:
-            raise BadOption(f"one probe needs {size_text(states + need)}, the budget is {size_text(self.memory)}", where="--memory",
-                            remedy="give more" + (", or --stateless, which keeps no states" if need <= self.memory else ""))
+        need = states + taken(program, 1)
+        if need > self.memory:
+            raise BadOption(f"one probe needs {size_text(need)}, the budget is {size_text(self.memory)}", where="--memory",
+                            remedy="give more" + (", or --stateless, which keeps no states" if need - states <= self.memory else ""))
         count = MOST_PROBES[self.on.name]
-        while states + program.peak_bytes(count) > self.memory:
+        while states + taken(program, count) > self.memory:
             count -= 1
         return count
 
@@ -189,6 +190,11 @@ class Pass:
             raise no_memory()
         self.batch = count // 2
         self._engine.say(f"{self._program.name}: out of memory with {count} probes at once; going on with {self.batch}")
+
+
+def taken(program: Program, probes: int) -> int:
+    """The memory that so many probes take at once."""
+    return int(ARENA * program.peak_bytes(probes))
 
 
 def fitted(t: Tensor, array: np.ndarray) -> np.ndarray:

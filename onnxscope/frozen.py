@@ -202,8 +202,17 @@ class Branch:
         return self.settle(self.raw("MatMul", *raws), shape)
 
     def select(self, x: Frozen, index: Tensor) -> Frozen:
-        """The elements of x at these flat indices; the result has the index's shape."""
+        """The elements of x at these flat indices; the result has the index's shape.
+
+        What is selected of a masked value is masked afterwards, when there is less of it.
+        """
         shape = shape_of(index)
+        product = next(iter(x.raw.inputs), None)
+        if product is not None and product.op == "Mul" and numel(shape_of(product.inputs[1])) == numel(x.shape) > numel(shape):
+            mask = product.inputs[1]
+            mask = mask.inputs[0].inputs[0] if mask.inputs and mask.inputs[0].op == "Cast" else mask
+            chosen = self.b.Gather(self.b.Reshape(mask, [-1]), index)
+            return self.gain(self.select(Frozen(x.shape, product.inputs[0]), index), chosen)
         flat = self.put(x.raw, (-1, numel(x.shape)))
         index = self.b.Cast(index, to=TensorProto.INT32) if element_type(index) != TensorProto.INT32 else index
         if shape[:1] == (1,) and len(shape) > 1:

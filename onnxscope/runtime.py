@@ -164,7 +164,7 @@ class Session:
             if not any(t in ODD_TYPES for t in (*self.inputs.values(), *self._types.values())):
                 return dict(zip(names, self._session.run(names, feeds), strict=True))
             values = self._session.run_with_ort_values(names, {k: ort_value(v) for k, v in feeds.items()})
-            return {n: from_ort_value(v, self._types[n]) for n, v in zip(names, values, strict=True)}
+            return {n: from_ort_value(v) for n, v in zip(names, values, strict=True)}
 
     def on_values(self, feeds: Mapping[str, Value]) -> dict[str, Value]:
         """All outputs, left where they were computed."""
@@ -238,7 +238,9 @@ def ort_value(array: np.ndarray, where: str = "cpu") -> Value:
     return Value.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(array).view(np.uint16), element)
 
 
-def from_ort_value(value: Value, kind: str) -> np.ndarray:
+def from_ort_value(value: Value) -> np.ndarray:
+    """A value on the host."""
+    kind = value.data_type()
     if kind not in ODD_TYPES:
         return np.asarray(value.numpy())
     shape = tuple(value.shape())

@@ -165,7 +165,7 @@ def test_batches_keep_to_the_memory() -> None:
     proto = SMALL["edsr"]
     image = image_of(proto)
     whole = onnxscope.load(proto).freeze(image)
-    need = [whole.map.engine.programs.transpose.peak_bytes(k) for k in (1, 3)]
+    need = [engines.taken(whole.map.engine.programs.transpose, k) for k in (1, 3)]
     held = sum(np.prod(t.shape) for t in whole.map.engine.programs.transpose.graph.inputs[:-1])
     small = onnxscope.load(proto, memory=int(held) + need[1]).freeze(image)
     assert small.map.batch == 3

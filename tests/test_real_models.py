@@ -15,6 +15,7 @@ from onnx.reference import ReferenceEvaluator
 
 import onnxscope
 from onnxscope.linearize import POLICIES
+from onnxscope.pixels import flat_index, pixel_at
 from onnxscope.scope import COTANGENT, FROZEN, PROBE, TRANSPOSED
 from onnxscope.verify import session
 
@@ -106,3 +107,25 @@ def test_an_artifact_needs_nothing_of_onnxscope(name: str, tmp_path: Path) -> No
     for which, got in expected.items():
         for k, output in enumerate(names):
             assert np.abs(got[k] - want[output]).max() <= 1e-5 * np.abs(want[output]).max(), f"{output} in {which}"
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("name", NAMES)
+def test_residual_columns_and_rows_agree(name: str, policy: str) -> None:
+    """One entry of F is the same in its column and in its row; F·x0 + r is the network's output."""
+    path, shapes = shared(name)
+    opened = onnxscope.load(path, input_shapes=shapes, policy=policy)
+    rng = np.random.default_rng(0)
+    x = opened.freeze(rng.random(opened.engine.image_input.shape, np.float32))
+    carried = x.project(x.image)
+    scale = max(np.abs(carried).max(), np.abs(x.residual()).max(), np.abs(x.output).max())
+    assert np.abs(carried + x.residual() - x.output).max() <= 1e-5 * scale
+    places = [pixel_at(x.image.shape, int(k), x.layout) for k in rng.choice(x.image.size, 3, replace=False)]
+    columns = x.columns(places)
+    answers = np.abs(columns).reshape(3, -1).sum(axis=0).argsort()[-2:]
+    looked = x.rows([pixel_at(x.output.shape, int(k), x.layout) for k in answers])
+    of_columns = columns.reshape(3, -1)[:, answers]
+    of_rows = looked.reshape(2, -1)[:, [flat_index(x.image.shape, place, x.layout) for place in places]]
+    assert np.abs(of_columns - of_rows.T).max() <= 1e-5 * max(np.abs(columns).max(), np.abs(looked).max())
+    assert np.abs(of_columns).max() > 0
+    assert x.dot_test().ok
