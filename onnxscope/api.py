@@ -77,15 +77,18 @@ def doctor(model: ModelSource, **options: Unpack[Options]) -> Diagnosis:
     return Diagnosis(tuple(found.freezer.steps), found.x.name, found.y.name, tuple(found.notes), problems)
 
 
-def opened(model: ModelSource, **options: Unpack[Options]) -> Scope:
-    """A saved scope, or the scope that a model would become. Of a saved one too, image and output can be chosen anew."""
+def opened(model: ModelSource | Scope, **options: Unpack[Options]) -> Scope:
+    """A scope, or the one that a model would become. Of a scope too, image and output can be chosen anew."""
+    if isinstance(model, Scope):
+        return chosen_anew(model, "scope", options)
     loaded = model_io.load(model)
-    if not is_scope(loaded):
-        return build(loaded, choice(options))
-    scope = Scope.of(loaded)
+    return chosen_anew(Scope.of(loaded), f"'{loaded.path or 'model'}'", options) if is_scope(loaded) else build(loaded, choice(options))
+
+
+def chosen_anew(scope: Scope, where: str, options: Options) -> Scope:
     given = {name for name, value in options.items() if value}
     if given - {"image", "output"}:
-        raise BadOption("is a scope, in which sizes and policies are settled", where=f"'{loaded.path or 'model'}'",
+        raise BadOption("is a scope, in which sizes and policies are settled", where=where,
                         remedy="leave these options out, or rewrite the original model with them")
     return between(scope, options.get("image"), options.get("output")) if given else scope
 
@@ -98,15 +101,14 @@ def load(model: ModelSource | Scope, *, layout: str = "auto", device: str = "aut
     and a batch of probes take; `stateless` keeps no states but runs the base beside every batch. `layout` says where pictures
     have their channels: auto, nchw or nhwc.
     """
-    scope = model if isinstance(model, Scope) else opened(model, **options)
+    scope = opened(model, **options)
     on = runtime.device(device, threads=threads, tf32=tf32)
     return OpenModel(Engine(scope, on, memory=memory, stateless=stateless), layout)
 
 
 def verify(model: ModelSource | Scope, *, image_values: np.ndarray | None = None, seed: int = 0, **options: Unpack[Options]) -> Report:
     """All proofs of a scope, of a saved scope, or of the scope that a model would become."""
-    scope = model if isinstance(model, Scope) else opened(model, **options)
-    return verify_scope(scope, image=image_values, seed=seed)
+    return verify_scope(opened(model, **options), image=image_values, seed=seed)
 
 
 __all__ = ["Check", "Diagnosis", "LinearInterpreter", "OpenModel", "Options", "Report", "Scope", "Step", "doctor", "load", "opened", "rewrite",

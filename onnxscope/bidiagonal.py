@@ -77,7 +77,7 @@ class State:
     @property
     def rank(self) -> int:
         """How many of T's σ are not 0."""
-        return int((self.ritz.sigma > self.zero).sum())
+        return int((self.ritz.sigma > 2 * self.zero).sum())
 
     @property
     def vectors(self) -> int:

@@ -14,13 +14,13 @@ from onnxscope.panels import Panel, orthonormal
 from onnxscope.passes import INPUTS, OUTPUTS, Found, Passes, lengths, rounding
 
 KEPT = 0.3  # of the room beyond k, what a restart keeps: from 0.1 to 0.6 the passes hardly change
-OFTEN = 1 << 14  # a T with more entries is not looked at after every pass, for that would take as long as the pass
+OFTEN = 1 << 11  # entries of a T that is looked at after every pass; larger ones less often, for that takes time as well
 STILL = 30  # times tol: how far F may have moved since the vectors to start with were found, for all of them to be worth a pass
 
 
 @dataclass(frozen=True)
 class Start:
-    """Vectors to begin with, the leading ones first, and what F makes of them if that is known."""
+    """Unit vectors to begin with, the leading ones first, and what F makes of them if that is known."""
 
     v: np.ndarray
     images: np.ndarray | None = None
@@ -38,6 +38,7 @@ class Lanczos:
         self.stored = 0  # the most vectors held at once
         self.fresh = False  # random vectors got the last pass, or have led nowhere since
         self.settled: np.ndarray | None = None  # the leading σ when F led nowhere before
+        self.patience = 0  # until so many passes, copies of them are searched for
         self.whole = False  # F does nothing but what T says
 
     def steps(self) -> Iterator[Found]:
@@ -46,60 +47,60 @@ class Lanczos:
         for turn in count():
             quiet = self.state.loose <= self.limit
             self.fresh &= quiet
-            if quiet or turn % (1 + self.state.projected.size // OFTEN) == 0:
+            if quiet or turn * self.block % (1 + self.state.projected.size // OFTEN) < self.block:
                 yield self.found()
                 if self.complete() if quiet else self.converged():
                     return
             if quiet and (self.state.rank >= self.k or self.state.loose <= self.state.zero):
                 if self.start is None:
-                    self.settled = self.state.ritz.sigma[: self.k]
+                    self.settled, self.patience = self.state.ritz.sigma[: self.k], 2 * self.passes.total
                 self.probe()
             else:
                 self.step()
 
     def found(self) -> Found:
+        """The triplets of the last whole step."""
         state, ended = self.state, ""
         sigma = state.ritz.sigma[: state.rank]
         largest = float(sigma.max(initial=0.0)) or 1.0
         if self.whole and state.rank < self.k:
-            ended = f"F has rank {state.rank}"
-        elif state.noise > self.tol * largest and self.good:
-            ended = f"F and Fᵀ agree to {state.noise / largest:.0e} only"
+            ended = f"F has rank {state.rank}" + (f" to {state.zero / largest:.0e}" if state.zero > self.tol * largest else "")
+        elif state.zero > self.tol * largest:
+            ended = f"F and Fᵀ agree to {state.zero / largest:.0e} only"
         return Found(sigma, np.maximum(state.ritz.residual[: state.rank], state.noise) / largest, state.triplets, ended)
 
     @property
     def limit(self) -> float:
-        """What F leads to is nothing below this: of a σ above tol, a random vector's image shows at least so much."""
+        """Below this, F leads nowhere: a σ above tol shows about so much of itself in a random vector's image."""
         return max(self.tol * self.state.largest / math.sqrt(self.passes.sizes[self.smaller]), self.state.zero)
 
     def converged(self) -> bool:
-        """Whether the leading k need no other pass; never while it is open whether copies of them were missed."""
-        return self.settled is None and self.good
-
-    @property
-    def good(self) -> bool:
+        """Whether the leading k need no other pass; copies of them are searched for as long as the search took for themselves."""
         ritz = self.state.ritz
-        return self.state.rank >= self.k and bool((ritz.residual[: self.k] <= self.tol * ritz.sigma[0]).all())
+        good = self.state.rank >= self.k and bool((ritz.residual[: self.k] <= self.tol * ritz.sigma[0]).all())
+        return good and self.passes.total >= self.patience
 
     def complete(self) -> bool:
-        """Whether nothing else can be there, now that F leads nowhere.
+        """Whether nothing else can be there, when F leads nowhere.
 
-        What follows from one vector shows a σ once, however often F has it: random vectors tell, until they change nothing.
+        What follows from one vector shows a σ once, however often F has it; so random vectors follow, until they change nothing.
         """
         state, top = self.state, self.state.ritz.sigma[: self.k]
         full = any(side.count == size for side, size in zip(state.sides, self.passes.sizes, strict=True))
-        self.whole = full or (self.fresh and state.loose <= state.zero)
-        return self.whole or (state.rank >= self.k and (self.fresh or self.start is not None or self.unchanged(top)))
+        sure = full or self.fresh
+        self.whole = sure and state.loose <= state.zero
+        return self.whole or (state.rank >= self.k and (sure or self.start is not None or self.unchanged(top)))
 
     def unchanged(self, top: np.ndarray) -> bool:
+        """Whether the leading σ are what they were when F led nowhere before."""
         before = self.settled
         return before is not None and len(before) == len(top) and bool((abs(top - before) <= self.tol * self.state.largest).all())
 
     def open(self) -> None:
         """The first pass: of random vectors, or of sums of the ones given.
 
-        Where F makes of the sums what it made of them before, the vectors given wait for passes of their own, and an unfinished run
-        goes on. Where it does not, or that is not known, they would cost more passes than they save.
+        Where F makes of the sums what it made of them before, the vectors given get a pass each, and an unfinished run goes on. Where it
+        does not, or that is not known, they would cost more passes than they save.
         """
         sums = self.sums()
         if sums is None:
@@ -110,6 +111,9 @@ class Lanczos:
         others = self.others(sums)
         if others:
             self.state = expecting(self.state, INPUTS, others)
+            for axis in (INPUTS, OUTPUTS):
+                while waiting := len(self.state.sides[axis].coupling):
+                    self.advance(axis, min(self.block, waiting))
 
     def sums(self) -> Panel | None:
         """As many sums of the vectors given as go into a block. In the first, the last vectors weigh most: they take longest."""
@@ -151,10 +155,8 @@ class Lanczos:
 
     def step(self) -> None:
         """The waiting vectors that matter most get the next pass."""
-        def stake(axis: int) -> tuple[float, int]:
-            return float(np.linalg.norm(self.weights(axis))), len(self.state.sides[axis].coupling)
-
-        axis = max(OUTPUTS, INPUTS, key=stake)
+        axes = [axis for axis in (OUTPUTS, INPUTS) if self.state.sides[axis].waiting]
+        axis = axes[0] if len(axes) == 1 else max(axes, key=lambda axis: float(np.linalg.norm(self.weights(axis))))
         waiting = len(self.state.sides[axis].coupling)
         self.make_room(axis, min(waiting, self.block))
         if waiting > self.block:
@@ -168,6 +170,7 @@ class Lanczos:
         return ritz.left[axis][:, : self.k][:, poor] if poor.any() else self.state.sides[axis].coupling
 
     def make_room(self, axis: int, width: int) -> None:
+        """Restart where a basis would outgrow its bound."""
         if self.state.sides[axis].count + width > self.basis:
             keep = min(self.k + int(KEPT * (self.basis - self.k)), self.basis - self.block)
             self.stored = max(self.stored, self.state.vectors + keep)

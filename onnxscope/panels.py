@@ -85,9 +85,10 @@ def orthonormal(space: Space, x: Panel, beside: Sequence[Panel], vanishing: floa
 def cleaned(space: Space, block: Block, beside: Sequence[Panel], vanishing: float) -> tuple[Block, np.ndarray, np.ndarray]:
     """The block without its parts along the panels, those parts, and ⟨x_i, x_j⟩ of what is left.
 
-    Repeated where what comes off outweighs what is left, for so may its rounding.
+    Repeated while more comes off any vector than is left of it, for so may its rounding; nothing is left of those within the panels.
     """
     total: np.ndarray | float = 0.0
+    nothing = vanishing * float(np.finfo(space.dtype).eps)
     while True:
         parts = []
         for panel in beside:
@@ -97,5 +98,5 @@ def cleaned(space: Space, block: Block, beside: Sequence[Panel], vanishing: floa
         removed = np.hstack([*parts, np.zeros((len(gram), 0))])
         total = total + removed
         left = np.sqrt(np.diagonal(gram))
-        if np.all((np.linalg.norm(removed, axis=1) <= left) | (left <= vanishing)):
+        if np.all((np.linalg.norm(removed, axis=1) <= left) | (left <= nothing)):
             return block, total, gram

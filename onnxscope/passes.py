@@ -44,16 +44,20 @@ class Passes:
         self.forward = self.transpose = 0
 
     @property
+    def total(self) -> int:
+        return self.forward + self.transpose
+
+    @property
     def elapsed(self) -> float:
         return time.monotonic() - self.begun
 
     def of(self, side: int, block: Block, count: int) -> tuple[Block, np.ndarray]:
         """What F makes of `count` inputs, or Fᵀ of as many outputs, and the lengths of that."""
-        if self.most is not None and self.forward + self.transpose + count > self.most:
+        if self.most is not None and self.total + count > self.most:
             raise BudgetSpent("out of passes")
         if self.seconds is not None and self.elapsed >= self.seconds:
             raise BudgetSpent("out of seconds")
-        first = self.forward + self.transpose == 0
+        first = self.total == 0
         if side == INPUTS:
             image = self.f.forward(block)
             self.forward += count

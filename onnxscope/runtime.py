@@ -113,6 +113,8 @@ class Session:
         options.log_severity_level = 4
         options.intra_op_num_threads = on.threads
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        # threads that wait busily for the next run would take the cores from NumPy and from other sessions
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if not optimise:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
             if weights is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -14,8 +14,8 @@ from onnxscope.linear_map import LinearMap
 from onnxscope.passes import BudgetSpent, Found, Passes, rounding
 from onnxscope.power import Power
 
-ROOM = 64  # vectors beyond k that a basis has room for: enough for 8 triplets of a crowded spectrum without a restart
-UNCLEAR = 10  # residuals between two σ: where they lie closer, a vector may hold a tenth of its neighbour's
+ROOM, BLOCKS = 32, 10  # what a basis has room for beyond k, in vectors and in blocks; twice of that saves a pass in a hundred
+UNCLEAR = 10  # residuals between two σ: where they lie closer, a vector may hold more than a tenth of its neighbour
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,7 @@ class Svd(Triplets):
     converged: int  # how many of the leading triplets meet tol
     asked: int  # k
     stopped: str  # why there are fewer than asked for, or some do not meet tol; empty where all do
-    clusters: tuple[tuple[int, ...], ...]  # triplets whose σ are too close for their single vectors to mean anything: only what they
-    # span does. One alone at the end goes together with the next, which was not asked for.
+    clusters: tuple[tuple[int, ...], ...]  # numbers of triplets too close for their single vectors to mean anything: their span does
     passes_forward: int  # vectors, not blocks
     passes_transpose: int
     stored: int  # the most vectors held at once, u and v together
@@ -84,10 +83,7 @@ def svd(f: LinearMap, k: int, *, tol: float = 1e-4, method: str = "lanczos", blo
     Interrupted (Ctrl-C) or out of `passes` (of F and Fᵀ together) or `seconds`, it returns what it has.
     """
     budget = Passes(f, passes, seconds)
-    check(budget, k, tol)
-    for name, number in (("block", block), ("steps", steps), ("passes", passes)):
-        refuse(number is not None and number < 1, f"{number} is no number of them", f"--{name}", "give 1 or more")
-    refuse(seconds is not None and not seconds > 0, f"{seconds} s is no time", "--seconds", "give more than 0")
+    check(budget, k, tol, {"block": block, "steps": steps, "passes": passes})
     solver: Lanczos | Power
     if method == "lanczos":
         refuse(momentum != 0, "only the power method has one", "--momentum", "leave it out, or add --method power")
@@ -102,15 +98,15 @@ def svd(f: LinearMap, k: int, *, tol: float = 1e-4, method: str = "lanczos", blo
     try:
         for found in solver.steps():
             if progress:
-                progress(Step(budget.forward + budget.transpose, found.converged(k, tol), found.sigma[:k], found.residual[:k]))
+                progress(Step(budget.total, found.converged(k, tol), found.sigma[:k], found.residual[:k]))
     except KeyboardInterrupt:
         stopped = "interrupted"
     except BudgetSpent as spent:
         stopped = str(spent)
     found = solver.found()
     result, good = leading(f, found, k), found.converged(k, tol)
-    unfinished = f"after {steps} steps each" if good < k else ""  # the power method's own end
-    return Svd(**vars(result), converged=good, asked=k, stopped=stopped or found.ended or unfinished,
+    reason = stopped or found.ended or f"after {steps} steps each"  # which is how the power method ends
+    return Svd(**vars(result), converged=good, asked=k, stopped=reason if good < k else "",
                clusters=clusters(found, len(result.sigma), rounding(f.inputs)), passes_forward=budget.forward,
                passes_transpose=budget.transpose, stored=solver.stored, seconds=budget.elapsed, method=method, tol=tol)
 
@@ -120,19 +116,22 @@ def refuse(wrong: bool, cause: str, where: str, remedy: str) -> None:
         raise BadOption(cause, where=where, remedy=remedy)
 
 
-def check(passes: Passes, k: int, tol: float) -> None:
+def check(passes: Passes, k: int, tol: float, counts: Mapping[str, int | None]) -> None:
     outputs, inputs = passes.sizes
     most, floor, kind = min(passes.sizes), max(map(rounding, passes.spaces)), passes.f.inputs.dtype
     refuse(not 1 <= k <= most, f"{k} triplets: F maps {inputs} numbers to {outputs}, so it has {most} singular values", "-k",
            f"ask for 1 to {most}")
     refuse(not 0 < tol < 1, f"{tol:g} is no tolerance", "--tol", "give a number between 0 and 1, such as 1e-4")
-    refuse(tol < floor, f"{tol:g} is finer than {kind} can tell", "--tol", f"ask for {floor:.1e} or more")
+    refuse(tol < floor, f"{tol:g} is finer than {kind} can tell", "--tol", f"ask for {1.05 * floor:.1e} or more")
+    for name, number in counts.items():
+        refuse(number is not None and number < 1, f"{number} is no number of them", f"--{name}", "give 1 or more")
+    refuse(passes.seconds is not None and not passes.seconds > 0, f"{passes.seconds} s is no time", "--seconds", "give more than 0")
 
 
 def room(passes: Passes, k: int, block: int, basis: int | None) -> int:
     """How many vectors are kept on a side, beside those that wait for their pass."""
     if basis is None:
-        return max(min(k + ROOM, min(passes.sizes) + block), k + block + 1)
+        return max(min(k + max(ROOM, BLOCKS * block), min(passes.sizes) + block), k + block + 1)
     refuse(basis < k + block + 1, f"{basis} vectors are too few for {k} triplets in blocks of {block}", "--basis",
            f"give {k + block + 1} or more")
     return basis
@@ -142,7 +141,7 @@ def beginning(f: LinearMap, k: int, start: Triplets | np.ndarray | None) -> Star
     """The first k vectors to begin with, at unit length, and what F makes of them if that was found."""
     if start is None:
         return None
-    v = np.asarray(start.v if isinstance(start, Triplets) else start)[:k]
+    v = np.atleast_1d(start.v if isinstance(start, Triplets) else start)[:k]
     refuse(v.shape[1:] != f.inputs.shape, f"holds vectors of shape {v.shape[1:]}, but F takes {f.inputs.shape}", "--start",
            "take a result for the same model and image size")
     refuse(not np.isfinite(v).all(), "holds numbers that are not finite", "--start", "take another one")
@@ -153,7 +152,7 @@ def beginning(f: LinearMap, k: int, start: Triplets | np.ndarray | None) -> Star
     if not isinstance(start, Triplets) or start.u.shape[1:] != f.outputs.shape:
         return Start(unit)
     images = start.u[:k] * scaled(start.sigma[:k], start.u)
-    return Start(unit, images[length > 0], float(start.residual[:k].max() * start.sigma[0]))
+    return Start(unit, images[length > 0], float(np.linalg.norm(start.residual[:k]) * start.sigma[0]))
 
 
 def scaled(factors: np.ndarray, block: np.ndarray) -> np.ndarray:
@@ -174,7 +173,10 @@ def leading(f: LinearMap, found: Found, k: int) -> Triplets:
 
 
 def clusters(found: Found, many: int, floor: float) -> tuple[tuple[int, ...], ...]:
-    """Runs of triplets that their residuals do not tell apart: a residual ρ turns a vector by up to ρ/gap towards a neighbour."""
+    """Runs of triplets that their residuals do not tell apart: a residual ρ turns a vector by up to ρ/gap towards a neighbour.
+
+    The last one alone is a run where it belongs together with the next, which nobody asked for.
+    """
     sigma, residual = found.sigma / max(found.sigma[:1], default=1.0), np.maximum(found.residual, floor)
     gaps, doubts = -np.diff(sigma), np.maximum(residual[1:], residual[:-1])
     doubts[many - 1 :] = residual[many - 1 : -1]  # of the one after the last nobody asked for better

@@ -149,7 +149,7 @@ def test_any_two_tensors(case: tuple[onnx.ModelProto, np.ndarray], tmp_path: Pat
     middle = [n.output[0] for n in proto.graph.node if n.op_type in ("Conv", "ConvTranspose")]
     a, b = middle[0], middle[-1]
     saved = onnxscope.rewrite(proto).save(tmp_path / "a.scope.onnx")
-    for source in (proto, saved):
+    for source in (proto, saved, onnxscope.rewrite(proto)):
         head, tail, whole = (onnxscope.load(source, image=i, output=o).freeze(image) for i, o in ((None, a), (a, b), (None, b)))
         assert tail.image.shape == head.output.shape
         np.testing.assert_array_equal(tail.image, head.output)
