@@ -111,5 +111,7 @@ def verify(model: ModelSource | Scope, *, image_values: np.ndarray | None = None
     return verify_scope(opened(model, **options), image=image_values, seed=seed)
 
 
-__all__ = ["Check", "Diagnosis", "LinearInterpreter", "OpenModel", "Options", "Report", "Scope", "Step", "doctor", "load", "opened", "rewrite",
-           "verify"]
+__all__ = [
+    "Check", "Diagnosis", "LinearInterpreter", "OpenModel", "Options", "Report", "Scope", "Step", "doctor", "load", "opened", "rewrite",
+    "verify",
+]

@@ -42,7 +42,8 @@ def classic() -> onnx.ModelProto:
     same = {"pads": [1, 1, 1, 1]}
     nodes = [node("Conv", ["x", "w0"], ["a"], **same), node("Relu", ["a"], ["ar"]), node("Conv", ["ar", "w1"], ["b"], **same),
              node("Add", ["b", "ar"], ["s"]), node("Relu", ["s"], ["sr"]), node("Conv", ["sr", "w2"], ["c"]),
-             node("Add", ["c", "ar"], ["t"]), node("Relu", ["t"], ["tr"]), node("Concat", ["tr", "sr"], ["k"], axis=1), node("Conv", ["k", "w3"], ["d"], **same),
+             node("Add", ["c", "ar"], ["t"]), node("Relu", ["t"], ["tr"]),
+             node("Concat", ["tr", "sr"], ["k"], axis=1), node("Conv", ["k", "w3"], ["d"], **same),
              node("Relu", ["d"], ["dr"]), node("Conv", ["dr", "w4"], ["e"], **same), node("Add", ["e", "d"], ["y"])]
     return model(nodes, {"x": randn(1, 3, 8, 8)}, ["y"], weights=weights)
 
