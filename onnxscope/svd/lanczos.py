@@ -9,9 +9,9 @@ from itertools import count
 
 import numpy as np
 
-from onnxscope.bidiagonal import Side, State, advanced, expecting, preferring, restarted
-from onnxscope.panels import Panel, orthonormal
-from onnxscope.passes import INPUTS, OUTPUTS, Found, Passes, lengths, rounding
+from onnxscope.svd.bidiagonal import Side, State, advanced, expecting, preferring, restarted
+from onnxscope.svd.panels import Panel, orthonormal
+from onnxscope.svd.passes import INPUTS, OUTPUTS, Found, Passes, lengths, rounding
 
 KEPT = 0.3  # of the room beyond k, what a restart keeps: from 0.1 to 0.6 the passes hardly change
 OFTEN = 1 << 11  # entries of a T that is looked at after every pass; larger ones less often, for that takes time as well

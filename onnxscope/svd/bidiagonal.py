@@ -15,8 +15,8 @@ from functools import cached_property
 import numpy as np
 
 from onnxscope.linear_map import Block, Space
-from onnxscope.panels import Panel, appended, combined, joined, orthonormal, turned, without
-from onnxscope.passes import INPUTS, OUTPUTS, rounding
+from onnxscope.svd.panels import Panel, appended, combined, joined, orthonormal, turned, without
+from onnxscope.svd.passes import INPUTS, OUTPUTS, rounding
 
 Apply = Callable[[int, Block, int], tuple[Block, np.ndarray]]  # of a side, vectors and their number: their images and the lengths of those
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxscope.linear_map import Block
-from onnxscope.passes import INPUTS, OUTPUTS, Found, Passes, lengths, rounding
+from onnxscope.svd.passes import INPUTS, OUTPUTS, Found, Passes, lengths, rounding
 
 IN_HAND = 5  # vectors held for the triplet in the making: two v, u, Fᵀ·u and the next v
 

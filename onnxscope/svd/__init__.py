@@ -9,10 +9,10 @@ from typing import TypedDict
 import numpy as np
 
 from onnxscope.errors import BadOption
-from onnxscope.lanczos import Lanczos, Start
 from onnxscope.linear_map import LinearMap
-from onnxscope.passes import BudgetSpent, Found, Passes, rounding
-from onnxscope.power import Power
+from onnxscope.svd.lanczos import Lanczos, Start
+from onnxscope.svd.passes import BudgetSpent, Found, Passes, rounding
+from onnxscope.svd.power import Power
 
 ROOM, BLOCKS = 32, 10  # what a basis has room for beyond k, in vectors and in blocks; twice of that saves a pass in a hundred
 UNCLEAR = 10  # residuals between two σ: where they lie closer, a vector may hold more than a tenth of its neighbour
