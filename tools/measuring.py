@@ -1,0 +1,132 @@
+"""What the measuring tools share: processes, interleaved medians, tables, and their place in README.md.
+
+It imports nothing large: a process that measures its peak memory inherits the peak of the one that starts it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import platform
+import random
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+README = Path(__file__).parents[1] / "README.md"
+NAMES = ("resnet50", "vgg19", "squeezenet", "edsr", "cyclegan", "edsr_small")  # what is measured when no name is given
+PAUSE = 0.06  # seconds: the idle threads of onnxruntime and torch wait busily for up to 30 ms after a run
+TURN = 0.05  # seconds: what takes less is repeated in its turn
+THREADS = os.cpu_count() or 1
+Cells = Sequence[str]
+
+
+class Failed(Exception):
+    """What could not be measured, and why."""
+
+
+def stage(tool: Path, *arguments: object) -> Any:
+    """What a tool prints as JSON, run in a process of its own."""
+    done = subprocess.run([sys.executable, str(tool), *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"])[-1]
+        raise Failed(f"{arguments[0]}: {said}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process has held."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def milliseconds(run: Callable[[], object]) -> float:
+    """The mean time of a run, repeated for one turn."""
+    began, count = time.perf_counter(), 0
+    while not count or time.perf_counter() - began < TURN:
+        run()
+        count += 1
+    return 1e3 * (time.perf_counter() - began) / count
+
+
+def interleaved(contenders: Mapping[str, Callable[[], object]], seconds: float, least: int = 3, most: int = 25) -> dict[str, float]:
+    """Median milliseconds of each: rounds in which everyone has a turn, in shuffled order, so that the machine's moods hit all alike."""
+    for run in contenders.values():
+        run()  # the first run allocates
+    took: dict[str, list[float]] = {name: [] for name in contenders}
+    shuffled, began, rounds = random.Random(0), time.perf_counter(), 0
+    while rounds < least or (rounds < most and time.perf_counter() - began < seconds):
+        for name in shuffled.sample(list(contenders), len(contenders)):
+            time.sleep(PAUSE)
+            took[name].append(milliseconds(contenders[name]))
+        rounds += 1
+    return {name: median(times) for name, times in took.items()}
+
+
+def machine(packages: Sequence[str], device: str = "") -> dict[str, str]:
+    """Where and when it was measured, and with which versions."""
+    return {"machine": f"{device or processor()}, {THREADS} cores", "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+            "versions": ", ".join([f"Python {platform.python_version()}", *installed(packages)])}
+
+
+def installed(packages: Sequence[str]) -> Iterator[str]:
+    for package in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            yield f"{package} {version(package)}"
+
+
+def processor() -> str:
+    """The processor's name, as its system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def figure(number: float) -> str:
+    """Three digits of a positive number."""
+    return f"{number:.{max(0, 2 - math.floor(math.log10(number)))}f}" if number > 0 else "0"
+
+
+def ratio(number: float, than: float) -> str:
+    return f"{figure(number)} ({number / than:.2f}×)"
+
+
+def table(head: Cells, rows: Sequence[Cells]) -> str:
+    """A Markdown table, its columns aligned to be read as it is."""
+    lines = [head, *rows]
+    widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
+    written = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines]
+    return "\n".join([written[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *written[1:]])
+
+
+def write_part(name: str, text: str, readme: Path = README) -> None:
+    """Put a generated part between its marks in README.md."""
+    before = readme.read_text(encoding="utf-8")
+    pattern = re.compile(rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
+    after, found = pattern.subn(lambda m: f"{m[1]}\n{text}\n\n{m[2]}", before)
+    if found != 1:
+        raise SystemExit(f"{readme.name} has {found} places for '{name}', not one between <!-- {name}:begin --> and <!-- {name}:end -->")
+    write(readme, after)
+
+
+def write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    beside = path.with_name(f"{path.name}.part")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise SystemExit(f"{path.name} cannot be written ({error.strerror})") from error

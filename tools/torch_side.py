@@ -1,0 +1,198 @@
+"""The other side of the benchmark: torch's automatic differentiation of the same ONNX model, converted by onnx2torch.
+
+For each question there are several ways that somebody who knows torch may take. All are tried, and the fastest competes.
+Nothing that can be kept from one block to the next is computed again: x0's graph is kept, and the weights ask for no gradients.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import textwrap
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import ModuleType
+
+import numpy as np
+import onnx
+import torch
+from contenders import AGREE, difference
+from measuring import THREADS, milliseconds
+from torch import Tensor, nn
+
+STUBS = {name: ModuleType(name) for name in ("torchvision", "torchvision.ops")}
+if importlib.util.find_spec("torchvision"):
+    import onnx2torch
+else:  # onnx2torch imports it for RoiAlign and NonMaxSuppression, which no network here has
+    STUBS["torchvision.ops"].roi_align = None  # type: ignore[attr-defined]
+    sys.modules.update(STUBS)
+    import onnx2torch
+
+    for stub in STUBS:
+        del sys.modules[stub]
+
+Run = Callable[[Tensor], Tensor]
+Way = Callable[[nn.Module, Tensor, int], Run]
+
+
+def settle() -> None:
+    """Use all cores, and build graphs only where a way asks for one; onnx2torch's warnings of its own old parts are of no use."""
+    torch.set_num_threads(THREADS)
+    torch.set_grad_enabled(False)
+    warnings.filterwarnings("ignore", module="torch|onnx2torch")
+
+
+def converted(model: onnx.ModelProto) -> nn.Module:
+    """The network in torch, for any batch."""
+    net: nn.Module = onnx2torch.convert(model).eval().requires_grad_(False)
+    return net
+
+
+def repeated(x0: Tensor, batch: int) -> Tensor:
+    return x0.expand(batch, *x0.shape[1:]).contiguous()
+
+
+def one_by_one(function: Run) -> Run:
+    """A function of a batch of one, on any number of tangents that share all that does not depend on them."""
+    return torch.func.vmap(lambda tangent: function(tangent[None])[0])
+
+
+def forward_mode(net: nn.Module, x0: Tensor, batch: int) -> Run:
+    """Dual numbers, x0 repeated for every tangent."""
+    x = repeated(x0, batch)
+    return lambda v: torch.func.jvp(net, (x,), (v,))[1]
+
+
+def forward_mode_shared(net: nn.Module, x0: Tensor, batch: int) -> Run:
+    """Dual numbers, x0 computed once for all tangents."""
+    return one_by_one(lambda v: torch.func.jvp(net, (x0,), (v,))[1])
+
+
+def double_backward(net: nn.Module, x0: Tensor, batch: int) -> Run:
+    """Jᵀ·u is linear in u, and its derivative along v is J·v: only backward passes, through a graph that is kept."""
+    x = repeated(x0, batch).requires_grad_()
+    with torch.enable_grad():
+        y = net(x)
+        u = torch.zeros_like(y, requires_grad=True)
+        (back,) = torch.autograd.grad(y, x, u, create_graph=True)
+    return lambda v: torch.autograd.grad(back, u, v, retain_graph=True)[0]
+
+
+def linearized(net: nn.Module, x0: Tensor, batch: int) -> Run:
+    """The tangents' part of forward mode, traced once for x0."""
+    return torch.func.linearize(net, repeated(x0, batch))[1]
+
+
+def linearized_shared(net: nn.Module, x0: Tensor, batch: int) -> Run:
+    """The same, traced for a single image."""
+    return one_by_one(torch.func.linearize(net, x0)[1])
+
+
+def backward(net: nn.Module, x0: Tensor, batch: int) -> Run:
+    """Backward through the kept graph of x0 repeated."""
+    x = repeated(x0, batch).requires_grad_()
+    with torch.enable_grad():
+        y = net(x)
+    return lambda u: torch.autograd.grad(y, x, u, retain_graph=True)[0]
+
+
+def backward_shared(net: nn.Module, x0: Tensor, batch: int) -> Run:
+    """Backward through the kept graph of a single x0, all cotangents at once."""
+    x = x0.clone().requires_grad_()
+    with torch.enable_grad():
+        y = net(x)
+    return lambda u: torch.autograd.grad(y, x, u[:, None], retain_graph=True, is_grads_batched=True)[0][:, 0]
+
+
+WAYS: dict[str, dict[str, Way]] = {  # by question; linearize stands alone, for it is new and traces not every network
+    "jvp": {"forward mode": forward_mode, "vmap of forward mode": forward_mode_shared, "double backward": double_backward},
+    "linearize": {"linearize": linearized, "vmap of linearize": linearized_shared},
+    "vjp": {"backward": backward, "batched backward": backward_shared},
+}
+
+
+def named(way: str) -> Way:
+    return next(ways[way] for ways in WAYS.values() if way in ways)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One way to answer a question, and what a run took."""
+
+    way: str
+    run: Run
+    milliseconds: float
+
+
+def tried(question: str, net: nn.Module, x0: Tensor, block: Tensor, wanted: np.ndarray) -> tuple[list[Tried], dict[str, str]]:
+    """All ways that give what is wanted, the fastest first, and why the others are left out."""
+    good: list[Tried] = []
+    left_out: dict[str, str] = {}
+    for way, make in WAYS[question].items():
+        try:
+            run = make(net, x0, len(block))
+            answer = run(block)  # the first run can take ten times as long
+            took = milliseconds(bound(run, block))
+        except Exception as error:  # torch raises whatever it likes: the results say what
+            left_out[way] = reason(error)
+            continue
+        off = difference(answer, wanted)
+        if off <= AGREE:
+            good.append(Tried(way, run, took))
+        else:
+            left_out[way] = f"differs by {off:.1e}"
+    return sorted(good, key=lambda t: t.milliseconds), left_out
+
+
+def reason(error: Exception) -> str:
+    """The beginning of what torch or onnx2torch says."""
+    said = " ".join(str(error).split()).split(". ")[0].split(" - ")[0]
+    return f"{type(error).__name__}: {textwrap.shorten(said, 120, placeholder='…')}"
+
+
+def plainly(net: nn.Module, x0: np.ndarray, v: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """J·v and Jᵀ·u."""
+    image = torch.from_numpy(x0)
+    return (double_backward(net, image, len(v))(torch.from_numpy(v)).numpy(), backward(net, image, len(u))(torch.from_numpy(u)).numpy())
+
+
+def svd_step(forward: Run, transpose: Run, v: Tensor) -> Tensor:
+    """One step of Algorithm 1 for each vector of a block."""
+    back = transpose(forward(v))
+    lengths: Tensor = torch.linalg.vector_norm(back.flatten(1), dim=1)
+    return back / lengths.reshape(-1, *[1] * (v.ndim - 1))
+
+
+@dataclass
+class Entered:
+    """Torch's contenders, the ways that they take, and all that was tried."""
+
+    contenders: dict[str, Callable[[], object]] = field(default_factory=dict)
+    ways: dict[str, str] = field(default_factory=dict)
+    tried: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def entered(net: nn.Module, x0: np.ndarray, blocks: tuple[np.ndarray, np.ndarray], wanted: tuple[np.ndarray, np.ndarray]) -> Entered:
+    """The fastest way to each answer that agrees with `wanted`, F·v and Fᵀ·u; the step of Algorithm 1 takes the fastest of all."""
+    result = Entered()
+    best: dict[str, Tried] = {}
+    image, (v, u) = torch.from_numpy(x0), map(torch.from_numpy, blocks)
+    for question in WAYS:
+        block, answer = (u, wanted[1]) if question == "vjp" else (v, wanted[0])
+        good, left_out = tried(question, net, image, block, answer)
+        result.tried[question] = {t.way: f"{t.milliseconds:.3g} ms" for t in good} | left_out
+        if good:
+            best[question] = good[0]
+            result.ways[question] = good[0].way
+            result.contenders[f"torch {question}"] = bound(good[0].run, block)
+    forward = sorted((best[q] for q in ("jvp", "linearize") if q in best), key=lambda t: t.milliseconds)
+    if forward and "vjp" in best:
+        column, row = forward[0], best["vjp"]
+        result.ways |= {"step forward": column.way, "step back": row.way}
+        result.contenders["torch step"] = lambda: svd_step(column.run, row.run, v)
+    return result
+
+
+def bound(run: Run, block: Tensor) -> Callable[[], object]:
+    return lambda: run(block)
