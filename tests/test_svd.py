@@ -133,6 +133,27 @@ def test_no_more_passes_than_propack_needs_for_the_same_residual() -> None:
     assert ours <= theirs < at_tol
 
 
+def golub_kahan(a: np.ndarray, k: int, tol: float, seed: int) -> int:
+    """The passes of the textbook's algorithm from the same start, with its residuals taken from the matrix after each."""
+    v, u = [np.random.default_rng(seed).standard_normal(a.shape[1])], []
+    v[0] /= np.linalg.norm(v[0])
+    for passes in range(1, 1000):
+        new, basis, last = (u, np.array(u), a @ v[-1]) if passes % 2 else (v, np.array(v), a.T @ u[-1])
+        for _ in range(2 if len(basis) else 0):
+            last = last - basis.T @ (basis @ last)
+        p, sigma, qt = np.linalg.svd(np.array(u) @ a @ np.array(v).T, full_matrices=False) if u else (None, np.zeros(0), None)
+        if len(sigma) >= k and residuals(a, sigma[:k], (p.T @ np.array(u))[:k], (qt @ np.array(v))[:k]).max() <= tol:
+            return passes - 1  # the last one is not in it yet
+        new.append(last / np.linalg.norm(last))
+    raise AssertionError
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fewer_passes_than_the_textbook_needs_from_the_same_start(seed: int) -> None:
+    a = crowded(seed=seed)
+    assert 0.9 * golub_kahan(a, 8, 1e-4, seed) < total(solved(a, 8, seed=seed)) < golub_kahan(a, 8, 1e-4, seed)
+
+
 def test_arpack_agrees() -> None:
     a = crowded()
     sigma = scipy.sparse.linalg.svds(a, k=8, solver="arpack", return_singular_vectors=False, rng=np.random.default_rng(0))

@@ -1,7 +1,7 @@
 """The other side of the benchmark: torch's automatic differentiation of the same ONNX model, converted by onnx2torch.
 
-For each question there are several ways that somebody who knows torch may take. All are tried, and the fastest competes.
-Nothing that can be kept from one block to the next is computed again: x0's graph is kept, and the weights ask for no gradients.
+For each question there are several ways that somebody who knows torch may take. All are tried, and the fastest competes: among those
+that are called with x0 and a block, as jvp and vjp are, and among those that keep x0's graph from one block to the next.
 """
 
 from __future__ import annotations
@@ -105,10 +105,28 @@ def backward_shared(net: nn.Module, x0: Tensor, batch: int) -> Run:
     return lambda u: torch.autograd.grad(y, x, u[:, None], retain_graph=True, is_grads_batched=True)[0][:, 0]
 
 
-WAYS: dict[str, dict[str, Way]] = {  # by question; linearize stands alone, for it is new and traces not every network
-    "jvp": {"forward mode": forward_mode, "vmap of forward mode": forward_mode_shared, "double backward": double_backward},
-    "linearize": {"linearize": linearized, "vmap of linearize": linearized_shared},
-    "vjp": {"backward": backward, "batched backward": backward_shared},
+def forward_and_backward(net: nn.Module, x0: Tensor, batch: int) -> Run:
+    """x0 repeated forward, and the cotangents backward."""
+    x = repeated(x0, batch).requires_grad_()
+
+    def run(u: Tensor) -> Tensor:
+        with torch.enable_grad():
+            y = net(x)
+        return torch.autograd.grad(y, x, u)[0]
+
+    return run
+
+
+def function_transform(net: nn.Module, x0: Tensor, batch: int) -> Run:
+    x = repeated(x0, batch)
+    return lambda u: torch.func.vjp(net, x)[1](u)[0]
+
+
+WAYS: dict[str, dict[str, Way]] = {  # by question
+    "jvp": {"torch.func.jvp": forward_mode, "vmap of torch.func.jvp": forward_mode_shared},
+    "vjp": {"forward and backward": forward_and_backward, "torch.func.vjp": function_transform},
+    "kept jvp": {"double backward": double_backward, "linearize": linearized, "vmap of linearize": linearized_shared},
+    "kept vjp": {"backward": backward, "batched backward": backward_shared},
 }
 
 
@@ -174,24 +192,27 @@ class Entered:
 
 
 def entered(net: nn.Module, x0: np.ndarray, blocks: tuple[np.ndarray, np.ndarray], wanted: tuple[np.ndarray, np.ndarray]) -> Entered:
-    """The fastest way to each answer that agrees with `wanted`, F·v and Fᵀ·u; the step of Algorithm 1 takes the fastest of all."""
+    """The fastest way to each answer that agrees with `wanted`, F·v and Fᵀ·u, and the steps of Algorithm 1 that they make."""
     result = Entered()
     best: dict[str, Tried] = {}
     image, (v, u) = torch.from_numpy(x0), map(torch.from_numpy, blocks)
     for question in WAYS:
-        block, answer = (u, wanted[1]) if question == "vjp" else (v, wanted[0])
+        block, answer = (u, wanted[1]) if question.endswith("vjp") else (v, wanted[0])
         good, left_out = tried(question, net, image, block, answer)
         result.tried[question] = {t.way: f"{t.milliseconds:.3g} ms" for t in good} | left_out
         if good:
             best[question] = good[0]
             result.ways[question] = good[0].way
             result.contenders[f"torch {question}"] = bound(good[0].run, block)
-    forward = sorted((best[q] for q in ("jvp", "linearize") if q in best), key=lambda t: t.milliseconds)
-    if forward and "vjp" in best:
-        column, row = forward[0], best["vjp"]
-        result.ways |= {"step forward": column.way, "step back": row.way}
-        result.contenders["torch step"] = lambda: svd_step(column.run, row.run, v)
+    for kind in ("", "kept "):
+        if f"{kind}jvp" in best and f"{kind}vjp" in best:
+            column, row = best[f"{kind}jvp"], best[f"{kind}vjp"]
+            result.contenders[f"torch {kind}step"] = stepping(column.run, row.run, v)
     return result
+
+
+def stepping(forward: Run, transpose: Run, v: Tensor) -> Callable[[], object]:
+    return lambda: svd_step(forward, transpose, v)
 
 
 def bound(run: Run, block: Tensor) -> Callable[[], object]:
