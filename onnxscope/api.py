@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -101,7 +101,7 @@ def load(model: ModelSource | Scope, *, layout: str = "auto", device: str = "aut
     and a batch of probes take; `stateless` keeps no states but runs the base beside every batch. `layout` says where pictures
     have their channels: auto, nchw or nhwc.
     """
-    scope = opened(model, **options)
+    scope = replace(opened(model, **options), original=None)  # whose weights the graph holds now
     on = runtime.device(device, threads=threads, tf32=tf32)
     return OpenModel(Engine(scope, on, memory=memory, stateless=stateless), layout)
 

@@ -22,6 +22,7 @@ from onnxscope.scope import COTANGENT, FROZEN, PROBE, TRANSPOSED, Scope
 
 MOST_PROBES = {"cpu": 16, "cuda": 128}  # at once: beyond it nothing gets faster
 DEFAULT_MEMORY = 2_000_000_000
+REPEATED = {"linear", "transpose"}  # programs whose speed is worth a longer start
 ARENA = 2.5  # onnxruntime takes up to so many times what lives at once: measured 1.0 to 2.3 on four networks
 Arrays = Mapping[str, np.ndarray]
 log = logging.getLogger("onnxscope")
@@ -30,8 +31,10 @@ log = logging.getLogger("onnxscope")
 class Engine:
     """Sessions are built when they are first needed, and serve every image."""
 
-    def __init__(self, scope: Scope, on: Device, *, memory: int | None = None, stateless: bool = False) -> None:
-        self.scope, self.on, self.memory = scope, on, DEFAULT_MEMORY if memory is None else memory
+    def __init__(self, scope: Scope, on: Device, *, memory: int = DEFAULT_MEMORY, stateless: bool = False) -> None:
+        self.scope, self.on, self.memory = scope, on, memory
+        for constant in (t for t in scope.graph.tensors().values() if isinstance(t, gs.Constant)):
+            constant.values  # noqa: B018 - read once, for all programs
         self.programs = Programs(scope, stateless=stateless)
         self.notes: list[str] = []
         self._weights: dict[str, Value] = {}
@@ -43,8 +46,8 @@ class Engine:
             constants = {t.name: t for n in program.graph.nodes for t in n.inputs if isinstance(t, gs.Constant)}
             self._weights.update((n, ort_value(constants[n].values)) for n in large if n not in self._weights)
             weights = {n: self._weights[n] for n in large}
-            on_cpu = self.on.name == "cpu" and not self.programs.stateless
-            self._sessions[program.name] = blocked_session(model, weights, program.graph, self.on) if on_cpu \
+            often = program.name in REPEATED and self.on.name == "cpu" and not self.programs.stateless
+            self._sessions[program.name] = blocked_session(model, weights, program.graph, self.on) if often \
                 else Session(model, on=self.on, weights=weights)
         return self._sessions[program.name]
 

@@ -15,9 +15,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image, ImageDraw
+from scipy.sparse.linalg import svds
 from support import close, run
 
 import onnxscope
+from onnxscope.linear_map import Filter, LinearMap, rows
 from onnxscope.linearize import POLICIES
 
 TRAIN = Path(__file__).parents[1] / "tools" / "train.py"
@@ -130,3 +132,63 @@ def test_training_repeats_and_learns(tmp_path: Path) -> None:
         assert before.name == after.name
         moved = not np.array_equal(numpy_helper.to_array(before), numpy_helper.to_array(after))
         assert moved == (before.name != "residual_scale"), before.name
+
+
+@pytest.fixture(scope="module")
+def upscaler() -> onnxscope.LinearInterpreter:
+    """The trained EDSR, frozen for 24×24 pixels of a drawn scene: a disc before stripes."""
+    y, x = np.mgrid[:24, :24].astype(np.float32)
+    disc, stripes = (x - 14) ** 2 + (y - 9) ** 2 < 40, np.sin(x * 0.9 + y * 0.5) > 0
+    scene = np.stack([np.where(disc, 0.8, 0.2 + 0.3 * stripes), np.where(disc, y / 24, 0.6), 0.3 + 0.4 * stripes])
+    image = scene[None].astype(np.float32)
+    return onnxscope.load(networks.MODELS / "edsr_small.onnx", input_shapes={"image": image.shape}).freeze(image)
+
+
+@pytest.fixture(scope="module")
+def sigma(upscaler: onnxscope.LinearInterpreter) -> np.ndarray:
+    """All singular values of F, which is written out for it."""
+    return np.linalg.svd(upscaler.dense().astype(np.float64), compute_uv=False)
+
+
+def counted(f: LinearMap, passes: list[int]) -> LinearMap:
+    """The same map, which notes how many vectors went forward and back."""
+
+    class Counted:
+        inputs, outputs, batch = f.inputs, f.outputs, f.batch
+
+        def forward(self, block: np.ndarray) -> np.ndarray:
+            passes[0] += len(block)
+            return f.forward(block)
+
+        def transpose(self, block: np.ndarray) -> np.ndarray:
+            passes[1] += len(block)
+            return f.transpose(block)
+
+    return Counted()
+
+
+def test_the_leading_triplets_of_a_trained_network(upscaler: onnxscope.LinearInterpreter, sigma: np.ndarray) -> None:
+    """Against numpy on the dense F; with no more passes than PROPACK needs for the same residual."""
+    found = upscaler.svd(8)
+    np.testing.assert_allclose(found.sigma, sigma[:8], rtol=1e-6)
+    ahead = rows(upscaler.map.forward(found.v)) - found.sigma[:, None] * rows(found.u)
+    back = rows(upscaler.map.transpose(found.u)) - found.sigma[:, None] * rows(found.v)
+    true = np.maximum(*(np.linalg.norm(side, axis=1) for side in (ahead, back))) / sigma[0]
+    assert true.max() <= 1e-4
+    np.testing.assert_allclose(true, found.residual, atol=2e-6)
+    for tol in (1e-2, 3e-3, 1e-3, 1e-4):  # the loosest of its tolerances that keeps the residual
+        passes = [0, 0]
+        u, s, vt = svds(Filter(counted(upscaler.map, passes)), 8, solver="propack", tol=tol, rng=np.random.default_rng(0))
+        off = max(np.linalg.norm(upscaler.filter @ v - value * w) for v, value, w in zip(vt, s, u.T, strict=True))
+        off = max(off, *(np.linalg.norm(upscaler.filter.T @ w - value * v) for v, value, w in zip(vt, s, u.T, strict=True)))
+        if off / sigma[0] <= 1e-4:
+            break
+    assert found.passes_forward <= passes[0]
+    assert found.passes_transpose <= passes[1]
+
+
+def test_many_triplets_in_a_bounded_basis(upscaler: onnxscope.LinearInterpreter, sigma: np.ndarray) -> None:
+    found = upscaler.svd(64, basis=96)
+    assert (found.converged, found.stopped) == (64, "")
+    assert found.stored <= 3 * 96  # two bases, and what a restart keeps of them
+    np.testing.assert_allclose(found.sigma, sigma[:64], rtol=1e-6)

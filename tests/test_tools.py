@@ -146,9 +146,9 @@ def test_torch_ways_are_compared_before_they_are_timed() -> None:
     for question, ways in torch_side.WAYS.items():
         block, wanted = row if question.endswith("vjp") else column
         with torch.no_grad():
-            good, left_out = torch_side.tried(question, net, x0, block, wanted)
-            wrong, differing = torch_side.tried(question, net, x0, block, wanted / 1.01)
-            none, stopped = torch_side.tried(question, net, x0[:, :1], block, wanted)
+            good, left_out = torch_side.tried(question, net, x0, block, wanted, 1e-3)
+            wrong, differing = torch_side.tried(question, net, x0, block, wanted / 1.01, 1e-3)
+            none, stopped = torch_side.tried(question, net, x0[:, :1], block, wanted, 1e-3)
         assert {t.way for t in good} == set(ways), left_out
         assert not wrong
         assert list(differing.values()) == ["differs by 1.0e-02"] * len(ways)

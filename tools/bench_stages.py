@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 from bench_svd import decompositions
-from contenders import AGREE, difference, first_agreeing, image, in_batches, opened, plain, prepared, probes
+from contenders import agreement, difference, first_agreeing, image, in_batches, opened, plain, prepared, probes
 from measuring import THREADS, interleaved, peak_megabytes
 
 import onnxscope
@@ -39,10 +39,10 @@ def speed(name: str, batch: str, seconds: str) -> dict[str, Any]:
     ours = opened(model, ON)
     judged = opened(model, ON, policy="taylor") if name in TANGENTS else ours
     side, net = in_torch(model, notes)
-    seed, off = 0, dict[str, float]()
+    seed, off, agree = 0, dict[str, float](), agreement(name)
     if side and net:
-        seed, off = first_agreeing(lambda seed: disagreement(judged.freeze(image(name, seed)), side, net, count))
-        if max(off.values()) > AGREE:
+        seed, off = first_agreeing(lambda seed: disagreement(judged.freeze(image(name, seed)), side, net, count), agree)
+        if max(off.values()) > agree:
             raise SystemExit(f"torch and onnxscope disagree on every image: {off}")
     x0 = image(name, seed)
     f = ours.freeze(x0).map
@@ -55,7 +55,7 @@ def speed(name: str, batch: str, seconds: str) -> dict[str, Any]:
     about: dict[str, Any] = {"image": seed, "agreement": off, "notes": notes, "ways": {}, "tried": {}}
     if side and net:
         g = judged.freeze(x0).map
-        theirs = side.entered(net, x0, (v, u), (g.forward(v), g.transpose(u)))
+        theirs = side.entered(net, x0, (v, u), (g.forward(v), g.transpose(u)), agree)
         contenders |= theirs.contenders
         about |= {"ways": theirs.ways, "tried": theirs.tried}
         if name in TANGENTS:

@@ -17,7 +17,7 @@ from types import ModuleType
 import numpy as np
 import onnx
 import torch
-from contenders import AGREE, difference
+from contenders import difference
 from measuring import THREADS, milliseconds
 from torch import Tensor, nn
 
@@ -143,7 +143,7 @@ class Tried:
     milliseconds: float
 
 
-def tried(question: str, net: nn.Module, x0: Tensor, block: Tensor, wanted: np.ndarray) -> tuple[list[Tried], dict[str, str]]:
+def tried(question: str, net: nn.Module, x0: Tensor, block: Tensor, wanted: np.ndarray, agree: float) -> tuple[list[Tried], dict[str, str]]:
     """All ways that give what is wanted, the fastest first, and why the others are left out."""
     good: list[Tried] = []
     left_out: dict[str, str] = {}
@@ -156,7 +156,7 @@ def tried(question: str, net: nn.Module, x0: Tensor, block: Tensor, wanted: np.n
             left_out[way] = reason(error)
             continue
         off = difference(answer, wanted)
-        if off <= AGREE:
+        if off <= agree:
             good.append(Tried(way, run, took))
         else:
             left_out[way] = f"differs by {off:.1e}"
@@ -191,14 +191,15 @@ class Entered:
     tried: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
-def entered(net: nn.Module, x0: np.ndarray, blocks: tuple[np.ndarray, np.ndarray], wanted: tuple[np.ndarray, np.ndarray]) -> Entered:
+def entered(net: nn.Module, x0: np.ndarray, blocks: tuple[np.ndarray, np.ndarray], wanted: tuple[np.ndarray, np.ndarray],
+            agree: float) -> Entered:
     """The fastest way to each answer that agrees with `wanted`, F·v and Fᵀ·u, and the steps of Algorithm 1 that they make."""
     result = Entered()
     best: dict[str, Tried] = {}
     image, (v, u) = torch.from_numpy(x0), map(torch.from_numpy, blocks)
     for question in WAYS:
         block, answer = (u, wanted[1]) if question.endswith("vjp") else (v, wanted[0])
-        good, left_out = tried(question, net, image, block, answer)
+        good, left_out = tried(question, net, image, block, answer, agree)
         result.tried[question] = {t.way: f"{t.milliseconds:.3g} ms" for t in good} | left_out
         if good:
             best[question] = good[0]
