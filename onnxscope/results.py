@@ -22,6 +22,7 @@ from onnxscope.model_io import Model, check_target
 from onnxscope.pixels import Pixel, channels_axis, is_picture
 from onnxscope.report.pictures import Picture, magnitude, save
 from onnxscope.scope import is_scope
+from onnxscope.svd import Triplets
 
 SUFFIXES = {".npz", ".png", ".npy", ".zarr"}
 
@@ -59,11 +60,11 @@ class Run:
             return like
         return images.read_array(file, like.shape) if back else images.read(file, like.shape, self._preprocess)
 
-    def earlier(self, file: Path) -> np.ndarray:
-        """The eigen-inputs of a saved result."""
+    def earlier(self, file: Path) -> Triplets:
+        """The triplets of a saved result."""
         try:
             with np.load(file, allow_pickle=False) as saved:
-                return np.asarray(saved["v"])
+                return Triplets(saved["sigma"], saved["u"], saved["v"], saved["residuals"])
         except Exception as error:  # of damaged files NumPy raises what its parsers raise
             raise BadOption("is no result of 'onnxscope svd'", where=f"--start '{file}'", remedy="name its .npz file") from error
 
