@@ -24,17 +24,19 @@ from onnxscope.report.pictures import Picture, magnitude, save
 from onnxscope.scope import is_scope
 from onnxscope.svd import Triplets
 
-SUFFIXES = {".npz", ".png", ".npy", ".zarr"}
+RESULTS = (".npz", ".png")
 
 
 class Run:
     """A model, opened and frozen for an image when it is first asked."""
 
-    def __init__(self, model: Path, image: Path, preprocess: images.Preprocess, running: dict[str, Any], options: dict[str, Any],
-                 out: Path | None, as_json: bool) -> None:
-        self.model, self.as_json = model, as_json
+    def __init__(self, verb: str, model: Path, image: Path, preprocess: images.Preprocess, running: dict[str, Any],
+                 options: dict[str, Any], out: Path | None, as_json: bool) -> None:
+        self.verb, self.model, self.as_json = verb, model, as_json
         self._file, self._preprocess, self._running, self._options, self._out = image, preprocess, running, options, out
         self._began = time.perf_counter()
+        for suffix in RESULTS if verb != "filter" else ():  # known to be good before anything is computed
+            check_target(self.target(suffix), [model, image])
 
     @cached_property
     def opened(self) -> OpenModel:
@@ -114,20 +116,23 @@ class Run:
 
     # what is written
 
-    def target(self, verb: str, suffix: str) -> Path:
-        """OUT, or MODEL.VERB, with this suffix."""
+    def target(self, *suffixes: str) -> Path:
+        """OUT, or MODEL.VERB, with the first of these suffixes unless it has one of them."""
         if self._out is None:
-            return self.model.with_name(f"{self.model.stem}.{verb}{suffix}")
-        return self._out if self._out.suffix.lower() in SUFFIXES else self._out.with_name(self._out.name + suffix)
+            return self.model.with_name(f"{self.model.stem}.{self.verb}{suffixes[0]}")
+        if self._out.suffix.lower() in suffixes:
+            return self._out
+        named = self._out.with_suffix("") if self._out.suffix.lower() in RESULTS else self._out
+        return named.with_name(named.name + suffixes[0])
 
-    def write(self, verb: str, arrays: Mapping[str, Any], pictures: Sequence[Sequence[Picture]], facts: Mapping[str, Any]) -> list[Path]:
+    def write(self, arrays: Mapping[str, Any], pictures: Sequence[Sequence[Picture]], facts: Mapping[str, Any]) -> list[Path]:
         """The arrays with all that it takes to repeat the run, and the picture."""
-        table = check_target(self.target(verb, ".npz").with_suffix(".npz"), [self.model, self._file])
-        about = {"verb": verb, **self.identity(), **self.facts(), **facts}
+        table, picture = (check_target(self.target(suffix), [self.model, self._file]) for suffix in RESULTS)
+        about = {"verb": self.verb, **self.identity(), **self.facts(), **facts}
         file = io.BytesIO()
         np.savez_compressed(file, image=self.x.image, output=self.x.output, about=np.array(json.dumps(about)), **arrays)
         model_io.write({table: iter([file.getvalue()])}, table)
-        return [table, save(table.with_suffix(".png"), pictures, f"{self.model.name}, {self._file.name}: {verb}")]
+        return [table, save(picture, pictures, f"{self.model.name}, {self._file.name}: {self.verb}")]
 
     def identity(self) -> dict[str, Any]:
         """What the answer depends on: model, image, preprocessing, and what was chosen."""

@@ -92,6 +92,12 @@ def test_svd_out_of_budget_writes_what_it_has_and_falls_short(folder: Path, tmp_
     assert len(np.load(tmp_path / "a.npz")["sigma"]) == len(facts["sigma"]) > 0
 
 
+def test_svd_that_finds_nothing_says_so(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert ask(folder, "svd", "--passes", "1", "-o", str(tmp_path / "a"), "--json") == 1
+    assert json.loads(capsys.readouterr().out)["stopped"] == "out of passes"
+    assert np.load(tmp_path / "a.npz")["v"].shape == (0, 3, 8, 6)
+
+
 def test_svd_interrupted_writes_what_it_has(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture,
                                             monkeypatch: pytest.MonkeyPatch) -> None:
     passes = iter(range(30))
@@ -147,6 +153,7 @@ def test_presets_reach_the_image(folder: Path, tmp_path: Path) -> None:
     (["residual", "--preset", "vgg"], "there is no preset 'vgg'"),
     (["residual", "--image", "none.png"], "cannot be read"),
     (["svd", "--start", "none.npz"], "no result of 'onnxscope svd'"),
+    (["svd", "-o", "no/where"], "no/where.npz"),
 ])
 def test_bad_input_is_one_line(options: list[str], said: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture,
                                monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,6 +163,14 @@ def test_bad_input_is_one_line(options: list[str], said: str, folder: Path, tmp_
     assert said in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_no_result_overwrites_what_it_is_made_from(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    before = (folder / "photo.png").read_bytes()
+    assert ask(folder, "residual", "-o", str(folder / "photo")) == 2
+    assert "photo.png'" in capsys.readouterr().err
+    assert (folder / "photo.png").read_bytes() == before
+    assert not (folder / "photo.npz").exists()
 
 
 def test_nan_in_an_array_file_is_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

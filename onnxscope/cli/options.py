@@ -74,13 +74,13 @@ def byte_count(text: str) -> int:
 
 
 def joined(make: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A verb that takes the options of `make` before its own, and what `make` makes of them as its first argument."""
+    """A verb that takes the options of `make` before its own, and what `make` makes of its name and them as its first argument."""
 
     def decorate(verb: Callable[..., None]) -> Callable[..., None]:
-        shared, own = parameters_of(make), parameters_of(verb, 1)
+        shared, own = parameters_of(make), parameters_of(verb)
 
         def command(**given: Any) -> None:
-            verb(make(**{p.name: given.pop(p.name) for p in shared}), **given)
+            verb(make(verb.__name__.rstrip("_"), **{p.name: given.pop(p.name) for p in shared}), **given)
 
         parameters = [*shared, *own]
         command.__name__, command.__doc__ = verb.__name__, verb.__doc__
@@ -91,7 +91,7 @@ def joined(make: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable
     return decorate
 
 
-def parameters_of(function: Callable[..., Any], first: int = 0) -> list[inspect.Parameter]:
-    """A function's parameters from the first one on, with the types that their annotations name."""
-    parameters = list(inspect.signature(function).parameters.values())[first:]
+def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """A function's parameters after the first one, with the types that their annotations name."""
+    parameters = list(inspect.signature(function).parameters.values())[1:]
     return [p.replace(kind=p.KEYWORD_ONLY, annotation=eval(p.annotation, function.__globals__)) for p in parameters]

@@ -49,7 +49,7 @@ Probe = Annotated[Path | None, typer.Option(metavar="FILE", help="What to carry:
 Back = Annotated[bool, typer.Option("--back", help="Carry an output (.npy) back through Fᵀ.")]
 
 
-def run(model: ModelOrScope, image: ImageFile, preset: Preset = None, mean: Mean = None, std: Std = None, scale: Scale = None,
+def run(verb: str, model: ModelOrScope, image: ImageFile, preset: Preset = None, mean: Mean = None, std: Std = None, scale: Scale = None,
         channels: Channels = None, layout: Layout = "auto", fit: Fit = None, input_shape: InputShape = None, image_input: ImageInput = None,
         output: Output = None, policy: DefaultPolicy = None, policy_for: PolicyFor = None, opaque: Opaque = None,
         device: DeviceName = "auto", threads: Threads = 0, memory: Memory = "2GB", tf32: Tf32 = False, stateless: Stateless = False,
@@ -58,7 +58,7 @@ def run(model: ModelOrScope, image: ImageFile, preset: Preset = None, mean: Mean
     from onnxscope import images, results
 
     return results.Run(
-        model, image, images.preprocessing(preset, mean=mean, std=std, scale=scale, channels=channels, layout=layout, fit=fit),
+        verb, model, image, images.preprocessing(preset, mean=mean, std=std, scale=scale, channels=channels, layout=layout, fit=fit),
         {"device": device, "threads": threads, "memory": byte_count(memory), "tf32": tf32, "stateless": stateless},
         choices(input_shape, image_input, output, policy, policy_for, opaque), out, as_json)
 
@@ -75,7 +75,7 @@ def residual(r: Run) -> None:
         value = r.x.residual()
     carried = r.x.output - value
     pictures = [[r.image(), r.output()], [r.beside_output(value, "residual"), r.beside_output(carried, "F·x0")]]
-    finish(r, "residual", {"residual": value}, pictures, {"share": share(value, r.x.output)})
+    finish(r, {"residual": value}, pictures, {"share": share(value, r.x.output)})
 
 
 @joined(run)
@@ -91,7 +91,7 @@ def column(r: Run, pixel: Pixels) -> None:
         columns = r.x.columns(places)
     pictures = [[r.image(place), *r.close_up(r.beside_output(c, f"column of {name}"))]
                 for place, name, c in zip(places, pixel, columns, strict=True)]
-    finish(r, "column", {"columns": columns, "pixels": places}, pictures, {"pixels": places})
+    finish(r, {"columns": columns, "pixels": places}, pictures, {"pixels": places})
 
 
 @joined(run)
@@ -107,7 +107,7 @@ def row(r: Run, pixel: Pixels) -> None:
         rows = r.x.rows(places)
     pictures = [[r.output(place), *r.close_up(r.beside_image(w, f"row of {name}"))]
                 for place, name, w in zip(places, pixel, rows, strict=True)]
-    finish(r, "row", {"rows": rows, "pixels": places}, pictures, {"pixels": places})
+    finish(r, {"rows": rows, "pixels": places}, pictures, {"pixels": places})
 
 
 @joined(run)
@@ -126,14 +126,14 @@ def project(r: Run, probe: Probe = None, back: Back = False) -> None:
     shown = (r.beside_output, r.beside_image) if back else (r.beside_image, r.beside_output)
     labels = ("probe", "Fᵀ·probe" if back else "F·probe")
     pictures = [[show(value, label, magnitude(value)) for show, value, label in zip(shown, (given, carried), labels, strict=True)]]
-    finish(r, "project", {"probe": given, "projection": carried}, pictures, {"back": back})
+    finish(r, {"probe": given, "projection": carried}, pictures, {"back": back})
 
 
 @joined(run)
 def svd(r: Run, k: Annotated[int, typer.Option("-k", metavar="K", help="How many triplets.")] = 8,
         tol: Annotated[float, typer.Option(metavar="TOL", help="Their two-sided residual over the largest σ.")] = 1e-4,
         method: Annotated[str, typer.Option(metavar="lanczos|power", help="power is the paper's Algorithm 1.")] = "lanczos",
-        block: Annotated[int, typer.Option(metavar="N", help="Vectors that go through F at once. What F has N times is found so often.")] = 1,
+        block: Annotated[int, typer.Option(metavar="N", help="Vectors that go through F at once; needed to find a σ N times.")] = 1,
         basis: Annotated[int | None, typer.Option(metavar="N", help="The most vectors kept on a side. [default: K + 32 or more]")] = None,
         start: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from an earlier result (.npz).")] = None,
         seed: Annotated[int, typer.Option(min=0, help="Of the random start.")] = 0,
@@ -160,8 +160,8 @@ def svd(r: Run, k: Annotated[int, typer.Option("-k", metavar="K", help="How many
     arrays = {"sigma": found.sigma, "u": found.u, "v": found.v, "residuals": found.residual}
     scales = magnitude(found.v), magnitude(found.u)
     pictures = [[r.beside_image(v, f"v{i}, σ{i} = {s:.4g}", scales[0]), r.beside_output(u, f"u{i}", scales[1])]
-                for i, (s, u, v) in enumerate(zip(found.sigma, found.u, found.v, strict=True), 1)]
-    finish(r, "svd", arrays, pictures, svd_facts(found))
+                for i, (s, u, v) in enumerate(zip(found.sigma, found.u, found.v, strict=True), 1)] or [[r.image(), r.output()]]
+    finish(r, arrays, pictures, svd_facts(found))
     if found.converged < found.asked:
         raise typer.Exit(INTERRUPTED if found.stopped == "interrupted" else FELL_SHORT)
 
@@ -189,7 +189,7 @@ def filter_(r: Run, side: Annotated[str, typer.Option(metavar="columns|rows", he
       onnxscope filter upscaler.onnx --image cat.png -o filter.npy
     """
     with working(f"opening {r.model.name}"):
-        target = r.target("filter", ".npy")
+        target = r.target(".npy", ".zarr")
         r.x  # noqa: B018
     with counting(f"{side} of F") as count:
         r.x.extract(target, side=side, about=r.identity(), progress=count)
@@ -197,9 +197,9 @@ def filter_(r: Run, side: Annotated[str, typer.Option(metavar="columns|rows", he
     print_facts(facts, lines(facts), r.as_json)
 
 
-def finish(r: Run, verb: str, arrays: dict[str, Any], pictures: list[list[Picture]], facts: dict[str, Any]) -> None:
+def finish(r: Run, arrays: dict[str, Any], pictures: list[list[Picture]], facts: dict[str, Any]) -> None:
     """Write the arrays and the pictures, and say so."""
-    written = r.write(verb, arrays, pictures, facts)
+    written = r.write(arrays, pictures, facts)
     facts = {"written": [str(path) for path in written], **r.facts(), **facts}
     print_facts(facts, lines(facts), r.as_json)
 
