@@ -66,8 +66,10 @@ def print_facts(facts: Mapping[str, Any], lines: Iterable[tuple[str, str]], as_j
         if as_json:
             print_json(facts)
         else:
-            for label, text in lines:
-                typer.echo(f"{label:<13}{printable(text)}")
+            labelled = list(lines)
+            width = max(len(label) for label, _ in labelled) + 2
+            for label, text in labelled:
+                typer.echo(f"{label:<{width}}{printable(text)}")
 
 
 def print_json(value: Any) -> None:
