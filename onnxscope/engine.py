@@ -18,7 +18,7 @@ from onnxscope.model_io import without_weights
 from onnxscope.programs import Program, Programs, tensor_bytes
 from onnxscope.rewriting import find_image
 from onnxscope.runtime import Binding, Device, Session, Value, from_ort_value, no_memory, ort_value
-from onnxscope.scope import COTANGENT, FROZEN, PROBE, TRANSPOSED, Scope
+from onnxscope.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope
 
 MOST_PROBES = {"cpu": 16, "cuda": 128}  # at once: beyond it nothing gets faster
 DEFAULT_MEMORY = 2_000_000_000
@@ -140,6 +140,13 @@ class FrozenMap:
         nothing = np.zeros((1, *self.inputs.shape), np.float32)
         affine = Pass(self.engine, self.engine.programs.affine, self._given, 0, (PROBE, FROZEN))
         return np.asarray(affine(nothing, self.outputs.shape)).reshape(self.y0.shape)
+
+    def ledger(self, cotangents: np.ndarray) -> np.ndarray:
+        """What every source pays towards ⟨cotangent, y0⟩: [cotangents, sources], in the scope's order."""
+        sources = self.engine.scope.at_sources
+        if not sources:
+            return np.zeros((len(cotangents), 0), np.float32)
+        return np.asarray(Pass(self.engine, self.engine.programs.ledger, self._given, 0, (COTANGENT, LEDGER))(cotangents, (len(sources),)))
 
 
 class Pass:

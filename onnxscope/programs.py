@@ -1,7 +1,8 @@
 """Programs: what an engine runs, cut from a scope.
 
 `freeze` turns the image into y0 and the states, once. `linear` and `transpose` turn probes and cotangents into F·probe
-and Fᵀ·cotangent, fed by the states alone; `affine` is F·probe + r with the base beside it, for it runs once an image.
+and Fᵀ·cotangent, fed by the states alone; `affine` is F·probe + r and `ledger` what each source pays, both with the base
+beside them, for they run once an image.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from onnx import TensorProto, helper
 
 from onnxscope.fuse import fold_gains
 from onnxscope.graph import Tensor, element_type, is_known
-from onnxscope.scope import COTANGENT, FROZEN, PROBE, TRANSPOSED, Scope, graph_of, part
+from onnxscope.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope, graph_of, part
 
 # Operators that are repeated in every run rather than stored, where that makes the state smaller: a mask stays a mask.
 REPEATED = {"Cast", "Where", "Expand", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose"}
@@ -85,6 +86,12 @@ class Programs:
     @cached_property
     def affine(self) -> Program:
         return Program("affine", part(self._scope.graph, [self._scope.tensor(FROZEN)]))
+
+    @cached_property
+    def ledger(self) -> Program:
+        """Cotangent → what each source pays; like `affine` it runs once an image, with the base beside it."""
+        graph = self._scope.ledger()
+        return Program("ledger", part(graph, [t for t in graph.outputs if t.name == LEDGER]))
 
     @cached_property
     def states(self) -> list[str]:

@@ -14,17 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from onnxscope import images, model_io
-from onnxscope.api import load
+from onnxscope import api, images, model_io
 from onnxscope.errors import BadOption
 from onnxscope.interpreter import LinearInterpreter, OpenModel
 from onnxscope.model_io import Model, check_target
 from onnxscope.pixels import Pixel, channels_axis, is_picture
 from onnxscope.report.pictures import Picture, magnitude, save
-from onnxscope.scope import is_scope
+from onnxscope.scope import Scope, is_scope
 from onnxscope.svd import Triplets
+from onnxscope.verify import Report, verify_scope
 
 RESULTS = (".npz", ".png")
+WRITTEN = {"filter": (), "tour": (".html",)}  # by other verbs
 
 
 class Run:
@@ -35,16 +36,29 @@ class Run:
         self.verb, self.model, self.as_json = verb, model, as_json
         self._file, self._preprocess, self._running, self._options, self._out = image, preprocess, running, options, out
         self._began = time.perf_counter()
-        for suffix in RESULTS if verb != "filter" else ():  # known to be good before anything is computed
+        for suffix in WRITTEN.get(verb, RESULTS):  # known to be good before anything is computed
             check_target(self.target(suffix), [model, image])
 
     @cached_property
     def opened(self) -> OpenModel:
+        return self._open(self._scope())
+
+    def _scope(self) -> Scope:
         loaded = model_io.load(self.model)
         shapes = self._options["input_shapes"]
         if not is_scope(loaded):
             shapes = {**free_sizes(loaded, self._options["image"], self._file, self._preprocess.layout), **shapes}
-        return load(loaded, layout=self._preprocess.layout, **self._running, **{**self._options, "input_shapes": shapes})
+        return api.opened(loaded, **{**self._options, "input_shapes": shapes})
+
+    def _open(self, scope: Scope) -> OpenModel:
+        return api.load(scope, layout=self._preprocess.layout, **self._running)
+
+    def prove(self) -> Report:
+        """All proofs for this image; what is asked afterwards is asked of what was proved."""
+        scope = self._scope()
+        self.opened = self._open(scope)
+        given = images.read(self._file, self._shape, self._preprocess)
+        return verify_scope(scope, image=given if self.opened.engine.image_input.name == scope.image else None)
 
     @cached_property
     def x(self) -> LinearInterpreter:
@@ -73,12 +87,12 @@ class Run:
     # what is shown
 
     def image(self, mark: Pixel | None = None) -> Picture:
-        return self._natural(self.x.image, "image", mark)
+        return self.natural(self.x.image, "image", mark)
 
     def output(self, mark: Pixel | None = None) -> Picture:
-        return self._natural(self.x.output, "output", mark)
+        return self.natural(self.x.output, "output", mark)
 
-    def _natural(self, array: np.ndarray, label: str, mark: Pixel | None) -> Picture:
+    def natural(self, array: np.ndarray, label: str, mark: Pixel | None = None) -> Picture:
         """As it would be looked at, where it has the image's channels; else around grey, with a scale of its own."""
         if self._settled and is_picture(array.shape) and array.shape[channels_axis(array.shape, self.x.layout)] == len(self._settled.mean):
             return Picture(images.to_pixels(array, self._settled), label, mark, natural=True)
@@ -103,11 +117,11 @@ class Run:
         order = self._settled or replace(self._preprocess, layout=self.x.layout)
         return Picture(images.colours_last(array, order), label, scale=scale)
 
-    def close_up(self, picture: Picture) -> list[Picture]:
-        """The picture and, where only a small part of it is not grey, that part."""
+    def close_up(self, picture: Picture, seen: float = 1e-3) -> list[Picture]:
+        """The picture and, where only a small part of it holds all that exceeds this share of the largest magnitude, that part."""
         if picture.vector:
             return [picture]
-        top, bottom, left, right = extent(picture.values)
+        top, bottom, left, right = extent(picture.values, seen)
         height, width = picture.values.shape[:2]
         if 2 * (bottom - top) > height or 2 * (right - left) > width:
             return [picture]
@@ -150,9 +164,9 @@ class Run:
             {"seconds": round(time.perf_counter() - self._began, 3)}
 
 
-def extent(values: np.ndarray) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right of what is larger than a thousandth of the largest magnitude, the second and fourth being outside."""
-    seen = np.abs(values).max(axis=2) > magnitude(values) / 1000
+def extent(values: np.ndarray, least: float) -> tuple[int, int, int, int]:
+    """Top, bottom, left and right of what exceeds this share of the largest magnitude, the second and fourth being outside."""
+    seen = np.abs(values).max(axis=2) > least * magnitude(values)
     if not seen.any():
         return 0, values.shape[0], 0, values.shape[1]
     (top, *_, bottom), (left, *_, right) = ((*np.flatnonzero(seen.any(axis=axis)),) * 2 for axis in (1, 0))

@@ -35,10 +35,10 @@ class Writer:
         self.nodes.append(helper.make_node(op, inputs, [name], name, **attributes))
         return name
 
-    def conv(self, x: str, name: str, channels: tuple[int, int], kernel: int = 3, stride: int = 1, pad: int = 1) -> str:
-        """A convolution with weights of variance 1/(inputs of a sum), which keeps the size of what passes through."""
+    def conv(self, x: str, name: str, channels: tuple[int, int], kernel: int = 3, stride: int = 1, pad: int = 1, gain: float = 1) -> str:
+        """A convolution with weights of variance gain/(inputs of a sum); 1 keeps the size of what passes through, 2 through a Relu."""
         into, out = channels
-        weight = self.drawn(f"{name}.weight", (out, into, kernel, kernel), (kernel * kernel * into) ** -0.5)
+        weight = self.drawn(f"{name}.weight", (out, into, kernel, kernel), (kernel * kernel * into / gain) ** -0.5)
         bias = self.drawn(f"{name}.bias", (out,), 0.1)
         return self.node("Conv", name, [x, weight, bias], kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pad] * 4)
 
@@ -53,6 +53,16 @@ class Writer:
         scale = self.drawn(f"{name}.weight", (channels,), 0.1, mean=1.0)
         bias = self.drawn(f"{name}.bias", (channels,), 0.1)
         return self.node("InstanceNormalization", name, [x, scale, bias])
+
+    def batch_normalised(self, x: str, channels: int) -> str:
+        """With the statistics that a training starts from."""
+        statistics = {"scale": 1, "shift": 0, "mean": 0, "var": 1}
+        inputs = [self.constant(f"{x}.norm.{k}", np.full(channels, v, np.float32)) for k, v in statistics.items()]
+        return self.node("BatchNormalization", f"{x}.norm", [x, *inputs], epsilon=1e-5, momentum=0.9)
+
+    def dense(self, x: str, name: str, sizes: tuple[int, int]) -> str:
+        weight = self.drawn(f"{name}.weight", sizes[::-1], (sizes[0] / 2) ** -0.5)
+        return self.node("Gemm", name, [x, weight, self.drawn(f"{name}.bias", sizes[1:], 0.01)], transB=1)
 
     def relu(self, x: str) -> str:
         return self.node("Relu", f"{x}.relu", [x])
@@ -109,6 +119,50 @@ def cyclegan(blocks: int = 9, size: int = 128, features: int = 64, seed: int = 0
     w.node("Tanh", "translated", [w.conv(padded(x, 3), "last", (features, 3), kernel=7, pad=0)])
     same: list[Size] = ["N", 3, size, size]
     return w.model("cyclegan", same, "translated", same, opset=13)  # the newest whose Pad onnx2torch reads
+
+
+def vgg(normalised: bool, kinds: int, widths: Sequence[int] = (16, 32, 48, 64, 64), side: int = 96, seed: int = 0) -> onnx.ModelProto:
+    """A classifier in VGG's form: pairs of convolutions with a MaxPool after each, then two dense layers; or with BatchNormalization."""
+    w, into, x = Writer(seed), 3, "image"
+    for k, width in enumerate(widths):
+        for name in (f"conv{k}a", f"conv{k}b"):
+            x = w.conv(x, name, (into, width), gain=2)
+            x, into = w.relu(w.batch_normalised(x, width) if normalised else x), width
+        x = w.node("MaxPool", f"pool{k}", [x], kernel_shape=[2, 2], strides=[2, 2])
+    cells = (side >> len(widths)) ** 2
+    x = w.relu(w.dense(w.node("Flatten", "features", [x]), "dense", (cells * into, into)))
+    w.dense(x, "scores", (into, kinds))
+    return w.model("vgg", ["N", 3, side, side], "scores", ["N", kinds])
+
+
+def resnet(kinds: int, widths: Sequence[int] = (16, 24, 32, 48), side: int = 96, seed: int = 0) -> onnx.ModelProto:
+    """A residual classifier: a block of two normalised convolutions for each width, which halves the size, and a mean over the rest."""
+    w = Writer(seed)
+
+    def layer(x: str, name: str, channels: tuple[int, int], **shape: int) -> str:
+        return w.batch_normalised(w.conv(x, name, channels, gain=2, **shape), channels[1])
+
+    into = widths[0]
+    x = w.relu(layer("image", "stem", (3, into), stride=2))
+    for k, width in enumerate(widths):
+        stride = 2 if k else 1
+        branch = layer(w.relu(layer(x, f"block{k}.conv1", (into, width), stride=stride)), f"block{k}.conv2", (width, width))
+        short = layer(x, f"block{k}.short", (into, width), kernel=1, stride=stride, pad=0) if k else x
+        x, into = w.relu(w.node("Add", f"block{k}", [branch, short])), width
+    x = w.node("Flatten", "features", [w.node("GlobalAveragePool", "mean", [x])])
+    w.dense(x, "scores", (into, kinds))
+    return w.model("resnet", ["N", 3, side, side], "scores", ["N", kinds])
+
+
+def pixel_shuffle(scale: int = 2, seed: int = 0) -> onnx.ModelProto:
+    """Super-resolution in the four layers that tutorials build: convolutions and Relus, and a DepthToSpace at the end; sizes are free."""
+    w = Writer(seed)
+    x = w.relu(w.conv("image", "conv1", (3, 64), kernel=5, pad=2, gain=2))
+    x = w.relu(w.conv(x, "conv2", (64, 64), gain=2))
+    x = w.relu(w.conv(x, "conv3", (64, 32), gain=2))
+    x = w.conv(x, "conv4", (32, 3 * scale * scale))
+    w.node("DepthToSpace", "upscaled", [x], blocksize=scale, mode="CRD")
+    return w.model("pixel_shuffle", ["N", 3, "height", "width"], "upscaled", ["N", 3, "upscaled_height", "upscaled_width"])
 
 
 NETWORKS: dict[str, tuple[Callable[[], onnx.ModelProto], int]] = {  # what makes a network, and the height and width of its image

@@ -153,7 +153,7 @@ def test_a_scale_that_is_told():
     values = random_values(200, 200, 3)
     shown = panel(Picture(values, scale=1.0), magnitude(values))
     np.testing.assert_array_equal(shown.pixels, pictures.signed_pixels(values, 1.0))
-    assert shown.legend == "grey = 0, white = +1.00e+00, black = -1.00e+00"
+    assert shown.legend == "grey = 0, white and black = ±1"
     assert shown.notes == [f"{np.count_nonzero(np.abs(values) > 1)} of 120000 values lie outside of -1 to 1 and are cut off"]
 
 
@@ -162,9 +162,9 @@ def test_scales_are_said_once_where_there_is_one():
         return pictures.shared_legend([panel(p, 2.0) for p in all_pictures])
 
     one, natural, bars = Picture(random_values(4, 4, 3)), Picture(np.zeros((4, 4, 3), np.uint8), natural=True), Picture(random_values(9))
-    legend = "grey = 0, white = +2.00e+00, black = -2.00e+00"
+    legend = "grey = 0, white and black = ±2"
     assert said(one, one) == said(one, natural) == legend
-    assert said(one, bars) == f"{legend}; bars: middle = 0, top = +2.00e+00, bottom = -2.00e+00"
+    assert said(one, bars) == f"{legend}; bars: middle = 0, top and bottom = ±2"
     assert said(one) == said(one, Picture(one.values, scale=3.0)) == said(natural, natural) == ""
 
 

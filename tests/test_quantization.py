@@ -1,4 +1,4 @@
-"""Quantized models: straight through, exact at the image, and every rounding error a source."""
+"""Quantized models: rounding passes straight through and is a source, saturation is a Clip; exact at the image."""
 
 from __future__ import annotations
 
@@ -17,13 +17,32 @@ def pair(kind, scale, zero, **attrs):
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("kind", ["INT8", "UINT8", "INT16", "UINT16", "INT4", "UINT4", "FLOAT8E4M3FN", "FLOAT8E5M2"])
 def test_quantize_then_dequantize_is_the_identity_and_a_rounding_error(kind, policy):
-    x, zero = randn(1, 2, 3, 3), 0 if kind.startswith("FLOAT8") else 3
+    x, zero = randn(1, 2, 3, 3).clip(-0.8, 1.1), 0 if kind.startswith("FLOAT8") else 3  # within half a step of what all types hold
     nodes, weights = pair(TensorProto.DataType.Value(kind), 0.25, zero)
     proto = model(nodes, {"x": x}, ["y"], opset=21, weights=weights)
     d = check(proto, {"x": x}, policy)
     close(d.forward, np.eye(x.size), 1e-6, "straight through")
     close(d.residual, (run(proto, {"x": x})["y"] - x).reshape(-1), 1e-6, "rounding error")
     assert sum(n.name.startswith("source/") for n in d.scope.graph.nodes) == 1
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("between", [False, True])
+@pytest.mark.parametrize("zero", [-128, 0, 90])
+def test_saturation_is_frozen_as_a_clip(zero, between, policy):
+    """Bounds of (±127 − zero)·0.01: at −128 this is a Relu with an upper bound."""
+    x = 3 * randn(1, 2, 3, 3)
+    nodes, weights = pair(TensorProto.INT8, 0.01, zero)
+    if between:
+        nodes[1].input[0] = "r"
+        nodes.insert(1, node("Reshape", ["q", "shape"], ["r"]))
+        weights["shape"] = np.array(x.shape)
+    low, high = 0.01 * (-128 - zero), 0.01 * (127 - zero)
+    inside = (x > low) & (x < high)
+    assert 0 < inside.sum() < x.size
+    d = check(model(nodes, {"x": x}, ["y"], weights=weights), {"x": x}, policy)
+    gain = np.where(inside, 1, 0 if policy == "taylor" else x.clip(low, high) / x)
+    close(d.forward, np.diag(gain.ravel()), 1e-2, "the gains of a Clip, but for rounding at the bounds")
 
 
 @pytest.mark.parametrize("layout", ["tensor", "axis", "block", "short block"])

@@ -21,7 +21,7 @@ SHORTER, LONGER = 192, 1024  # small pictures are enlarged until the shorter sid
 TILE_GAP = 4  # between the channels of a contact sheet
 HALF, ALL_BARS, WIDEST_BAR = 96, 384, 32  # pixels above and below zero, of all bars together where they are few, of one
 MARGIN, LINE, TEXT, PADDING = 20, 18, 14, 6  # of a sheet, of a line of text, of its letters, between text and picture
-NO_BAR, ZERO, ABOVE, BELOW = (240, 240, 240), (128, 128, 128), (30, 90, 180), (200, 60, 30)
+NO_BAR, ZERO, ABOVE, BELOW = (240, 240, 240), (128, 128, 128), (176, 81, 43), (42, 122, 168)
 FRAME = ((255, 230, 0), (0, 0, 0))  # bright inside and dark outside: on any background one of the two shows
 SPELLED = str.maketrans({"−": "-", "–": "-", "×": "x", "σ": "sigma", "Σ": "Sum ", "ᵀ": "T", "≤": "<="})  # Pillow's font lacks these
 
@@ -71,10 +71,24 @@ def save(path: Path, rows: Rows, title: str = "") -> Path:
     """Write a sheet as a PNG file, beside its place and then renamed."""
     if path.suffix.lower() != ".png":
         raise BadOption("pictures are written as PNG", where=f"'{path}'", remedy="call it .png")
-    target, file = check_target(path), io.BytesIO()
-    sheet(rows, title).save(file, "PNG")
-    write({target: iter([file.getvalue()])}, path)
+    write({check_target(path): iter([png(sheet(rows, title))])}, path)
     return path
+
+
+def alone(picture: Picture) -> tuple[bytes, str]:
+    """One picture as a PNG file without any text, and what has to be said below it."""
+    check(picture)
+    drawn = panel(picture, magnitude(picture.values))
+    canvas = Image.fromarray(drawn.pixels)
+    if drawn.marked:
+        frame(canvas, drawn.marked, 0, 0)
+    return png(canvas), "; ".join(filter(None, [drawn.legend, *drawn.notes]))
+
+
+def png(canvas: Image.Image) -> bytes:
+    file = io.BytesIO()
+    canvas.save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def sheet(rows: Rows, title: str = "") -> Image.Image:
@@ -121,8 +135,8 @@ def panel(picture: Picture, sheet_scale: float) -> Panel:
 
 
 def legend(scale: float, vector: bool) -> str:
-    middle, highest, lowest = ("bars: middle", "top", "bottom") if vector else ("grey", "white", "black")
-    return f"{middle} = 0, {highest} = {scale:+.2e}, {lowest} = {-scale:+.2e}" if scale else f"{middle} = 0 everywhere"
+    middle, ends = ("bars: middle", "top and bottom") if vector else ("grey", "white and black")
+    return f"{middle} = 0, {ends} = ±{scale:.3g}" if scale else f"{middle} = 0 everywhere"
 
 
 def outside(values: np.ndarray, low: float, high: float) -> list[str]:

@@ -1,4 +1,6 @@
-"""Quantization, straight through: what rounding and saturation cost is a source.
+"""Quantization: rounding goes straight through, and what it costs is a source; saturation is frozen as a Clip is.
+
+Quantizers leave a Relu to the saturation at a zero point that stands for 0, so saturation is a decision of the network.
 
 An integer tensor that carries the image has a frozen float32 value beside it, equal to the integers at x1 = x0.
 Scales and zero points are decisions, also where they are computed from the image.
@@ -7,12 +9,16 @@ Scales and zero points are decisions, also where they are computed from the imag
 from __future__ import annotations
 
 import numpy as np
+from onnx import TensorProto
 
 from onnxscope.frozen import Frozen, Pair
-from onnxscope.graph import Shape, Tensor, is_known, numel, shape_of, values_of
+from onnxscope.graph import Shape, Tensor, element_type, is_known, numel, shape_of, values_of
 from onnxscope.linearize import Entry, Freezer, Site
 from onnxscope.rules.movement import numbered
 from onnxscope.rules.primitives import conv_attrs
+
+INTEGERS = {getattr(TensorProto, sign + size) for sign in ("INT", "UINT") for size in ("2", "4", "8", "16", "32")}
+MOST_ROUNDED = 0.51  # of a step; what changes by more was cut off
 
 
 def spread(f: Freezer, n: Site, i: int, shape: Shape) -> Tensor:
@@ -37,21 +43,35 @@ def decided(f: Freezer, n: Site) -> Frozen:
     return n.carried(0)
 
 
-def straight_through(f: Freezer, x: Pair, x1: Frozen, y0: Tensor, scale: Tensor) -> Frozen:
-    """x1/scale + (y0 − x0/scale)."""
+def passed(f: Freezer, n: Site, x0: Tensor, real0: Tensor, scale: Tensor) -> Tensor:
+    """1 where x0 was but rounded; where it was cut off, bound/x0 (freeze) or 0 (taylor). A bound is never beyond 0, so x0 is not near it."""
+    b = f.b
+    cut = b.Greater(b.Abs(b.Sub(x0, real0)), b.Mul(scale, MOST_ROUNDED))
+    instead = b.constant(0.0, x0) if n.taylor else b.Div(real0, b.Where(cut, x0, b.constant(1.0, x0)))
+    return b.Where(cut, instead, b.constant(1.0, x0))
+
+
+def straight_through(f: Freezer, n: Site, x: Pair, y0: Tensor, scale: Tensor, zero: Tensor | None) -> Frozen:
+    """gain·x1/scale + (y0 − gain·x0/scale); floating-point results are only rounded."""
+    assert x.x1 is not None
     f.note("straight through", tangent=False)
-    gain = f.b.Reciprocal(scale)
-    return f.source(f.gain(x1, gain), f.b.Sub(f.float(y0), f.b.Mul(f.float(x.x0), gain)))
+    b, x0, q0, gain = f.b, f.float(x.x0), f.float(y0), f.b.Reciprocal(scale)
+    if element_type(y0) in INTEGERS:
+        gain = b.Mul(passed(f, n, x0, b.Mul(b.Sub(q0, zero) if zero is not None else q0, scale), scale), gain)
+    return f.source(f.gain(x.x1, gain), b.Sub(q0, b.Mul(x0, gain)))
 
 
 def quantize(f: Freezer, n: Site) -> Frozen:
-    """Straight through; its rounding, its saturation and the zero point are a source."""
-    return straight_through(f, n.pair(0), n.carried(0), n.y0, spread(f, n, 1, n.pair(0).shape))
+    """Rounding goes straight through, with its error and the zero point as a source; what saturates is carried as a Clip does."""
+    x = Pair(n.x0(), n.carried(0))
+    shape = n.pair(0).shape
+    return straight_through(f, n, x, n.y0, spread(f, n, 1, shape), spread(f, n, 2, shape) if n.has(2) else None)
 
 
 def dynamic_quantize(f: Freezer, n: Site) -> list[Frozen | None]:
-    """The same, with the scale that the base computes."""
-    return [straight_through(f, n.pair(0), n.x1, n.y0, f.float(n.node.outputs[1])), None, None]
+    """The same, with the scale and zero point that the base computes."""
+    scale, zero = (f.float(t) for t in n.node.outputs[1:])
+    return [straight_through(f, n, Pair(n.x0(), n.x1), n.y0, scale, zero), None, None]
 
 
 def same_values(a: Tensor, b: Tensor) -> bool:
@@ -59,7 +79,7 @@ def same_values(a: Tensor, b: Tensor) -> bool:
 
 
 def dequantize(f: Freezer, n: Site) -> Frozen:
-    """(q1 − zero point)·scale; straight after its own QuantizeLinear x1 + (y0 − x0), the rounding error alone."""
+    """(q1 − zero point)·scale; straight after its own QuantizeLinear gain·x1 + (y0 − gain·x0), free of zero points."""
     if not n.active(0):
         return by_scale(f, n)
     q1 = decided(f, n)
@@ -69,7 +89,11 @@ def dequantize(f: Freezer, n: Site) -> Frozen:
         same = all(same_values(s, t) for s, t in zip(made.inputs[1:], n.node.inputs[1:], strict=True))
         alike = all(made.attrs.get(k, d) == n.node.attrs.get(k, d) for k, d in (("axis", 1), ("block_size", 0)))
         if isinstance(x1, Frozen) and same and alike:
-            return f.source(x1, f.b.Sub(f.float(n.y0), f.float(made.inputs[0])))
+            x0, y0 = f.float(made.inputs[0]), f.float(n.y0)
+            if element_type(n.x0()) not in INTEGERS:
+                return f.source(x1, f.b.Sub(y0, x0))
+            gain = passed(f, n, x0, y0, spread(f, n, 1, q1.shape))
+            return f.source(f.gain(x1, gain), f.b.Sub(y0, f.b.Mul(x0, gain)))
     scale = spread(f, n, 1, q1.shape)
     y = f.gain(q1, scale)
     return f.source(y, f.b.Neg(f.b.Mul(spread(f, n, 2, q1.shape), scale))) if n.has(2) else y
@@ -119,12 +143,11 @@ def real(f: Freezer, n: Site, i: int, **axis: int) -> Pair:
 
 def requantized(f: Freezer, n: Site, y: Pair) -> Frozen:
     """Inputs 6 and 7 are the result's scale and zero point."""
-    assert y.x1 is not None
-    return straight_through(f, y, y.x1, n.y0, f.float(n.x0(6)))
+    return straight_through(f, n, y, n.y0, f.float(n.x0(6)), f.float(n.x0(7)))
 
 
 def qlinear_conv(f: Freezer, n: Site) -> Frozen:
-    """Conv of the real numbers, quantized straight through."""
+    """Conv of the real numbers, quantized as QuantizeLinear does."""
     bias = None
     if n.has(8):
         step = f.b.Mul(f.float(n.x0(1)), f.float(n.x0(4)))
@@ -140,10 +163,10 @@ def qlinear_matmul(f: Freezer, n: Site) -> Frozen:
 
 
 QUANTIZATION: dict[str, Entry] = {
-    "QuantizeLinear": ("linear", quantize),
-    "DequantizeLinear": ("linear", dequantize),
-    "DynamicQuantizeLinear": ("linear", dynamic_quantize),
-    "QLinearConv": ("linear", qlinear_conv),
+    "QuantizeLinear": ("frozen", quantize),
+    "DequantizeLinear": ("frozen", dequantize),
+    "DynamicQuantizeLinear": ("frozen", dynamic_quantize),
+    "QLinearConv": ("frozen", qlinear_conv),
     "QLinearMatMul": ("frozen", qlinear_matmul),
     "ConvInteger": ("linear", conv_integer),
     "MatMulInteger": ("frozen", matmul_integer),

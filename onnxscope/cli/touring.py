@@ -1,0 +1,51 @@
+"""The verb that shows everything: tour."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from onnxscope.cli.options import FELL_SHORT, INTERRUPTED, joined
+from onnxscope.cli.printing import print_facts, working
+from onnxscope.cli.probing import run
+from onnxscope.errors import BadOption
+
+if TYPE_CHECKING:
+    from onnxscope.results import Run
+
+Labels = Annotated[Path | None, typer.Option(metavar="FILE", help="Names of the scores, one a line.")]
+
+
+@joined(run)
+def tour(r: Run, labels: Labels = None,
+         k: Annotated[int, typer.Option("-k", metavar="K", min=1, help="How many singular triplets.")] = 8,
+         seconds: Annotated[float, typer.Option(metavar="S", help="What these may take; it goes on with those it has.")] = 20.0) -> None:
+    """Everything worth seeing of a model and an image on one page, OUT.html, with its pictures and figures in the folder OUT.
+
+    \b
+    Example:
+      onnxscope tour upscaler.onnx --image cat.png -o cat.html
+    """
+    from onnxscope.tour import visit
+
+    command = shlex.join(["onnxscope", *sys.argv[1:]])
+    with working(f"opening {r.model.name}") as status:
+        seen = visit(r, read_labels(labels) if labels else [], k, seconds, command, lambda text: status.update(f"{r.model.name}: {text}"))
+        written = seen.write(r.target(".html"))
+    proved = seen.facts["proofs"]["ok"]
+    print_facts({"written": [str(path) for path in written], **seen.facts},
+                [("written", ", ".join(map(str, written))), ("proofs", "all hold" if proved else "not all hold"),
+                 ("seconds", f"{seen.facts['seconds']:.1f}")], r.as_json)
+    if seen.interrupted or not proved:
+        raise typer.Exit(INTERRUPTED if seen.interrupted else FELL_SHORT)
+
+
+def read_labels(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise BadOption("cannot be read as text", where=f"--labels '{file}'", remedy="name a file with one label a line") from error

@@ -1,0 +1,121 @@
+"""Charts and maps by matplotlib, each drawn for light and for dark pages. Numbers in, PNG out.
+
+Colours are even to the eye and told apart without seeing red or green: cividis for sizes, vik around its white middle for signed values,
+and Okabe's and Ito's palette for lines.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import cmcrameri.cm
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from onnxscope.report.pictures import magnitude
+
+SIGNED, SIZES = cmcrameri.cm.vik, mpl.colormaps["cividis"]
+LINES, MARKERS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7"), "osD^"
+ABOVE, BELOW = "#B0512B", "#2A7AA8"  # as on vik's two sides
+PAGES = {"light": ("#ffffff", "#222222", "#dddddd"), "dark": ("#16181c", "#e6e6e6", "#3a3d44")}  # ground, ink, grid
+WIDTH, NARROW, DPI = 7.2, 4.6, 144  # inches across the page, beside a picture; dots in an inch
+DECADES = 4  # of a map on a logarithmic scale
+Drawn = tuple[bytes, bytes]  # for a light page, for a dark one
+Paint = Callable[[Figure, Axes, str], None]  # the last is the colour of what is written
+
+
+def drawn(paint: Paint, height: float, width: float = WIDTH) -> Drawn:
+    """What `paint` puts on a pair of axes."""
+    pages = []
+    for ground, ink, lines in PAGES.values():
+        colours: Any = {"text.color": ink, "axes.labelcolor": ink, "axes.edgecolor": ink, "xtick.color": ink, "ytick.color": ink,
+                   "axes.facecolor": ground, "figure.facecolor": ground, "grid.color": lines, "font.size": 10,
+                   "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True}
+        with mpl.rc_context(colours):
+            figure = Figure((width, height), DPI, layout="constrained")
+            paint(figure, figure.add_subplot(), ink)
+            file = io.BytesIO()
+            figure.savefig(file, format="png", metadata={"Software": None})
+            pages.append(file.getvalue())
+    return pages[0], pages[1]
+
+
+def lines(series: Mapping[str, Sequence[float]], across: str, up: str) -> Drawn:
+    """Each series over 1, 2, 3, …, from zero up."""
+
+    def paint(figure: Figure, axes: Axes, ink: str) -> None:
+        for (name, values), colour, marker in zip(series.items(), LINES, MARKERS, strict=False):
+            axes.plot(np.arange(1, len(values) + 1), values, marker=marker, markersize=4, color=colour, label=name)
+        axes.set(xlabel=across, ylabel=up)
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid()
+        if len(series) > 1:
+            axes.legend(frameon=False)
+
+    return drawn(paint, 3.2)
+
+
+def bars(names: Sequence[str], values: Sequence[float], along: str) -> Drawn:
+    """A bar for each name, the first on top, with its figure beside it; its side tells the sign."""
+
+    def paint(figure: Figure, axes: Axes, ink: str) -> None:
+        drawn_bars = axes.barh(range(len(names)), values, color=[ABOVE if v >= 0 else BELOW for v in values])
+        axes.bar_label(drawn_bars, [f"{v:+.3g}" for v in values], padding=3, fontsize=8, color=ink)
+        axes.set_yticks(range(len(names)), names, fontsize=8)
+        axes.set_xlabel(along)
+        axes.axvline(0, color=ink, linewidth=0.8)
+        axes.margins(x=0.14, y=0.01)
+        axes.invert_yaxis()
+        axes.grid(axis="x")
+
+    return drawn(paint, 0.9 + 0.21 * len(names))
+
+
+def elements(series: Mapping[str, Sequence[float]], names: Sequence[str] = ()) -> Drawn:
+    """Vectors of one length side by side, element by element."""
+    count = len(next(iter(series.values())))
+
+    def paint(figure: Figure, axes: Axes, ink: str) -> None:
+        thick = 0.8 / len(series)
+        for k, ((name, values), colour) in enumerate(zip(series.items(), LINES, strict=False)):
+            axes.bar(np.arange(count) + (k - (len(series) - 1) / 2) * thick, values, thick, label=name, color=colour)
+        axes.axhline(0, color=ink, linewidth=0.8)
+        if names:
+            axes.set_xticks(range(count), names, rotation=45, ha="right", fontsize=8)
+        else:
+            axes.set_xlabel("element")
+        axes.grid(axis="y")
+        if len(series) > 1:
+            axes.legend(frameon=False, ncols=len(series), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+    return drawn(paint, 3.4, NARROW)
+
+
+def map_of(values: np.ndarray, label: str, *, signed: bool, mark: Sequence[int] | None = None, logarithmic: bool = False,
+           axes_labels: Sequence[str] = ("", "")) -> Drawn:
+    """A number for each pixel, with its scale beside it."""
+    largest = magnitude(values) or 1.0
+    how: dict[str, Any] = {"cmap": SIGNED, "vmin": -largest, "vmax": largest} if signed else {"cmap": SIZES, "vmin": 0, "vmax": largest}
+    if logarithmic:
+        how = {"cmap": SIZES, "norm": LogNorm(largest / 10**DECADES, largest, clip=True)}
+
+    def paint(figure: Figure, axes: Axes, ink: str) -> None:
+        shown = axes.imshow(values, interpolation="nearest", aspect="auto" if any(axes_labels) else "equal", **how)
+        axes.spines[:].set_visible(False)
+        axes.set(xlabel=axes_labels[0], ylabel=axes_labels[1])
+        if not any(axes_labels):
+            axes.set(xticks=[], yticks=[])
+        if mark is not None:
+            axes.plot(mark[1], mark[0], "o", markersize=9, markerfacecolor="none", markeredgecolor="black", markeredgewidth=3)
+            axes.plot(mark[1], mark[0], "o", markersize=9, markerfacecolor="none", markeredgecolor="#ffe600", markeredgewidth=1.5)
+        figure.colorbar(shown, ax=axes, label=label, shrink=0.9)
+
+    tall = np.clip(values.shape[0] / values.shape[1], 0.4, 1.4)
+    return drawn(paint, 3.6 * float(tall), NARROW)
