@@ -244,11 +244,15 @@ def colours_last(array: np.ndarray, preprocess: Preprocess = UNIT) -> np.ndarray
 
 def to_pixels(array: np.ndarray, preprocess: Preprocess = UNIT) -> np.ndarray:
     """The way back: pixel = (value·std + mean)/scale, rounded and clipped to 0…255, as rows × columns × channels, red first."""
+    return unrounded_pixels(array, preprocess).round().clip(0, 255).astype(np.uint8)
+
+
+def unrounded_pixels(array: np.ndarray, preprocess: Preprocess = UNIT) -> np.ndarray:
+    """The same before it is rounded and clipped."""
     settled = preprocess.settled(array.shape)
     if not np.isfinite(array).all():
         raise BadOption("holds NaN or infinity", where="picture", remedy="look at its values")
-    values = channels_last(array.astype(np.float64), settled.layout)
-    pixels = ((values * settled.std + settled.mean) / settled.scale).round().clip(0, 255).astype(np.uint8)
+    pixels = (channels_last(array.astype(np.float64), settled.layout) * settled.std + settled.mean) / settled.scale
     return pixels[..., ::-1] if settled.channels == "bgr" else pixels
 
 

@@ -25,6 +25,7 @@ from onnxscope.svd import Triplets
 from onnxscope.verify import Report, verify_scope
 
 RESULTS = (".npz", ".png")
+MOST_OUTSIDE = 0.1  # of an output's values beyond what pixels can be, and it is still looked at as a picture in the image's units
 WRITTEN = {"filter": (), "tour": (".html",)}  # by other verbs
 
 
@@ -37,7 +38,7 @@ class Run:
         self._file, self._preprocess, self._running, self._options, self._out = image, preprocess, running, options, out
         self._began = time.perf_counter()
         for suffix in WRITTEN.get(verb, RESULTS):  # known to be good before anything is computed
-            check_target(self.target(suffix), [model, image])
+            check_target(self.target(suffix), self.sources)
 
     @cached_property
     def opened(self) -> OpenModel:
@@ -95,7 +96,7 @@ class Run:
     def natural(self, array: np.ndarray, label: str, mark: Pixel | None = None) -> Picture:
         """As it would be looked at, where it has the image's channels; else around grey, with a scale of its own."""
         if self._settled and is_picture(array.shape) and array.shape[channels_axis(array.shape, self.x.layout)] == len(self._settled.mean):
-            return Picture(images.to_pixels(array, self._settled), label, mark, natural=True)
+            return replace(displayed(images.unrounded_pixels(array, self._settled) / 255, label), mark=mark)
         return replace(self._around_grey(array, label, magnitude(array) or None), mark=mark)
 
     @cached_property
@@ -130,6 +131,11 @@ class Run:
 
     # what is written
 
+    @property
+    def sources(self) -> list[Path]:
+        """What no result may replace."""
+        return [self.model, self._file]
+
     def target(self, *suffixes: str) -> Path:
         """OUT, or MODEL.VERB, with the first of these suffixes unless it has one of them."""
         if self._out is None:
@@ -141,7 +147,7 @@ class Run:
 
     def write(self, arrays: Mapping[str, Any], pictures: Sequence[Sequence[Picture]], facts: Mapping[str, Any]) -> list[Path]:
         """The arrays with all that it takes to repeat the run, and the picture."""
-        table, picture = (check_target(self.target(suffix), [self.model, self._file]) for suffix in RESULTS)
+        table, picture = (check_target(self.target(suffix), self.sources) for suffix in RESULTS)
         about = {"verb": self.verb, **self.identity(), **self.facts(), **facts}
         file = io.BytesIO()
         np.savez_compressed(file, image=self.x.image, output=self.x.output, about=np.array(json.dumps(about)), **arrays)
@@ -162,6 +168,15 @@ class Run:
         about = self.x.about()
         return {key: about[key] for key in ("device", "precision", "left_to_cpu", "notes")} | \
             {"seconds": round(time.perf_counter() - self._began, 3)}
+
+
+def displayed(values: np.ndarray, label: str) -> Picture:
+    """Values of 0…1 as they are; where many lie outside, and so have other units, between their own extremes, as the label says."""
+    low, high = float(values.min()), float(values.max())
+    if np.mean((values < 0) | (values > 1)) <= MOST_OUTSIDE:
+        return Picture(values, label, natural=True)
+    said = f"{label} (black = {low:.3g}, white = {high:.3g} times the image's white)".lstrip()
+    return Picture((values - low) / (high - low or 1.0), said, natural=True)
 
 
 def extent(values: np.ndarray, least: float) -> tuple[int, int, int, int]:

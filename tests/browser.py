@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
-FLAGS = "--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage".split()
+FLAGS = "--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --hide-scrollbars".split()
 HEIGHT, PHONE = 900, 600  # of the window, and below which width it is a phone's
 
 # the contrast of every text with what is behind it, after WCAG 2

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import networks
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from PIL import Image, ImageDraw
 from scipy.sparse.linalg import svds
 from support import close, run
 
@@ -22,9 +16,6 @@ import onnxscope
 from onnxscope.linear_map import Filter, LinearMap, rows
 from onnxscope.linearize import POLICIES
 
-TRAIN = Path(__file__).parents[1] / "tools" / "train.py"
-CARD = networks.MODELS / "edsr_small.md"
-TRAIN_EXTRA = ("torch", "skimage", "sklearn")
 BUILT: dict[str, tuple[Callable[..., onnx.ModelProto], int]] = {  # parameters of the convolutions as the networks' authors count them
     "edsr": (networks.edsr, 1_369_859),
     "cyclegan": (networks.cyclegan, 11_378_179),
@@ -88,50 +79,6 @@ def test_a_batch_equals_single_images(name: str) -> None:
     together = run(with_all_values(model), {feed: x})[before]
     one = with_all_values(networks.network(name))
     close(together, np.concatenate([run(one, {feed: x[k : k + 1]})[before] for k in range(3)]), 1e-5, "a batch of three")
-
-
-def drawing(side: int) -> Image.Image:
-    """Coloured polygons and lines with smooth edges."""
-    random = np.random.default_rng(1)
-    canvas = Image.new("RGB", (4 * side, 4 * side), (90, 120, 150))
-    brush = ImageDraw.Draw(canvas)
-    for _ in range(12):
-        corners = [tuple(p) for p in random.integers(4 * side, size=(3, 2)).tolist()]
-        brush.polygon(corners, fill=tuple(random.integers(256, size=3).tolist()))
-        brush.line(corners, fill=tuple(random.integers(256, size=3).tolist()), width=8)
-    return canvas.resize((side, side), Image.Resampling.BOX)
-
-
-def test_the_trained_network_enlarges_better_than_bicubic() -> None:
-    whole = drawing(128)
-    small = whole.resize((64, 64), Image.Resampling.BICUBIC)
-    pixels = np.asarray(small, np.float32).transpose(2, 0, 1)[None] / 255
-    enlarged = run(onnx.load(networks.MODELS / "edsr_small.onnx"), {"image": pixels})["upscaled"][0].transpose(1, 2, 0) * 255
-    wanted = np.asarray(whole, np.float64)
-    bicubic = np.asarray(small.resize(whole.size, Image.Resampling.BICUBIC))
-    ours, theirs = (10 * np.log10(255**2 / np.mean((v - wanted) ** 2)) for v in (enlarged.clip(0, 255), bicubic))
-    assert ours >= theirs + 1, f"{ours:.2f} dB and bicubic {theirs:.2f} dB"
-
-
-def test_the_card_is_that_of_the_file() -> None:
-    data = (networks.MODELS / "edsr_small.onnx").read_bytes()
-    assert f"{len(data):,} bytes, sha256 `{hashlib.sha256(data).hexdigest()}`" in CARD.read_text(encoding="utf-8")
-
-
-@pytest.mark.skipif(not all(importlib.util.find_spec(m) for m in TRAIN_EXTRA), reason="pip install '.[train]' brings what training needs")
-def test_training_repeats_and_learns(tmp_path: Path) -> None:
-    """Twice a few steps: the same bytes, a card that belongs to them, and the graph unchanged but for its weights."""
-    for run_of in ("a", "b"):
-        subprocess.run([sys.executable, TRAIN, "edsr_small", tmp_path / run_of, "--quick"], check=True, capture_output=True)
-    written = [(tmp_path / run_of / "edsr_small.onnx").read_bytes() for run_of in ("a", "b")]
-    assert written[0] == written[1]
-    assert hashlib.sha256(written[0]).hexdigest() in (tmp_path / "a" / "edsr_small.md").read_text(encoding="utf-8")
-    started, trained = networks.edsr(24, 6, size=None), onnx.ModelProto.FromString(written[0])
-    assert list(trained.graph.node) == list(started.graph.node)
-    for before, after in zip(started.graph.initializer, trained.graph.initializer, strict=True):
-        assert before.name == after.name
-        moved = not np.array_equal(numpy_helper.to_array(before), numpy_helper.to_array(after))
-        assert moved == (before.name != "residual_scale"), before.name
 
 
 @pytest.fixture(scope="module")

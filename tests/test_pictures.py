@@ -192,7 +192,7 @@ def test_lines_do_not_end_beside_an_equals_sign():
 
 def test_the_font_has_every_letter_that_is_written():
     missing = bytes(pictures.font().getmask("\ue000"))
-    for letter in "".join(pictures.words("grey = 0, white = +3.1e-02, black = −3.1e-02; σ3 ≤ 4.158 × Fᵀ – Σ (channel, y, x) |'…")):
+    for letter in "".join(pictures.words("grey = 0, white and black = ±0.031; −1, σ3 ≤ 4.158 × Fᵀ – Σ (channel, y, x) |'…")):
         assert bytes(pictures.font().getmask(letter)) != missing, letter
 
 

@@ -1,13 +1,20 @@
-"""Photographs that ordinary Python packages bring, as bytes, and the arrays that a network takes."""
+"""Photographs that ordinary Python packages bring, as bytes, and as what networks take and are judged by.
+
+    python tools/photographs.py FOLDER      # writes pieces of the held-out ones at half their size
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 LEARNED_FROM = ("astronaut", "rocket", "camera", "brick", "grass", "gravel", "china.jpg", "flower.jpg")
 HELD_OUT = ("chelsea", "coffee")
+Pair = tuple[np.ndarray, np.ndarray]
 LICENCES = "`china.jpg` is by danielbuechele and `flower.jpg` by vultilion, both CC BY 2.0; the others are CC0 or in the public domain."
 
 
@@ -23,3 +30,46 @@ def photographs(names: Sequence[str]) -> dict[str, np.ndarray]:
 def as_images(pixels: np.ndarray) -> np.ndarray:
     """[N, height, width, 3] bytes as a network's input: [N, 3, height, width] in 0 to 1."""
     return pixels.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+
+
+def signed(pixels: np.ndarray) -> np.ndarray:
+    """The same in −1 to 1."""
+    return 2 * as_images(pixels) - 1
+
+
+def halved(photograph: np.ndarray) -> Pair:
+    """A photograph at half its size, by Pillow's bicubic filter, and as it was, cut to even sides."""
+    height, width = (s // 2 * 2 for s in photograph.shape[:2])
+    whole = np.ascontiguousarray(photograph[:height, :width])
+    return np.asarray(Image.fromarray(whole).resize((width // 2, height // 2), Image.Resampling.BICUBIC)), whole
+
+
+def decibels(pixels: np.ndarray, wanted: np.ndarray) -> float:
+    """PSNR over all three channels; four pixels along the edges do not count, as is usual."""
+    inner = np.s_[4:-4, 4:-4]
+    return float(10 * np.log10(255**2 / np.mean((pixels[inner].astype(np.float64) - wanted[inner]) ** 2)))
+
+
+def compared(run: Callable[[np.ndarray], np.ndarray], pair: Pair) -> tuple[float, float]:
+    """PSNR of the bicubic enlargement and of the network's, both rounded to bytes."""
+    small, whole = pair
+    bicubic = np.asarray(Image.fromarray(small).resize(whole.shape[1::-1], Image.Resampling.BICUBIC))
+    enlarged = run(as_images(small[None]))[0].transpose(1, 2, 0)
+    return decibels(bicubic, whole), decibels(np.rint(255 * np.clip(enlarged, 0, 1)), whole)
+
+
+PIECES = {"cat": ("chelsea", (100, 50, 228, 178)), "coffee": ("coffee", (230, 130, 422, 322))}  # left, top, right, bottom
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write pieces of held-out photographs, at half their size.")
+    parser.add_argument("folder", type=Path)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for name, (photograph, piece) in PIECES.items():
+        whole = Image.fromarray(photographs([photograph])[photograph]).crop(piece)
+        whole.resize([side // 2 for side in whole.size], Image.Resampling.BICUBIC).save(options.folder / f"{name}.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()

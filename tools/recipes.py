@@ -11,8 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from photographs import HELD_OUT, LEARNED_FROM, LICENCES, as_images, photographs
-from PIL import Image
+from photographs import HELD_OUT, LEARNED_FROM, LICENCES, Pair, as_images, compared, halved, photographs, signed
 from scenes import NAMES, SIDE, Scene, held_out, scenes
 from torch.nn import functional
 from torch_graph import TorchGraph
@@ -28,7 +27,6 @@ SHIFT = 8  # the most pixels that a scene is moved while a network learns from i
 BACKGROUND = 128  # the label of what belongs to no object
 LABELS = np.array([(230, 25, 75), (60, 180, 75), (255, 225, 25), (0, 130, 200), (245, 130, 48), (145, 30, 180), (70, 240, 240),
                    (240, 50, 230), (210, 245, 60), (0, 0, 128)], np.uint8)  # a colour for each kind
-Pair = tuple[np.ndarray, np.ndarray]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -69,13 +67,6 @@ def running(model: onnx.ModelProto) -> Callable[[np.ndarray], np.ndarray]:
 # super-resolution
 
 
-def halved(photograph: np.ndarray) -> Pair:
-    """A photograph at half its size, by Pillow's bicubic filter, and as it was, cut to even sides."""
-    height, width = (s // 2 * 2 for s in photograph.shape[:2])
-    whole = np.ascontiguousarray(photograph[:height, :width])
-    return np.asarray(Image.fromarray(whole).resize((width // 2, height // 2), Image.Resampling.BICUBIC)), whole
-
-
 def patches(pairs: Sequence[Pair], count: int, side: int, random: np.random.Generator) -> Iterator[Pair]:
     """Batches of `count` patches of the halved photographs and what they were before, turned and mirrored at random."""
     while True:
@@ -90,26 +81,25 @@ def patches(pairs: Sequence[Pair], count: int, side: int, random: np.random.Gene
         yield as_images(np.stack(batch[0])), as_images(np.stack(batch[1]))
 
 
-def decibels(pixels: np.ndarray, wanted: np.ndarray) -> float:
-    """PSNR over all three channels; four pixels along the edges do not count, as is usual."""
-    inner = np.s_[4:-4, 4:-4]
-    return float(10 * np.log10(255**2 / np.mean((pixels[inner].astype(np.float64) - wanted[inner]) ** 2)))
+def recoloured(batches: Iterator[Pair], random: np.random.Generator) -> Iterator[Pair]:
+    """The same with the colours exchanged, half of the patches inverted, and contrast and brightness of every channel changed."""
+    for small, whole in batches:
+        for k in range(len(small)):
+            order, inverted = random.permutation(3), bool(random.integers(2))
+            contrast, brightness = (random.uniform(*bounds, (3, 1, 1)).astype(np.float32) for bounds in ((0.6, 1.8), (0.1, 0.9)))
+            given, wanted = (1 - a[k][order] if inverted else a[k][order] for a in (small, whole))
+            middle = given.mean((1, 2), keepdims=True)
+            small[k], whole[k] = (((a - middle) * contrast + brightness).clip(0, 1) for a in (given, wanted))
+        yield small, whole
 
 
-def compared(run: Callable[[np.ndarray], np.ndarray], pair: Pair) -> tuple[float, float]:
-    """PSNR of the bicubic enlargement and of the network's, both rounded to bytes."""
-    small, whole = pair
-    bicubic = np.asarray(Image.fromarray(small).resize(whole.shape[1::-1], Image.Resampling.BICUBIC))
-    enlarged = run(as_images(small[None]))[0].transpose(1, 2, 0)
-    return decibels(bicubic, whole), decibels(np.rint(255 * np.clip(enlarged, 0, 1)), whole)
-
-
-def enlarging(network: onnx.ModelProto, architecture: str, quick: bool, rate: float) -> Trained:
+def enlarging(network: onnx.ModelProto, architecture: str, quick: bool, steps: int, rate: float, recolour: bool) -> Trained:
     """Learns to undo a halving."""
-    steps, count, side = QUICK_STEPS if quick else 6000, 8, 24
+    steps, count, side = QUICK_STEPS if quick else steps, 8, 24
     graph = TorchGraph(network)
     pairs = [halved(p) for p in photographs(LEARNED_FROM).values()]
-    fit(graph, patches(pairs, count, side, np.random.default_rng(SEED)), functional.l1_loss, steps, rate)
+    batches = patches(pairs, count, side, np.random.default_rng(SEED))
+    fit(graph, recoloured(batches, np.random.default_rng(SEED)) if recolour else batches, functional.l1_loss, steps, rate)
     model = graph.trained()
     figures = {name: compared(running(model), halved(p)) for name, p in photographs(HELD_OUT).items()}
     rows = [f"| {name} | {bicubic:.2f} dB | {ours:.2f} dB |" for name, (bicubic, ours) in figures.items()]
@@ -124,6 +114,7 @@ def enlarging(network: onnx.ModelProto, architecture: str, quick: bool, rate: fl
         f"Learned from: {', '.join(LEARNED_FROM)},",
         "photographs in scikit-image and scikit-learn, halved by Pillow's bicubic filter;",
         f"patches of {side}×{side} pixels in batches of {count}, turned and mirrored at random; mean absolute error; Adam at {rate}.",
+        *["Colours, contrast and brightness of the patches were changed at random."] * recolour,
         LICENCES,
         "",
         "On photographs that it did not learn from, halved and enlarged again (PSNR over RGB, four pixels along the edges left out;",
@@ -137,12 +128,12 @@ def enlarging(network: onnx.ModelProto, architecture: str, quick: bool, rate: fl
 
 def edsr_small(quick: bool) -> Trained:
     network = networks.edsr(features=24, blocks=6, size=None, seed=SEED)
-    return enlarging(network, "an EDSR of 24 features and 6 blocks, with residual scaling 0.1", quick, 6e-3)
+    return enlarging(network, "an EDSR of 24 features and 6 blocks, with residual scaling 0.1", quick, 6000, 6e-3, recolour=False)
 
 
 def pixelshuffle_small(quick: bool) -> Trained:
     architecture = "four convolutions (64, 64, 32 and 12 channels; the first 5×5) with Relus, then DepthToSpace"
-    return enlarging(networks.pixel_shuffle(seed=SEED), architecture, quick, 1e-3)
+    return enlarging(networks.pixel_shuffle(seed=SEED), architecture, quick, 12_000, 3e-3, recolour=True)
 
 
 # scenes
@@ -224,10 +215,6 @@ def scenes_resnet(quick: bool) -> Trained:
 
 def label_maps(kinds: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return np.where(masks[..., None], LABELS[kinds][:, None, None], np.uint8(BACKGROUND)).astype(np.uint8)
-
-
-def signed(pixels: np.ndarray) -> np.ndarray:
-    return 2 * as_images(pixels) - 1
 
 
 def named(painted: np.ndarray) -> np.ndarray:

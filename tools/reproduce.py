@@ -14,7 +14,9 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from figures import Absent, Finding, delving3, figure4, figure5, figure6, figure7, table3
+from figures_images import figure5, figure6, figure7
+from figures_scores import delving3, figure4, table3
+from findings import Absent, Finding
 
 from onnxscope.model_io import write
 

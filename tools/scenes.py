@@ -1,6 +1,6 @@
 """Scenes to recognise: one textured object of ten kinds on a piece of a photograph, among fragments, and the object's mask.
 
-    python tools/scenes.py FOLDER --count 20      # held-out scenes as KIND_N.png and KIND_N.mask.png
+    python tools/scenes.py FOLDER      # writes held-out scenes as KIND_N.png and KIND_N.mask.png, and labels.txt
 
 Colours, textures, place, size and turn of object and fragments are drawn at random, so that only the form tells the kind.
 """
@@ -232,9 +232,10 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2 * len(NAMES))
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
+    (options.folder / "labels.txt").write_text("".join(f"{name}\n" for name in NAMES), encoding="utf-8")
     for k, scene in enumerate(held_out(options.count)):
         name = f"{NAMES[scene.kind]}_{k // len(NAMES)}"
-        Image.fromarray(scene.pixels).save(options.folder / f"{name}.png")
+        Image.fromarray(scene.pixels).save(options.folder / f"{name}.png", optimize=True)
         Image.fromarray(scene.mask).save(options.folder / f"{name}.mask.png")
 
 

@@ -22,8 +22,8 @@ import torch
 from onnx import helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quant_pre_process, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
-from photographs import HELD_OUT, LEARNED_FROM, as_images, photographs
-from recipes import QUICKLY_TESTED, SEED, TESTED, compared, halved, patches, running
+from photographs import HELD_OUT, LEARNED_FROM, as_images, compared, halved, photographs
+from recipes import QUICKLY_TESTED, SEED, TESTED, patches, running
 from scenes import held_out, scenes
 from torch_graph import TorchGraph
 

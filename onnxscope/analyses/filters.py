@@ -30,6 +30,7 @@ class Reach:
     radius: float  # in pixels; MOST_ENERGY of the energy lies within
     rows: int  # of the box that holds all coefficients larger than SEEN of the largest
     columns: int
+    energy: float
     far: float  # the share of the energy from further away than FAR of the shorter side
     pixels: float  # (Σe)²/Σe²: over how many pixels the energy is spread
 
@@ -82,14 +83,14 @@ def reach(energy: np.ndarray, place: Place) -> Reach:
     """Of one filter around the place that it belongs to."""
     total = float(energy.sum())
     if not total:
-        return Reach(0.0, 0, 0, 0.0, 0.0)
+        return Reach(0.0, 0, 0, 0.0, 0.0, 0.0)
     distance = distances(energy.shape, place)
     order = np.argsort(distance, axis=None, kind="stable")
     within = int(np.searchsorted(np.cumsum(energy.ravel()[order]), MOST_ENERGY * total))
     seen = energy > SEEN**2 * energy.max()
     rows, columns = (int(np.ptp(np.nonzero(seen.any(axis=axis))[0])) + 1 for axis in (1, 0))
     far = float(energy[distance > FAR * min(energy.shape)].sum())
-    return Reach(float(distance.ravel()[order[min(within, len(order) - 1)]]), rows, columns, far / total,
+    return Reach(float(distance.ravel()[order[min(within, len(order) - 1)]]), rows, columns, total, far / total,
                  total**2 / float((energy**2).sum()))
 
 
@@ -111,17 +112,12 @@ class Sampled:
 
     places: list[Place]
     reaches: list[Reach]
-    afar: np.ndarray  # rows × columns: the mean share of a filter's energy here, counted where here is far from its own place
+    afar: np.ndarray  # rows × columns: the filters' energy that is far from their own places, as a share of all of it
 
     @property
     def farthest(self) -> int:
-        """The place with the largest share from afar."""
-        return int(np.argmax([r.far for r in self.reaches]))
-
-    @property
-    def widest(self) -> int:
-        """The place whose filter is spread over the most pixels."""
-        return int(np.argmax([r.pixels for r in self.reaches]))
+        """The place whose filter has the most energy from afar."""
+        return int(np.argmax([r.far * r.energy for r in self.reaches]))
 
 
 def sampled(filters: Callable[[LinearInterpreter, Sequence[Place]], np.ndarray], x: LinearInterpreter, size: Sequence[int],
@@ -131,8 +127,8 @@ def sampled(filters: Callable[[LinearInterpreter, Sequence[Place]], np.ndarray],
     energy = energies(filters(x, places), x.layout)
     afar = np.zeros(energy.shape[1:])
     for e, place in zip(energy, places, strict=True):
-        afar += np.where(distances(e.shape, place) > FAR * min(e.shape), e, 0) / max(float(e.sum()), 1e-300)
-    return Sampled(places, [reach(e, p) for e, p in zip(energy, places, strict=True)], afar / len(places))
+        afar += np.where(distances(e.shape, place) > FAR * min(e.shape), e, 0)
+    return Sampled(places, [reach(e, p) for e, p in zip(energy, places, strict=True)], afar / max(float(energy.sum()), 1e-300))
 
 
 def along_a_line(x: LinearInterpreter, size: Sequence[int], most: int) -> np.ndarray:

@@ -49,7 +49,9 @@ def sources_by_layer(x: LinearInterpreter) -> dict[str, list[int]]:
     """Which of the scope's sources each node has, in the order of the nodes."""
     scope = x.map.engine.scope
     nodes = {step.name: list[int]() for step in scope.steps}
+    names = {name.lstrip("/"): name for name in nodes}  # as sources have them
     for k, source in enumerate(scope.at_sources):
         name = source.removeprefix("source/")
-        nodes.setdefault(name if name in nodes else NUMBERED.sub("", name), []).append(k)
+        name = name if name in names else NUMBERED.sub("", name)
+        nodes.setdefault(names.get(name, name), []).append(k)
     return {name: sources for name, sources in nodes.items() if sources}

@@ -35,7 +35,7 @@ def tour(r: Run, labels: Labels = None,
     command = shlex.join(["onnxscope", *sys.argv[1:]])
     with working(f"opening {r.model.name}") as status:
         seen = visit(r, read_labels(labels) if labels else [], k, seconds, command, lambda text: status.update(f"{r.model.name}: {text}"))
-        written = seen.write(r.target(".html"))
+        written = seen.write(r.target(".html"), r.sources)
     proved = seen.facts["proofs"]["ok"]
     print_facts({"written": [str(path) for path in written], **seen.facts},
                 [("written", ", ".join(map(str, written))), ("proofs", "all hold" if proved else "not all hold"),
@@ -46,6 +46,9 @@ def tour(r: Run, labels: Labels = None,
 
 def read_labels(file: Path) -> list[str]:
     try:
-        return file.read_text(encoding="utf-8").splitlines()
+        names = file.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise BadOption("cannot be read as text", where=f"--labels '{file}'", remedy="name a file with one label a line") from error
+    if not names:
+        raise BadOption("holds no labels", where=f"--labels '{file}'", remedy="name a file with one label a line")
+    return names

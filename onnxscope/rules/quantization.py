@@ -44,7 +44,7 @@ def decided(f: Freezer, n: Site) -> Frozen:
 
 
 def passed(f: Freezer, n: Site, x0: Tensor, real0: Tensor, scale: Tensor) -> Tensor:
-    """1 where x0 was but rounded; where it was cut off, bound/x0 (freeze) or 0 (taylor). A bound is never beyond 0, so x0 is not near it."""
+    """1 where x0 was but rounded; where it was cut off, bound/x0 (freeze) or 0 (taylor). No bound is beyond 0, so x0 is not near it."""
     b = f.b
     cut = b.Greater(b.Abs(b.Sub(x0, real0)), b.Mul(scale, MOST_ROUNDED))
     instead = b.constant(0.0, x0) if n.taylor else b.Div(real0, b.Where(cut, x0, b.constant(1.0, x0)))

@@ -44,7 +44,7 @@ def bases(g: Guide) -> tuple[Stop, Svd]:
     if g.kind == LARGER:
         contrast, sigma = classic(g, k)
         series["bicubic"] = facts["bicubic_sigma"] = sigma
-        parts.append(contrast)
+        parts += [contrast] if contrast.pictures else []  # of a single pixel there are no others
         text += CLASSIC_TEXT
     if g.kind != SCORES:
         text.append(localised(found))
@@ -71,7 +71,7 @@ def classic(g: Guide, k: int) -> tuple[Row, list[float]]:
     given, made = g.sizes
     sigma, u, v = bicubic_svd((given[0], given[1]), (made[0], made[1]), max(k, CLASSIC + 1))
     shown = []
-    for i in range(1, CLASSIC + 1):  # the first pair is constant
+    for i in range(1, min(len(sigma), CLASSIC + 1)):  # the first pair is constant
         for side, said, array in (("v", "eigen-input", v[i]), ("u", "eigen-output", u[i])):
             shown.append(g.shown(f"bicubic-{side}-{i + 1}", Picture(array[..., None]), f"{said} {i + 1} of bicubic enlargement",
                                  f"{side}{i + 1}, σ{i + 1} = {sigma[i]:.4g}"))
@@ -81,10 +81,10 @@ def classic(g: Guide, k: int) -> tuple[Row, list[float]]:
 
 def localised(found: Svd) -> str:
     """How much of the picture the eigen-outputs cover."""
+    if not len(found.u):
+        return "None was found."
     energy = found.u.reshape(len(found.u), -1).astype(np.float64) ** 2
     covered = energy.sum(1) ** 2 / (energy**2).sum(1) / energy.shape[1]
-    if not len(covered):
-        return "None was found."
     least, most = percent(covered.min()), percent(covered.max())
     return f"Counted by energy, the eigen-outputs cover {least} to {most} of the output; waves over all of it cover {percent(WAVE)}."
 

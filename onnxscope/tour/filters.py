@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -23,12 +23,15 @@ from onnxscope.analyses.filters import (
 )
 from onnxscope.pixels import channels_last
 from onnxscope.report.page import Row, Section, Table
-from onnxscope.report.plots import map_of
+from onnxscope.report.pictures import Picture
+from onnxscope.report.plots import map_of, matrix
 from onnxscope.tour.guide import Guide, Stop, chart, paragraphs, percent
 
-GRID, LINE = 10, 64  # sampled pixels on a side of the picture, and along its middle line
+GRID, LINE = 10, 128  # sampled pixels on a side of the picture, and along its middle line
 REACHES = ("Radius: in pixels around its own place, what holds nine tenths of a filter's energy (Σ of squares). Box: of all coefficients "
            "above a thousandth of the largest.")
+ALONG = ("What the output pixels of the picture's middle line take from each input column. The diagonal is a pixel's own place; bands "
+         "beside it, and upright stripes, are places that many pixels take from.")
 WEAK = 0.01  # a share from afar below which there is nothing to see
 LOCAL = "That is next to nothing: this network builds every pixel from its surroundings."
 AFAR = ("A network that only filtered its surroundings would show a narrow diagonal; what lies beside it was copied, or decided, from "
@@ -70,29 +73,31 @@ def extent(r: Reach) -> list[str]:
 
 
 def far_away(g: Guide) -> Stop:
-    """Off-diagonals of a same-size network: where else a pixel takes from, and the pixels that fill a whole area."""
+    """Off-diagonals of a same-size network: where else pixels take from, and where else they have a say."""
     size = g.sizes[0]
     taking, giving = (sampled(filters, g.x, size, GRID) for filters in (receptive, projective))
-    taker, giver = taking.places[taking.farthest], giving.places[giving.widest]
-    row, column = receptive(g.x, [taker])[0], projective(g.x, [giver])[0]
-    source = peak(taking.afar)
-    takes = Row([
-        g.shown("far-taker", g.run.output((0, *taker)), f"the output with a frame around {taker}", "the output"),
-        g.of_image("far-filter", row, f"the receptive filter of {taker}", "what this pixel looks at"),
-        chart("far-map", map_of(taking.afar, "share of energy", signed=False, mark=source), "map of where pixels take from afar",
-              f"where all sampled pixels take from afar, on average; circled: the strongest place {source}", wide=False),
-    ], f"Who takes from furthest: output pixel {taker}, {percent(taking.reaches[taking.farthest].far)} of its filter from afar")
-    gives = Row([
-        g.shown("wide-giver", g.run.image((0, *giver)), f"the input with a frame around {giver}", "the input"),
-        g.of_output("wide-filter", column, f"the projective filter of {giver}", "what this pixel does"),
-    ], f"Who fills the most: input pixel {giver}, spread over {giving.reaches[giving.widest].pixels:.0f} output pixels")
-    line = chart("along-a-line", map_of(along_a_line(g.x, size, LINE), "size of F's part", signed=False, logarithmic=True,
-                                        axes_labels=("input column", "output pixel along the middle line")),
-                 "F from input columns to the output pixels of the middle line; the diagonal is a pixel's own place",
-                 "F along the picture's middle line, on a logarithmic scale. The diagonal is a pixel's own place; bands beside it, and "
-                 "upright stripes, are places that many pixels take from.", wide=False)
-    return Section("Far from the diagonal", verdict(taking, giving), [takes, gives, Row([line]), table(taking, giving)]), {
-        "taking": facts(taking), "giving": facts(giving), "strongest_source": source, "taker": taker, "giver": giver}
+    taker, giver = (s.places[s.farthest] for s in (taking, giving))
+    parts: list[Row | Table] = []
+    if max(r.far for r in taking.reaches) >= WEAK:
+        parts = [
+            extreme(g, "taker", taking, [g.run.output((0, *taker)), g.run.beside_image(receptive(g.x, [taker])[0], "what it looks at")],
+                    "takes most from afar: output pixel", "where the sampled output pixels take from afar"),
+            extreme(g, "giver", giving, [g.run.image((0, *giver)), g.run.beside_output(projective(g.x, [giver])[0], "what it does")],
+                    "does most afar: input pixel", "where the sampled input pixels do something afar")]
+    drawn = matrix(along_a_line(g.x, size, LINE), (size[1], size[1]), ("column of the output pixel", "column of the input"), "size")
+    line = chart("along-a-line", drawn, "F from the input's columns to the output pixels of the middle line", ALONG, wide=False)
+    return Section("Far from the diagonal", verdict(taking, giving), [*parts, Row([line]), table(taking, giving)]), {
+        "taking": facts(taking), "giving": facts(giving)}
+
+
+def extreme(g: Guide, name: str, s: Sampled, pictures: Sequence[Picture], said: str, of_map: str) -> Row:
+    """The pixel that stands out, its filter, and what all pixels have in common."""
+    place, own = s.places[s.farthest], s.reaches[s.farthest]
+    title = f"What {said} {place}, {percent(own.far)} of its filter's energy"
+    marked, coefficients = (g.shown(f"{name}-{what}", picture, f"{title}: {picture.label}")
+                            for what, picture in zip(("pixel", "filter"), pictures, strict=True))
+    common = map_of(s.afar, "share of all energy", signed=False, mark=peak(s.afar))
+    return Row([marked, coefficients, chart(f"{name}-map", common, of_map, f"{of_map}; circled: most, {peak(s.afar)}", wide=False)], title)
 
 
 def verdict(taking: Sampled, giving: Sampled) -> list[str]:
@@ -119,8 +124,7 @@ def table(taking: Sampled, giving: Sampled) -> Table:
 
 
 def facts(s: Sampled) -> dict[str, object]:
-    return {"places": s.places, "far": [r.far for r in s.reaches], "radius": [r.radius for r in s.reaches],
-            "pixels": [r.pixels for r in s.reaches]}
+    return {"places": s.places, "reaches": [asdict(r) for r in s.reaches], "farthest": s.places[s.farthest], "most": peak(s.afar)}
 
 
 def peak(values: np.ndarray) -> Place:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -57,9 +57,9 @@ class Guide:
         return not is_picture(array.shape) or array.ndim != self.x.image.ndim or array.shape[1:] == (array.size, 1, 1)
 
     def shown(self, name: str, picture: Picture, alt: str, caption: str = "") -> Shown:
-        """A picture with its scale in the caption."""
-        drawing, legend = alone(replace(picture, label=name))
-        return Shown(name, drawing, alt, "; ".join(filter(None, [caption, legend])))
+        """A picture with its scale in the caption, which is its label unless another is given."""
+        drawing, legend = alone(picture)
+        return Shown(name, drawing, alt, "; ".join(filter(None, [caption or picture.label, legend])))
 
     def of_image(self, name: str, array: np.ndarray, alt: str, caption: str = "") -> Shown:
         """What has the image's shape, around grey."""

@@ -27,8 +27,8 @@ class Visit:
     facts: dict[str, Any]
     interrupted: bool
 
-    def write(self, target: Path) -> list[Path]:
-        """The page, and in a folder beside it, called like it, its pictures and `tour.json`."""
+    def write(self, target: Path, sources: Sequence[Path] = ()) -> list[Path]:
+        """The page, and in a folder beside it, called like it, its pictures and `tour.json`; over no source."""
         folder = target.with_suffix("")
         try:
             folder.mkdir(exist_ok=True)

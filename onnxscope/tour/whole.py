@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from onnxscope.report.page import Row, Section, Table
 from onnxscope.tour.guide import Guide, Stop, paragraphs, percent, share
 from onnxscope.verify import Report
@@ -19,7 +21,8 @@ def proofs(report: Report) -> Stop:
         The graph was rewritten: beside the network runs a copy of it whose decisions are frozen at this image, and its transpose. Before
         anything was read from them, these claims were put to the test, on the image or on random numbers; a figure is the largest
         difference found, relative to the values compared.""")
-    facts = {c.name: {"figure": c.figure, "bound": c.bound, "ok": c.ok, "note": c.note} for c in report.checks}
+    facts = {c.name: {"figure": c.figure if np.isfinite(c.figure or 0) else None, "bound": c.bound, "ok": c.ok, "note": c.note}
+             for c in report.checks}
     return Section("The proofs", text, [Table(head, rows)]), {"ok": report.ok, "checks": facts}
 
 
@@ -39,7 +42,8 @@ def parts(g: Guide) -> Stop:
         said = "the output beside its two parts, element by element"
         rows = [Row([given, g.vectors("output", {"output y0": g.x.output, "F·x0": carried, "residual r": residual}, said)])]
     else:
-        rows = [Row([given, g.shown("output", g.run.output(), "what the network makes of the image", "output y0 = F·x0 + r"),
+        made = g.run.natural(g.x.output, "output y0 = F·x0 + r"), g.run.natural(carried, "F·x0")
+        rows = [Row([given, g.shown("output", made[0], "what the network makes of the image"),
                      g.of_output("residual", residual, "what the biases alone add to the output", "residual r"),
-                     g.shown("carried", g.run.natural(carried, ""), "what the network makes of the image's own values", "F·x0")])]
+                     g.shown("carried", made[1], "what the network makes of the image's own values")])]
     return Section("What goes in, what comes out", text, rows), {"residual": of_residual, "carried": of_carried}

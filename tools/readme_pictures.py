@@ -1,0 +1,75 @@
+"""Draw README.md's pictures: parts of the tours of bundled models, as Chromium shows them.
+
+    apt-get install chromium chromium-driver && pip install '.[test]' && python tools/readme_pictures.py
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from onnxscope.cli import run
+
+ROOT = Path(__file__).parents[1]
+MODELS, PICTURES = ROOT / "models", ROOT / ".github" / "pictures"
+sys.path.insert(0, str(ROOT / "tests"))
+
+from browser import Browser, browser  # noqa: E402  its folder was not known before
+
+WIDTH, MARGIN = 1000, 16  # of the window, and around what is shown
+COLOURS = 256
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A model's tour, and the elements of its page that are shown, one below the other."""
+
+    model: str
+    options: tuple[str, ...]
+    shown: tuple[str, ...]
+
+
+SHOTS = {
+    "upscaler": Shot("edsr_small", ("--image", "photographs/cat.png"),
+                     ("#section-1 .row", "#section-3 h3:nth-of-type(1)", "#section-3 h3:nth-of-type(1) + .row")),
+    "classifier": Shot("scenes_vgg_bn", ("--image", "scenes/car_0.png", "--labels", "scenes/labels.txt"), ("#section-3 .row",)),
+    "generator": Shot("scenes_labels", ("--image", "scenes/car_0.png", "--preset", "signed"),
+                      ("#section-3 h3:nth-of-type(1) + .row", "#section-3 h3:nth-of-type(2) + .row")),
+}
+
+
+def shot(page: Browser, selectors: tuple[str, ...]) -> Image.Image:
+    """The elements, cut out and put below one another."""
+    pieces = []
+    for selector in selectors:
+        (box,) = page.places(selector)[:1]
+        clip = {"x": box["x"] - MARGIN, "y": box["y"] - MARGIN / 2, "width": box["width"] + 2 * MARGIN, "height": box["height"] + MARGIN,
+                "scale": 1}
+        data = page.driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})["data"]
+        pieces.append(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
+    whole = Image.new("RGB", (max(p.width for p in pieces), sum(p.height for p in pieces)), "white")
+    for k, piece in enumerate(pieces):
+        whole.paste(piece, (0, sum(p.height for p in pieces[:k])))
+    return whole.quantize(COLOURS, dither=Image.Dither.NONE)
+
+
+def main() -> None:
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, browser(WIDTH) as page:
+        for name, asked in SHOTS.items():
+            target = Path(folder) / f"{name}.html"
+            options = [str(MODELS / o) if (MODELS / o).is_file() else o for o in asked.options]
+            if run(["tour", str(MODELS / f"{asked.model}.onnx"), *options, "-o", str(target)]):
+                raise SystemExit(f"{asked.model}: no tour")
+            page.open(target)
+            shot(page, asked.shown).save(PICTURES / f"{name}.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()
