@@ -58,6 +58,7 @@ class Step:
     policy: str = ""
     note: str = ""
     tangent: bool = True  # whether it is the derivative, where its policy is `taylor`
+    sources: tuple[str, ...] = ()  # the nodes that add what it adds
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,13 +180,16 @@ class Freezer(Branch):
             return
         self.node, self.op, self.b.place = node.name, node.op, f"state/{node.name.lstrip('/')}"
         self._note, self._tangent, self._taylor = "", True, self.policy.of(node) == "taylor"
+        start = len(self.nodes)
         how = self._apply(node)
         error = next((e for t in node.outputs if isinstance(e := self.active.get(t.name), ScopeError)), None)
         if error is not None:
             poisoned = any(error is self.active.get(t.name) for t in node.inputs)
             self.steps.append(Step(node.name, node.op, "unsupported", note=f"fed by: {error}" if poisoned else str(error)))
         else:
-            self.steps.append(Step(node.name, node.op, how, self.policy.of(node) if how == "frozen" else "", self._note, self._tangent))
+            sources = tuple(n.name for n in self.nodes[start:] if n.name.startswith("source/"))
+            policy = self.policy.of(node) if how == "frozen" else ""
+            self.steps.append(Step(node.name, node.op, how, policy, self._note, self._tangent, sources))
 
     def _apply(self, node: gs.Node) -> How:
         inputs = [self.pair(t) if t.name else None for t in node.inputs]

@@ -23,7 +23,7 @@ PROBE, COTANGENT, FROZEN, TRANSPOSED = "scope_probe", "scope_cotangent", "scope_
 PROBES, COTANGENTS = "probes", "cotangents"  # the names of the free leading sizes, which may differ
 LEDGER = "scope_ledger"
 VERSION = "0.1.0"
-DEFAULTS = {"policy": "", "note": "", "tangent": True}  # of a step, which the artifact leaves out
+DEFAULTS = {"policy": "", "note": "", "tangent": True, "sources": ()}  # of a step, which the artifact leaves out
 
 
 @dataclass
@@ -69,8 +69,9 @@ class Scope:
             raise BadModel("not a scope: it carries no onnxscope metadata", where=f"'{model.path}'",
                            remedy="write one with 'onnxscope rewrite'")
         try:
+            steps = [Step(**{**s, "sources": tuple(s.get("sources", ()))}) for s in json.loads(about["nodes"])]
             scope = cls(typed(gs.import_onnx(model.proto)), about["image"], about["output"], about["policy"], about["source_sha256"],
-                        [Step(**s) for s in json.loads(about["nodes"])], json.loads(about["notes"]), json.loads(about["sources"]))
+                        steps, json.loads(about["notes"]), json.loads(about["sources"]))
             damage = scope.damage()
         except (LookupError, ValueError, TypeError, AttributeError) as error:
             damage = repr(error)

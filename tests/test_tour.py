@@ -267,18 +267,55 @@ def test_every_claim_and_its_figure_is_there(folder: Path) -> None:
     assert "All of it is proved" in text
 
 
-def test_visit_gives_the_page_and_says_where_it_is(folder: Path, tmp_path: Path) -> None:
+def asked(folder: Path, name: str, preset: str = "unit") -> results.Run:
     options = {"input_shapes": {}, "image": None, "output": None, "policy": None, "policy_for": {}, "opaque": ()}
+    preprocessing = images.preprocessing(preset)
+    return results.Run("tour", folder / f"{name}.onnx", given(folder, name), preprocessing, {"device": "cpu"}, options, None, False)
+
+
+def test_visit_gives_the_page_and_says_where_it_is(folder: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    asked = results.Run("tour", folder / "scores.onnx", folder / "scores.png", images.preprocessing(), {"device": "cpu"}, options,
-                        tmp_path / "seen.html", False)
-    seen = visit(asked, LABELS, 2, 20.0, "the command", said.append)
+    seen = visit(asked(folder, "scores"), LABELS, 2, 20.0, "the command", said.append)
     assert [section.title for section in seen.page.sections] == [TITLES[stop] for stop in SCORES]
     assert not seen.interrupted and seen.page.command == "the command" and seen.facts["proofs"]["ok"]
     assert said[0] == "the proofs" and "scores and ledger" in said
     assert not list(tmp_path.iterdir())
     assert seen.write(tmp_path / "seen.html") == [tmp_path / "seen.html", tmp_path / "seen"]
     assert figures(tmp_path / "seen") == json.loads(json.dumps(seen.facts))
+
+
+def test_what_was_proved_is_what_is_asked(folder: Path) -> None:
+    r = asked(folder, "same")
+    report = r.prove()
+    proved = r.opened
+    assert report.ok and r.x.map.engine is proved.engine
+    np.testing.assert_allclose(r.x.output, answer(folder, "same").output, atol=1e-6)
+
+
+def test_pictures_are_shown_in_the_images_units(folder: Path) -> None:
+    """A Tanh's −1…1 as 0…1 for a network of signed images; what has other channels than the image around grey."""
+    r = asked(folder, "same", "signed")
+    shown = r.output((0, 1, 2))
+    assert shown.natural and shown.mark == (0, 1, 2) and shown.label == "output"
+    np.testing.assert_allclose(shown.values, (r.x.output[0].transpose(1, 2, 0) + 1) / 2, atol=1e-6)
+    with Image.open(given(folder, "same")) as picture:
+        np.testing.assert_allclose(r.image().values, np.asarray(picture) / 255, atol=1e-6)
+    grey = asked(folder, "channels").output()
+    assert not grey.natural and grey.scale == pytest.approx(grey.values.max())
+
+
+def test_values_of_other_units_are_shown_between_their_extremes() -> None:
+    inside = np.linspace(0, 1, 90).reshape(3, 10, 3)
+    shown = results.displayed(inside, "output")
+    assert shown.natural and shown.label == "output" and shown.values is inside
+    few = inside.copy()
+    few.flat[:9] = 2.0  # a tenth
+    assert results.displayed(few, "output").values is few
+    many = 4 * inside - 1
+    shown = results.displayed(many, "output")
+    np.testing.assert_allclose(shown.values, inside, atol=1e-12)
+    assert shown.label == "output (black = -1, white = 3 times the image's white)"
+    assert not results.displayed(np.full((2, 2, 3), 5.0), "output").values.any()
 
 
 # what it is asked
@@ -378,7 +415,7 @@ def test_of_a_scope(folder: Path, tmp_path: Path) -> None:
     ("vector", ["--image", "p.png"], "a picture does not fit"),
     ("scores", ["-o", "no/where"], "there is no folder"),
     ("scores", ["-o", "folder.html"], "is a folder"),
-    ("half", ["-o", "three.txt.html", "-k", "1"], "the pictures cannot be written there"),
+    ("half", ["-o", "three.txt.html", "-k", "1"], "is no folder that pictures could be written into"),
     ("half", ["-o", "taken.html", "-k", "1"], "is a folder"),
     ("scores", ["-k", "0"], "-k"),
     ("scores", ["--seconds", "0"], "--seconds"),

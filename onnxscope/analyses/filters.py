@@ -122,13 +122,14 @@ class Sampled:
 
 def sampled(filters: Callable[[LinearInterpreter, Sequence[Place]], np.ndarray], x: LinearInterpreter, size: Sequence[int],
             count: int) -> Sampled:
-    """Of a same-size network: `receptive` or `projective` filters at a grid of places."""
-    places = grid(size, count)
-    energy = energies(filters(x, places), x.layout)
-    afar = np.zeros(energy.shape[1:])
-    for e, place in zip(energy, places, strict=True):
-        afar += np.where(distances(e.shape, place) > FAR * min(e.shape), e, 0)
-    return Sampled(places, [reach(e, p) for e, p in zip(energy, places, strict=True)], afar / max(float(energy.sum()), 1e-300))
+    """Of a same-size network: `receptive` or `projective` filters at a grid of places, some at a time, for they are large."""
+    places, reaches, afar = grid(size, count), list[Reach](), np.zeros(tuple(size))
+    for start in range(0, len(places), x.map.batch):
+        some = places[start : start + x.map.batch]
+        for e, place in zip(energies(filters(x, some), x.layout), some, strict=True):
+            reaches.append(reach(e, place))
+            afar += np.where(distances(e.shape, place) > FAR * min(e.shape), e, 0)
+    return Sampled(places, reaches, afar / max(sum(r.energy for r in reaches), 1e-300))
 
 
 def along_a_line(x: LinearInterpreter, size: Sequence[int], most: int) -> np.ndarray:

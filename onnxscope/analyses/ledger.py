@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,6 @@ import numpy as np
 
 from onnxscope.interpreter import LinearInterpreter, impulses
 
-NUMBERED = re.compile("_[0-9]+$")  # the further sources of a node
 
 @dataclass(frozen=True)
 class Ledger:
@@ -46,12 +44,8 @@ def ledgers(x: LinearInterpreter, scores: Sequence[int]) -> list[Ledger]:
 
 
 def sources_by_layer(x: LinearInterpreter) -> dict[str, list[int]]:
-    """Which of the scope's sources each node has, in the order of the nodes."""
+    """Which of the scope's sources each node has, in the order of the nodes; one that belongs to none stands for itself, at the end."""
     scope = x.map.engine.scope
-    nodes = {step.name: list[int]() for step in scope.steps}
-    names = {name.lstrip("/"): name for name in nodes}  # as sources have them
-    for k, source in enumerate(scope.at_sources):
-        name = source.removeprefix("source/")
-        name = name if name in names else NUMBERED.sub("", name)
-        nodes.setdefault(names.get(name, name), []).append(k)
-    return {name: sources for name, sources in nodes.items() if sources}
+    places = {name: k for k, name in enumerate(scope.at_sources)}
+    layers = {step.name: [places.pop(s) for s in step.sources if s in places] for step in scope.steps}
+    return {name: found for name, found in layers.items() if found} | {name: [k] for name, k in places.items()}

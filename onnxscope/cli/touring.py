@@ -30,12 +30,14 @@ def tour(r: Run, labels: Labels = None,
     Example:
       onnxscope tour upscaler.onnx --image cat.png -o cat.html
     """
-    from onnxscope.tour import visit
+    from onnxscope.tour import checked_folder, visit
 
+    target, names = r.target(".html"), read_labels(labels) if labels else []
+    checked_folder(target)
     command = shlex.join(["onnxscope", *sys.argv[1:]])
     with working(f"opening {r.model.name}") as status:
-        seen = visit(r, read_labels(labels) if labels else [], k, seconds, command, lambda text: status.update(f"{r.model.name}: {text}"))
-        written = seen.write(r.target(".html"), r.sources)
+        seen = visit(r, names, k, seconds, command, lambda text: status.update(f"{r.model.name}: {text}"))
+        written = seen.write(target, r.sources)
     proved = seen.facts["proofs"]["ok"]
     print_facts({"written": [str(path) for path in written], **seen.facts},
                 [("written", ", ".join(map(str, written))), ("proofs", "all hold" if proved else "not all hold"),

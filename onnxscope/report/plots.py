@@ -1,7 +1,7 @@
 """Charts and maps by matplotlib, each drawn for light and for dark pages. Numbers in, PNG out.
 
-Colours are even to the eye and told apart without seeing red or green: cividis for sizes, vik around its white middle for signed values,
-and Okabe's and Ito's palette for lines.
+Colours are even to the eye and told apart without seeing red or green: cividis for sizes, vik around its nearly white middle for
+signed values, and Okabe's and Ito's palette for lines.
 """
 
 from __future__ import annotations

@@ -145,8 +145,8 @@ class Lanczos:
         drawn = Panel(space.of(self.rng.standard_normal((self.block, *space.shape))), self.block)
         beside = [*side.panels, *([side.waiting] if side.waiting else [])]
         new, *_ = orthonormal(space, drawn, beside, rounding(space) * math.sqrt(size))
-        if new is None:  # all that there is waits already
-            self.step()
+        if new is None:  # all that there is waits already; or, where nothing waits, they lay in the basis by a rare chance
+            self.step() if any(s.waiting for s in self.state.sides) else self.probe()
             return
         self.make_room(axis, new.count)
         self.state = expecting(self.state, axis, new)

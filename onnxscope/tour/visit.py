@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,16 +30,20 @@ class Visit:
 
     def write(self, target: Path, sources: Sequence[Path] = ()) -> list[Path]:
         """The page, and in a folder beside it, called like it, its pictures and `tour.json`; over no source."""
-        folder = target.with_suffix("")
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise BadOption(f"the pictures cannot be written there ({error.strerror})", where=f"'{folder}'",
-                            remedy="name another page with --out") from error
+        folder = checked_folder(target)
+        folder.mkdir(exist_ok=True)
         contents = {folder / name: data for name, data in files(self.page).items()}
         contents |= {folder / "tour.json": json.dumps(self.facts, indent=1).encode(), target: html(self.page).encode()}
-        write({check_target(path): iter([data]) for path, data in contents.items()}, target)
+        write({check_target(path, sources): iter([data]) for path, data in contents.items()}, target)
         return [target, folder]
+
+
+def checked_folder(target: Path) -> Path:
+    """The folder beside a page; refused where it cannot be made or written into."""
+    folder = target.with_suffix("")
+    if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise BadOption("is no folder that pictures could be written into", where=f"'{folder}'", remedy="name another page with --out")
+    return folder
 
 
 def visit(run: Run, labels: Sequence[str], k: int, seconds: float, command: str, say: Callable[[str], None]) -> Visit:
