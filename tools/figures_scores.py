@@ -27,6 +27,7 @@ PASSED = {  # the tensors that every path from the image to the scores passes, i
 EARLY, LATE = CONVOLUTIONS[:2], CONVOLUTIONS[-3:]
 TABLE_3 = {"AlexNet": 0.785, "VGG-19": 0.855, "ResNet-152": 0.811, "SqueezeNet 1.1": 0.843, "DenseNet-161": 0.95, "Inception v3": 0.916}
 MID_GREY = 0.5
+ACROSS = 7.2  # inches: charts of several panels
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def panels(rows: int, columns: int, height: float, paint: Callable[[int, Axes], 
             panel.axhline(0, color=ink, linewidth=0.8)
             panel.grid(axis="y")
 
-    return drawn(whole, height)[0]
+    return drawn(whole, height, ACROSS)[0]
 
 
 def table3(count: int) -> Finding:
@@ -104,7 +105,7 @@ def table3(count: int) -> Finding:
                [m > 0.8 for m in means.values()]),
          Claim("Its share is larger in networks with better benchmarks.", "a larger mean in each network that names more scenes rightly",
                f"named rightly: {each(right)}", better or [False])],
-        {"table3.png": drawn(paint, 2.9)[0]}, rows)
+        {"table3.png": drawn(paint, 2.9, ACROSS)[0]}, rows)
 
 
 def by_layer(answers: Sequence[Judged]) -> dict[str, np.ndarray]:

@@ -26,7 +26,7 @@ SIGNED, SIZES = cmcrameri.cm.vik, mpl.colormaps["cividis"]
 LINES, MARKERS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7"), "osD^"
 ABOVE, BELOW = "#B0512B", "#2A7AA8"  # as on vik's two sides
 PAGES = {"light": ("#ffffff", "#222222", "#dddddd"), "dark": ("#16181c", "#e6e6e6", "#3a3d44")}  # ground, ink, grid
-WIDTH, NARROW, DPI = 7.2, 4.6, 144  # inches across the page, beside a picture; dots in an inch
+WIDTH, DPI = 4.8, 180  # inches, so that letters can be read on a phone; dots in an inch
 MOST_BARS = 100  # beyond it a line
 LONGEST, LONGEST_BELOW = 80, 24  # letters of a name beside a bar, and below one
 DECADES = 4  # of a map on a logarithmic scale
@@ -103,7 +103,7 @@ def elements(series: Mapping[str, Sequence[float]], names: Sequence[str] = ()) -
         if len(series) > 1:
             axes.legend(frameon=False, ncols=len(series), loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
-    return drawn(paint, 3.4, NARROW)
+    return drawn(paint, 3.4)
 
 
 def map_of(values: np.ndarray, label: str, *, signed: bool, mark: Sequence[int] | None = None) -> Drawn:
@@ -120,7 +120,7 @@ def map_of(values: np.ndarray, label: str, *, signed: bool, mark: Sequence[int] 
         figure.colorbar(shown, ax=axes, label=label, shrink=0.9)
 
     tall = np.clip(values.shape[0] / values.shape[1], 0.4, 1.4)
-    return drawn(paint, 3.6 * float(tall), NARROW)
+    return drawn(paint, 3.6 * float(tall))
 
 
 def matrix(values: np.ndarray, size: tuple[float, float], names: tuple[str, str], label: str) -> Drawn:
@@ -131,6 +131,6 @@ def matrix(values: np.ndarray, size: tuple[float, float], names: tuple[str, str]
         shown = axes.imshow(values, interpolation="nearest", cmap=SIZES, norm=LogNorm(largest / 10**DECADES, largest, clip=True),
                             extent=(0, size[1], size[0], 0))
         axes.set(ylabel=names[0], xlabel=names[1])
-        figure.colorbar(shown, ax=axes, label=label, shrink=0.9)
+        figure.colorbar(shown, ax=axes, label=label, shrink=0.9, format=lambda size, _: f"{size:.0e}")
 
-    return drawn(paint, 3.6, NARROW)
+    return drawn(paint, 3.6)
