@@ -17,7 +17,7 @@ from onnxscope.interpreter import LinearInterpreter, OpenModel
 from onnxscope.linearize import Policy, Step
 from onnxscope.model_io import Model
 from onnxscope.rewriting import Choice, between, build, survey
-from onnxscope.scope import Scope, is_scope
+from onnxscope.scope import GRADIENT, Scope, is_scope
 from onnxscope.verify import Check, Report, prove_base, verify_scope
 
 ModelSource = str | Path | bytes | onnx.ModelProto | Model
@@ -32,6 +32,7 @@ class Options(TypedDict, total=False):
     policy: str | None  # freeze (the default) or taylor
     policy_for: Mapping[str, str]  # another policy for a node or an operator
     opaque: Iterable[str]  # nodes or operators that are taken as constant decisions
+    method: str  # the way back: gradient (Fᵀ, the default), or that of an explanation method
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Diagnosis:
 def choice(options: Options) -> Choice:
     shapes = {k: tuple(v) for k, v in options.get("input_shapes", {}).items()}
     policy = Policy(options.get("policy") or "freeze", options.get("policy_for", {}))
-    return Choice(shapes, options.get("image"), options.get("output"), policy, frozenset(options.get("opaque", ())))
+    return Choice(shapes, options.get("image"), options.get("output"), policy, frozenset(options.get("opaque", ())),
+                  options.get("method") or GRADIENT)
 
 
 def loaded_original(model: ModelSource) -> Model:

@@ -53,6 +53,7 @@ class Branch:
     values: dict[str, Tensor] = field(default_factory=dict)
     node: str = ""  # the base node that is being frozen
     op: str = ""  # and its operator
+    moves_masks: bool = True  # whether what masks a value that is selected from masks the selection instead
 
     def name(self, branch: str, op: str) -> str:
         """A node's name: its branch, the base node that it comes from and, where that has several, what it does."""
@@ -204,10 +205,10 @@ class Branch:
     def select(self, x: Frozen, index: Tensor) -> Frozen:
         """The elements of x at these flat indices; the result has the index's shape.
 
-        What is selected of a masked value is masked afterwards, when there is less of it.
+        What is selected of a masked value is masked afterwards, when there is less of it, unless masks must stay.
         """
         shape = shape_of(index)
-        product = next(iter(x.raw.inputs), None)
+        product = next(iter(x.raw.inputs), None) if self.moves_masks else None
         if product is not None and product.op == "Mul" and numel(shape_of(product.inputs[1])) == numel(x.shape) > numel(shape):
             mask = product.inputs[1]
             mask = mask.inputs[0].inputs[0] if mask.inputs and mask.inputs[0].op == "Cast" else mask

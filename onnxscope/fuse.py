@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxscope.graph import Tensor, numel, shape_of
+from onnxscope.graph import Builder, Tensor, is_known, numel, shape_of, values_of
 
 READERS = ("Conv", "ConvTranspose")
 
@@ -66,3 +66,36 @@ def scaled(conv: gs.Node, gain: Tensor) -> tuple[list[gs.Node], Tensor]:
     for node, sizes in zip(made, (split, factors, split, shape), strict=True):
         node.outputs[0].shape = list(sizes)
     return made, result
+
+
+def fold_batch_norms(b: Builder, keep: Collection[str]) -> None:
+    """Conv and ConvTranspose with the BatchNormalization behind them as one; tensors in `keep` stay.
+
+    Methods that tell positive from negative weights mean these.
+    """
+    uses = Counter(t.name for n in b.graph.nodes for t in n.inputs)
+    for norm in [n for n in b.graph.nodes if n.op == "BatchNormalization" and len(n.outputs) == 1]:
+        between = norm.inputs[0]
+        conv = between.inputs[0] if between.inputs else norm
+        constants = (*conv.inputs[1:], *norm.inputs[1:])
+        if conv.op not in READERS or uses[between.name] != 1 or between.name in keep or not all(is_known(t) for t in constants):
+            continue
+        weights, bias = normalised(conv, norm)
+        conv.inputs = [conv.inputs[0], b.constant(weights), b.constant(bias)]
+        (result,) = norm.outputs
+        norm.outputs.clear()
+        conv.outputs = [result]
+    b.graph.nodes[:] = [n for n in b.graph.nodes if n.outputs]
+
+
+def normalised(conv: gs.Node, norm: gs.Node) -> tuple[np.ndarray, np.ndarray]:
+    """W·g and (bias − mean)·g + shift, g being scale/√(var + ε) of each output channel."""
+    scale, shift, mean, var = (values_of(t).astype(np.float64) for t in norm.inputs[1:5])
+    gain = scale / np.sqrt(var + norm.attrs.get("epsilon", 1e-5))
+    weights, bias = values_of(conv.inputs[1]), values_of(conv.inputs[2]) if len(conv.inputs) > 2 else 0.0
+    kernel, group = [1] * (weights.ndim - 2), conv.attrs.get("group", 1)
+    if conv.op == "Conv":
+        spread = gain.reshape(-1, 1, *kernel)
+    else:
+        spread = gain.reshape(group, -1).repeat(weights.shape[0] // group, axis=0).reshape(len(weights), -1, *kernel)
+    return (weights * spread).astype(weights.dtype), ((bias - mean) * gain + shift).astype(weights.dtype)

@@ -133,6 +133,7 @@ class Freezer(Branch):
     opaque: frozenset[str] = frozenset()
     active: dict[str, Frozen | ScopeError] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
+    origins: dict[str, gs.Node] = field(default_factory=dict)  # of every frozen node the base node that it comes from
     _floats: dict[str, Tensor] = field(default_factory=dict)
     _note: str = ""
     _tangent: bool = True
@@ -182,6 +183,7 @@ class Freezer(Branch):
         self._note, self._tangent, self._taylor = "", True, self.policy.of(node) == "taylor"
         start = len(self.nodes)
         how = self._apply(node)
+        self.origins.update((n.name, node) for n in self.nodes[start:])
         error = next((e for t in node.outputs if isinstance(e := self.active.get(t.name), ScopeError)), None)
         if error is not None:
             poisoned = any(error is self.active.get(t.name) for t in node.inputs)
@@ -222,9 +224,9 @@ class Freezer(Branch):
 
 
 def linearize(b: Builder, image: Tensor, rules: Mapping[str, Entry], policy: Policy,
-              opaque: frozenset[str], probe: Tensor) -> Freezer:
+              opaque: frozenset[str], probe: Tensor, moves_masks: bool = True) -> Freezer:
     """Freeze all that depends on the image; frozen values are in `freezer.active`."""
-    f = Freezer(b, rules=rules, policy=policy, opaque=opaque)
+    f = Freezer(b, moves_masks=moves_masks, rules=rules, policy=policy, opaque=opaque)
     shape = tuple(image.shape)
     f.values[probe.name] = probe
     f.active[image.name] = Frozen(shape, probe)

@@ -10,13 +10,14 @@ import onnx_graphsurgeon as gs
 
 from onnxscope.errors import BadModel, BadOption, ScopeError, Unsupported
 from onnxscope.frozen import Frozen, raw_shape
+from onnxscope.fuse import fold_batch_norms
 from onnxscope.graph import Builder, Shape, Tensor, is_float, is_sized, producer_name, shape_of
 from onnxscope.linearize import OPAQUE, Freezer, Policy, linearize
+from onnxscope.methods import METHODS, Method, Way
 from onnxscope.model_io import Model, load, to_bytes
 from onnxscope.normalise import normalise
-from onnxscope.rules import RULES, TRANSPOSE
-from onnxscope.scope import COTANGENT, COTANGENTS, FROZEN, LEDGER, PROBE, PROBES, TRANSPOSED, Scope, needed
-from onnxscope.transpose import transpose
+from onnxscope.rules import RULES
+from onnxscope.scope import COTANGENT, COTANGENTS, FROZEN, GRADIENT, LEDGER, PROBE, PROBES, TRANSPOSED, Scope, needed
 
 SCORES = {"Softmax", "LogSoftmax"}
 PASSED_BY = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Cast", "QuantizeLinear", "DequantizeLinear"}
@@ -90,6 +91,7 @@ class Choice:
     output: str | None = None
     policy: Policy = field(default_factory=Policy)
     opaque: frozenset[str] = frozenset()  # nodes or operators that are constant decisions
+    method: str = GRADIENT  # the way back
 
 
 @dataclass
@@ -109,6 +111,8 @@ def survey(model: Model, choice: Choice) -> Survey:
     """Normalise and freeze; what cannot be frozen is in the freezer's steps, not raised."""
     keep = {n for n in (choice.image, choice.output) if n} | {o.name for o in model.proto.graph.output}
     b = normalise(model.proto, choice.shapes, frozenset(keep), RULES)
+    if method_of(choice).folds:
+        fold_batch_norms(b, keep)
     x, (y, note) = find_image(b.graph, choice.image), find_output(b.graph, choice.output)
     if not is_sized(y):
         raise Unsupported(f"the size of '{y.name}' depends on values, not on sizes alone", where=producer_name(y),
@@ -124,7 +128,7 @@ def survey(model: Model, choice: Choice) -> Survey:
             raise BadOption(f"the model has no node and no operator '{name}'", where="--opaque or --policy-for",
                             remedy="see the names with 'onnxscope doctor'")
     probe = gs.Variable(PROBE, np.float32, [PROBES, *raw_shape(shape_of(x))[1:]])
-    f = linearize(b, x, RULES, choice.policy, choice.opaque, probe)
+    f = linearize(b, x, RULES, choice.policy, choice.opaque, probe, not method_of(choice).at_relus)
     return Survey(b, f, x, y, f.active.get(y.name), probe, [note] if note else [])
 
 
@@ -144,19 +148,33 @@ def build(model: Model, choice: Choice) -> Scope:
     frozen = b.op("Identity", y1.raw, names=[FROZEN], node_name=b.unique("frozen/output"))
     live = {id(n) for n in needed(b.graph.nodes, [frozen])}
     cotangent = gs.Variable(COTANGENT, np.float32, [COTANGENTS, *raw_shape(shape_of(y))[1:]])
-    ct, at_sources = transpose(b, [n for n in f.nodes if id(n) in live], f.values, (y1.raw, cotangent), found.probe, TRANSPOSE)
-    transposed = b.op("Identity", ct, names=[TRANSPOSED], node_name=b.unique("transposed/output"))
+    way = Way(b, f, [n for n in f.nodes if id(n) in live], (y1.raw, cotangent), found.probe, found.x, beside(b.graph, f))
+    transposed = b.op("Identity", method_of(choice).write(way), names=[TRANSPOSED], node_name=b.unique("transposed/output"))
     frozen.shape, transposed.shape = [PROBES, *cotangent.shape[1:]], [COTANGENTS, *found.probe.shape[1:]]
     outputs = [*b.graph.outputs, frozen, transposed]
     b.graph.nodes[:] = needed(b.graph.nodes, [*outputs, y])
     b.graph.inputs.extend([found.probe, cotangent])
     b.graph.outputs.extend([frozen, transposed])
     b.graph.name = model.proto.graph.name or "scope"
-    return Scope(b.graph, found.x.name, y.name, str(choice.policy), model.sha256, f.steps, notes, at_sources, model)
+    met = {n.name: c.name for n in reversed(way.nodes) if n.name.startswith("source/") and (c := way.cotangents.get(n.outputs[0].name))}
+    at = {t.name: c.name for raw, t in way.tensors.items() if (c := way.cotangents.get(raw))}
+    return Scope(b.graph, found.x.name, y.name, str(choice.policy), model.sha256, f.steps, notes, met, at, choice.method, model)
+
+
+def beside(graph: gs.Graph, f: Freezer) -> dict[str, Tensor]:
+    """The tensors of the base by the names of the frozen values beside them."""
+    tensors = (*graph.inputs, *(t for n in graph.nodes for t in n.outputs))
+    return {x1.raw.name: t for t in tensors if isinstance(x1 := f.active.get(t.name), Frozen)}
+
+
+def method_of(choice: Choice) -> Method:
+    if choice.method not in METHODS:
+        raise BadOption(f"there is no method '{choice.method}'", where="--method", remedy=f"choose one of {', '.join(METHODS)}")
+    return METHODS[choice.method]
 
 
 def between(scope: Scope, image: str | None, output: str | None) -> Scope:
     """The same model between other tensors, frozen in the same way."""
     opaque = frozenset(step.name for step in scope.steps if step.note == OPAQUE)
-    choice = Choice({}, image or scope.image, output or scope.output, Policy.of_text(scope.policy), opaque)
+    choice = Choice({}, image or scope.image, output or scope.output, Policy.of_text(scope.policy), opaque, scope.method)
     return replace(build(load(to_bytes(scope.base())), choice), source_sha256=scope.source_sha256, original=None)

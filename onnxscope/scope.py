@@ -22,6 +22,7 @@ from onnxscope.model_io import Model, load, save, without_weights
 PROBE, COTANGENT, FROZEN, TRANSPOSED = "scope_probe", "scope_cotangent", "scope_frozen", "scope_transposed"
 PROBES, COTANGENTS = "probes", "cotangents"  # the names of the free leading sizes, which may differ
 LEDGER = "scope_ledger"
+GRADIENT = "gradient"  # the way back that is Fᵀ
 VERSION = "0.1.0"
 DEFAULTS = {"policy": "", "note": "", "tangent": True, "sources": ()}  # of a step, which the artifact leaves out
 
@@ -38,6 +39,8 @@ class Scope:
     steps: Sequence[Step] = ()
     notes: Sequence[str] = ()
     at_sources: Mapping[str, str] = field(default_factory=dict)  # source node → the cotangent that meets it
+    at_tensors: Mapping[str, str] = field(default_factory=dict)  # tensor of the base → the cotangent that meets it
+    method: str = GRADIENT  # the way back, Fᵀ unless another was chosen
     original: Model | None = field(default=None, repr=False)
 
     def metadata(self) -> dict[str, str]:
@@ -47,7 +50,9 @@ class Scope:
             "onnxscope.policy": self.policy,
             "onnxscope.image": self.image,
             "onnxscope.output": self.output,
+            "onnxscope.method": self.method,
             "onnxscope.sources": compact(dict(self.at_sources)),
+            "onnxscope.tensors": compact(dict(self.at_tensors)),
             "onnxscope.notes": compact(list(self.notes)),
             "onnxscope.nodes": compact([{k: v for k, v in asdict(s).items() if v != DEFAULTS.get(k)} for s in self.steps]),
         }
@@ -71,7 +76,7 @@ class Scope:
         try:
             steps = [Step(**{**s, "sources": tuple(s.get("sources", ()))}) for s in json.loads(about["nodes"])]
             scope = cls(typed(gs.import_onnx(model.proto)), about["image"], about["output"], about["policy"], about["source_sha256"],
-                        steps, json.loads(about["notes"]), json.loads(about["sources"]))
+                        steps, json.loads(about["notes"]), json.loads(about["sources"]), json.loads(about["tensors"]), about["method"])
             damage = scope.damage()
         except (LookupError, ValueError, TypeError, AttributeError) as error:
             damage = repr(error)
@@ -83,7 +88,7 @@ class Scope:
         """What the metadata names and the graph lacks, or the other way round."""
         nodes = {n.name for n in self.graph.nodes}
         tensors = {t.name for t in self.graph.inputs} | {t.name for n in self.graph.nodes for t in n.outputs}
-        missing = {self.image, self.output, *self.at_sources.values()} - tensors
+        missing = {self.image, self.output, *self.at_sources.values(), *self.at_tensors, *self.at_tensors.values()} - tensors
         missing |= {PROBE, COTANGENT} - {t.name for t in self.graph.inputs}
         missing |= {FROZEN, TRANSPOSED} - {t.name for t in self.graph.outputs}
         missing |= set(self.at_sources) ^ {n for n in nodes if n.startswith("source/")}

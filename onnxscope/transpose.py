@@ -37,6 +37,7 @@ class Transposer:
         return y
 
 
+NOTHING: Mapping[str, Tensor] = {}
 TransposeRule = Callable[[Transposer, gs.Node, int, Any], Tensor]
 
 
@@ -61,32 +62,46 @@ class Cotangents:
         return self.t.op("Sum", *terms) if len(terms) > 1 else terms[0] if terms else None
 
 
-def transpose(b: Builder, nodes: Sequence[gs.Node], values: Mapping[str, Tensor], seed: tuple[Tensor, Tensor],
-              probe: Tensor, rules: Mapping[str, TransposeRule]) -> tuple[Tensor, dict[str, str]]:
-    """Write Fᵀ for the frozen nodes; `seed` is the frozen output and the cotangent fed to it.
+@dataclass(frozen=True)
+class Transposed:
+    """What arrives at the probe, and the cotangents on the way there, by the names of the frozen values that they meet."""
 
-    Returns the cotangent of the probe, and of every source node the name of the cotangent that meets it.
+    result: Tensor
+    cotangents: Mapping[str, Tensor]
+
+
+def transpose(b: Builder, nodes: Sequence[gs.Node], values: Mapping[str, Tensor], seed: tuple[Tensor, Tensor], probe: Tensor,
+              rule_of: Callable[[gs.Node], TransposeRule | None], added: Mapping[str, Tensor] = NOTHING, seeded: bool = True) -> Transposed:
+    """Write Fᵀ for the frozen nodes; `seed` is the frozen output and the cotangent fed to it, if that is `seeded`.
+
+    A value in `added` gets that beside what its consumers send.
     """
-    at_sources: dict[str, str] = {}
     t = Transposer(b)
     cotangents = Cotangents(t)
-    cotangents.add(*seed)
+    found: dict[str, Tensor] = {}
+    if seeded:
+        cotangents.add(*seed)
     for node in reversed(nodes):
         prefix, _, rest = node.name.partition("/")
         t.node = f"transposed/{rest}" if prefix == "frozen" else f"transposed/{node.name}"
+        for o in node.outputs:
+            if o.name in added:
+                cotangents.add(o, added[o.name])
         arrived = [cotangents.take(o) for o in node.outputs]
+        found.update((o.name, a) for o, a in zip(node.outputs, arrived, strict=True) if a is not None)
         if not any(a is not None for a in arrived):
             continue
-        if prefix == "source" and arrived[0] is not None:
-            at_sources[node.name] = arrived[0].name
-        if node.op not in rules:
+        rule = rule_of(node)
+        if rule is None:
             raise Unsupported(f"linear primitive {node.op} has no transpose", where=describe(node))
         for i, x in enumerate(node.inputs):
             if x.name in values:
                 try:
-                    cotangents.add(x, rules[node.op](t, node, i, arrived[0] if len(arrived) == 1 else arrived))
+                    cotangents.add(x, rule(t, node, i, arrived[0] if len(arrived) == 1 else arrived))
                 except MISFITS as error:
                     raise misfit(error, describe(node)) from error
     t.node = "transposed"
+    if probe.name in added:
+        cotangents.add(probe, added[probe.name])
     result = cotangents.take(probe)
-    return result if result is not None else t.zeros(seed[1], shape_of(probe)), at_sources
+    return Transposed(result if result is not None else t.zeros(seed[1], shape_of(probe)), found)

@@ -18,7 +18,7 @@ from onnxscope.frozen import raw_shape
 from onnxscope.graph import Tensor, is_float
 from onnxscope.model_io import Model, save
 from onnxscope.runtime import Session, reference
-from onnxscope.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope, part
+from onnxscope.scope import COTANGENT, FROZEN, GRADIENT, LEDGER, PROBE, TRANSPOSED, Scope, part
 
 Arrays = Mapping[str, np.ndarray]
 FIGURE = 1e-5  # float32 rounding through a deep network, relative to the largest value
@@ -231,9 +231,13 @@ def frozen_checks(scope: Scope, feeds: Arrays, x0: np.ndarray, floor: float, rng
         judged("frozen(x0) = y0", relative(affine[FROZEN][3:4], as_probe(affine[scope.output])), floor),
         judged("F is linear", relative(y[2], a * y[0] + b * y[1]), floor),
         judged("frozen(v) = F·v + r", relative(affine[FROZEN][0], y[0] + affine[FROZEN][4]), floor),
+        judged("a batch equals single probes", max(relative(one[k], many[k][1:2]) for k in one), floor),
+    ]
+    if scope.method != GRADIENT:
+        return [*checks, unable("Fᵀ", f"the way back is '{scope.method}', not the transpose")]
+    checks[-1:-1] = [
         judged("Fᵀ is linear", relative(ct[2], a * ct[0] + b * ct[1]), floor),
         judged("⟨F·v, u⟩ = ⟨v, Fᵀ·u⟩", float(abs(np.vdot(y[0], u[0]) - np.vdot(v[0], ct[0])) / size), floor),
-        judged("a batch equals single probes", max(relative(one[k], many[k][1:2]) for k in one), floor),
     ]
     if not np.any(y):
         checks.append(unable("F ≠ 0", "F·v = 0 for random probes: the output does not depend on the image through carried values"))

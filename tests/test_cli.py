@@ -44,8 +44,8 @@ def answer(capsys, *arguments):
 
 def test_rewrite_prints_what_it_did(capsys, scope):
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["image", "output", "policy", "active", "note", "written"]
-    assert str(scope) in lines[-1] and "before the final Softmax" in lines[4]
+    assert [line.split()[0] for line in lines] == ["image", "output", "policy", "method", "active", "note", "written"]
+    assert str(scope) in lines[-1] and "before the final Softmax" in lines[5]
     onnx.checker.check_model(scope, full_check=True)
 
 

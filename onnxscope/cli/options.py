@@ -27,6 +27,8 @@ DefaultPolicy = Annotated[str | None, typer.Option(metavar="freeze|taylor", help
                                                    "tangent. [default: freeze]")]
 PolicyFor = Annotated[list[str] | None, typer.Option(metavar="NODE|OP=POLICY", help="Another policy for one node or operator. Repeatable.")]
 Opaque = Annotated[list[str] | None, typer.Option(metavar="NODE|OP", help="Take a node or operator as a constant decision. Repeatable.")]
+WayBack = Annotated[str | None, typer.Option("--method", metavar="NAME", help="What the transposed branch computes: gradient (Fᵀ), or an "
+                                            "explanation method, such as guided. [default: gradient]")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 

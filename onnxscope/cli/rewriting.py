@@ -22,6 +22,7 @@ from onnxscope.cli.options import (
     Opaque,
     Output,
     PolicyFor,
+    WayBack,
     choices,
 )
 from onnxscope.cli.printing import print_facts, print_json, print_table, printing, working
@@ -40,7 +41,8 @@ Seed = Annotated[int, typer.Option(min=0, help="Of the random numbers.")]
 
 
 def rewrite(model: ModelFile, out: OutFile = None, input_shape: InputShape = None, image_input: ImageInput = None, output: Output = None,
-            policy: DefaultPolicy = None, policy_for: PolicyFor = None, opaque: Opaque = None, as_json: AsJson = False) -> None:
+            policy: DefaultPolicy = None, policy_for: PolicyFor = None, opaque: Opaque = None, method: WayBack = None,
+            as_json: AsJson = False) -> None:
     """Rewrite MODEL into a scope: the original, its frozen linear map and the transpose in one file.
 
     \b
@@ -55,7 +57,7 @@ def rewrite(model: ModelFile, out: OutFile = None, input_shape: InputShape = Non
         raise BadOption("a scope cannot go to standard output", where="-o -", remedy="name a file")
     model_io.check_target(target, [model])
     with working(f"rewriting {model.name}"):
-        scope = api.rewrite(model, **choices(input_shape, image_input, output, policy, policy_for, opaque))
+        scope = api.rewrite(model, **choices(input_shape, image_input, output, policy, policy_for, opaque), method=method or "")
         scope.save(target)
     facts = about(scope, target, began)
     print_facts(facts, shown(facts), as_json)
@@ -67,7 +69,7 @@ def about(scope: Scope, target: Path, began: int) -> dict[str, Any]:
     return {
         "written": str(target), "bytes": sum(f.st_size for f in files if f.st_ctime_ns >= began - CLOCK_TICK),
         "source_bytes": scope.original.nbytes if scope.original else 0, "seconds": round((time.time_ns() - began) / 1e9, 3),
-        "image": scope.image, "output": scope.output, "policy": scope.policy, "source_sha256": scope.source_sha256,
+        "image": scope.image, "output": scope.output, "policy": scope.policy, "method": scope.method, "source_sha256": scope.source_sha256,
         "nodes": dict(sorted(Counter(step.how for step in scope.steps).items())), "notes": list(scope.notes),
     }
 
@@ -78,6 +80,7 @@ def shown(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("image", facts["image"]),
         ("output", facts["output"]),
         ("policy", facts["policy"]),
+        ("method", facts["method"]),
         ("active nodes", ", ".join(f"{count} {how}" for how, count in facts["nodes"].items()) or "none"),
         *(("note", note) for note in facts["notes"]),
         ("written", f"{facts['written']}, {facts['bytes']:,} bytes, {ratio:.2f} times the source, in {facts['seconds']:.1f} s"),
