@@ -16,7 +16,7 @@ from onnxscope.errors import BadModel, BadOption, ScopeError
 from onnxscope.interpreter import LinearInterpreter, OpenModel
 from onnxscope.linearize import Policy, Step
 from onnxscope.model_io import Model
-from onnxscope.rewriting import Choice, between, build, survey
+from onnxscope.rewriting import Choice, build, refrozen, survey
 from onnxscope.scope import GRADIENT, Scope, is_scope
 from onnxscope.verify import Check, Report, prove_base, verify_scope
 
@@ -80,7 +80,7 @@ def doctor(model: ModelSource, **options: Unpack[Options]) -> Diagnosis:
 
 
 def opened(model: ModelSource | Scope, **options: Unpack[Options]) -> Scope:
-    """A scope, or the one that a model would become. Of a scope too, image and output can be chosen anew."""
+    """A scope, or the one that a model would become. Of a scope too, image, output and method can be chosen anew."""
     if isinstance(model, Scope):
         return chosen_anew(model, "scope", options)
     loaded = model_io.load(model)
@@ -89,10 +89,10 @@ def opened(model: ModelSource | Scope, **options: Unpack[Options]) -> Scope:
 
 def chosen_anew(scope: Scope, where: str, options: Options) -> Scope:
     given = {name for name, value in options.items() if value}
-    if given - {"image", "output"}:
+    if given - {"image", "output", "method"}:
         raise BadOption("is a scope, in which sizes and policies are settled", where=where,
                         remedy="leave these options out, or rewrite the original model with them")
-    return between(scope, options.get("image"), options.get("output")) if given else scope
+    return refrozen(scope, image=options.get("image"), output=options.get("output"), method=options.get("method")) if given else scope
 
 
 def load(model: ModelSource | Scope, *, layout: str = "auto", device: str = "auto", threads: int = 0, tf32: bool = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -22,7 +22,7 @@ from onnxscope.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope
 
 MOST_PROBES = {"cpu": 16, "cuda": 128}  # at once: beyond it nothing gets faster
 DEFAULT_MEMORY = 2_000_000_000
-REPEATED = {"linear", "transpose"}  # programs whose speed is worth a longer start
+REPEATED = {"linear", "transpose", "ledger"}  # programs whose speed is worth a longer start
 ARENA = 2.5  # onnxruntime takes up to so many times what lives at once: measured 1.0 to 2.3 on four networks
 Arrays = Mapping[str, np.ndarray]
 log = logging.getLogger("onnxscope")
@@ -112,7 +112,7 @@ class FrozenMap:
 
     def __init__(self, engine: Engine, states: Mapping[str, Value], given: Mapping[str, Value], x0: np.ndarray, y0: np.ndarray) -> None:
         self.engine, self.x0, self.y0 = engine, x0, y0
-        self._given = given
+        self._given, self._states = given, states
         programs = engine.programs
         fed = {t.name: t for p in (programs.linear, programs.transpose) for t in p.graph.inputs}
         held = sum(tensor_bytes(fed[name], 1) for name in states)
@@ -144,9 +144,26 @@ class FrozenMap:
     def ledger(self, cotangents: np.ndarray) -> np.ndarray:
         """What every source pays towards ⟨cotangent, y0⟩: [cotangents, sources], in the scope's order."""
         sources = self.engine.scope.at_sources
-        if not sources:
-            return np.zeros((len(cotangents), 0), np.float32)
-        return np.asarray(Pass(self.engine, self.engine.programs.ledger, self._given, 0, (COTANGENT, LEDGER))(cotangents, (len(sources),)))
+        return np.asarray(self._ledger(cotangents, (len(sources),))) if sources else np.zeros((len(cotangents), 0), np.float32)
+
+    def contributions(self, cotangent: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """cotangent · value at these tensors of the base, for one cotangent, by name; the base runs beside it."""
+        program = self.engine.programs.contributions(tuple(names))
+        session = self.engine.session(program)
+        fed = {n: v for n, v in {**self._given, COTANGENT: session.value(cotangent)}.items() if n in program.inputs}
+        found = session.on_values(fed)
+        return {name: from_ort_value(found[made]) for name, made in zip(names, program.outputs, strict=True)}
+
+    @cached_property
+    def _ledger(self) -> Pass:
+        """With the sources that the image decides beside the states."""
+        programs = self.engine.programs
+        known = {**self._given, **self._states}
+        if programs.sources.outputs:
+            known |= self.engine.session(programs.sources).on_values(self._given)
+        read = [t for t in programs.ledger.graph.inputs if t.name != COTANGENT]
+        return Pass(self.engine, programs.ledger, {t.name: known[t.name] for t in read}, sum(tensor_bytes(t, 1) for t in read),
+                    (COTANGENT, LEDGER))
 
 
 class Pass:

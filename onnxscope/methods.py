@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import onnx_graphsurgeon as gs
+from onnx import TensorProto
 
-from onnxscope.graph import Builder, Tensor, is_known, shape_of
+from onnxscope.errors import Unsupported
+from onnxscope.graph import Builder, Tensor, describe, is_known, numel, shape_of
 from onnxscope.linearize import Freezer
 from onnxscope.rules import TRANSPOSE
 from onnxscope.scope import GRADIENT
@@ -53,8 +56,9 @@ class Way:
         return found
 
     def op_of(self, node: gs.Node) -> str:
-        """The operator of the base that a frozen node comes from."""
-        return str(self.freezer.origins[node.name].op)
+        """The operator of the base that a frozen node comes from; none where F = 0."""
+        origin = self.freezer.origins.get(node.name)
+        return str(origin.op) if origin is not None else ""
 
     def base_of(self, raw: Tensor) -> Tensor | None:
         """What a frozen value is at x1 = x0, in its shape; none where no tensor of the base stands beside it."""
@@ -62,7 +66,12 @@ class Way:
         while beside.name not in self.tensors and beside.inputs and beside.inputs[0].op == "Reshape":
             beside = beside.inputs[0].inputs[0]
         found = self.tensors.get(beside.name)
-        return self.b.Reshape(self.freezer.float(found), [1, *shape_of(raw)[1:]]) if found is not None else None
+        if found is None:
+            return None
+        if numel(shape_of(found)) != numel(shape_of(raw)[1:]):
+            raise Unsupported("relevance is defined for one image, and the model takes several at once", where=describe(raw.outputs[0]),
+                              remedy="export the model for a batch of 1")
+        return self.b.Reshape(self.freezer.float(found), [1, *shape_of(raw)[1:]])
 
     def times_image(self, c: Tensor) -> Tensor:
         return self.b.Mul(c, self.b.Reshape(self.freezer.float(self.image), [1, *shape_of(self.probe)[1:]]))
@@ -122,6 +131,17 @@ class Layer:
         by = b.Add(b.Mul(size, share), TINY)
         return b.Div(self.z, b.Add(to, b.Where(b.GreaterOrEqual(to, 0.0), by, b.Neg(by))))
 
+    def halves(self) -> list[Tensor]:
+        """x⁺ and x⁻; x alone where it cannot be negative."""
+        b = self.way.b
+        return [self.x] if not_negative(self) else [b.Relu(self.x), b.Neg(b.Relu(b.Neg(self.x)))]
+
+    def spread_back(self, t: Transposer, c: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
+        """Back by one kind of weights to where x is positive, by the other to where it is negative."""
+        b, halves = self.way.b, self.halves()
+        back = [self.back(t, c, w) for w in weights[: len(halves)]]
+        return back[0] if len(back) == 1 else t.op("Sum", *(t.op("Mul", a, b.Abs(b.Sign(x))) for a, x in zip(back, halves, strict=True)))
+
     def parts(self) -> tuple[Tensor, Tensor]:
         """Positive and negative weights."""
         b = self.way.b
@@ -137,14 +157,19 @@ def epsilon(share: float) -> Propagate:
 
 
 def gamma(share: float) -> Propagate:
-    """Positive weights and biases count more: W + γW⁺, and z′ made with these."""
+    """What pushed an output the way it went counts more by this share: z′ = z + γz⁺ where z > 0, and z + γz⁻ where z < 0."""
 
     def rule(t: Transposer, layer: Layer, c: Tensor) -> Tensor:
-        b = layer.way.b
-        weights = b.Add(layer.weights, b.Mul(layer.parts()[0], share))
+        b, (up, down) = layer.way.b, layer.parts()
         bias = b.Sub(layer.z, layer.forward(layer.x, layer.weights))
-        to = b.Add(layer.forward(layer.x, weights), b.Add(bias, b.Mul(b.Relu(bias), share)))
-        return layer.back(t, t.op("Mul", c, layer.ratio(to)), weights)
+        terms = []
+        for sign, weights in ((1.0, (up, down)), (-1.0, (down, up))):
+            own = b.Mul(b.Relu(b.Mul(bias, sign)), sign)
+            pushed = summed(b, [own, *(layer.forward(part, w) for part, w in zip(layer.halves(), weights, strict=False))])
+            went = b.Cast(b.Greater(b.Mul(layer.z, sign), 0.0), to=TensorProto.FLOAT)
+            sent = t.op("Mul", c, b.Mul(went, layer.ratio(b.Add(layer.z, b.Mul(pushed, share)))))
+            terms += [layer.back(t, sent, layer.weights), layer.spread_back(t, t.op("Mul", sent, share), weights)]
+        return t.op("Sum", *terms)
 
     return rule
 
@@ -154,20 +179,18 @@ def alpha_beta(alpha: float, beta: float) -> Propagate:
 
     def rule(t: Transposer, layer: Layer, c: Tensor) -> Tensor:
         b, (up, down) = layer.way.b, layer.parts()
-        signed = not_negative(layer)
-        x = [layer.x] if signed else [b.Relu(layer.x), b.Neg(b.Relu(b.Neg(layer.x)))]
         terms = []
         for factor, weights in ((alpha, (up, down)), (-beta, (down, up))):
-            if not factor:
-                continue
-            to = [layer.forward(part, w) for part, w in zip(x, weights, strict=False)]
-            sent = t.op("Mul", c, b.Mul(layer.ratio(to[0] if len(to) == 1 else b.Add(*to)), factor))
-            for part, w in zip(x, weights, strict=False):
-                arrived = layer.back(t, sent, w)
-                terms.append(arrived if signed else t.op("Mul", arrived, b.Abs(b.Sign(part))))
-        return t.op("Sum", *terms) if len(terms) > 1 else terms[0]
+            if factor:
+                to = summed(b, [layer.forward(part, w) for part, w in zip(layer.halves(), weights, strict=False)])
+                terms.append(layer.spread_back(t, t.op("Mul", c, b.Mul(layer.ratio(to), factor)), weights))
+        return summed(t, terms)
 
     return rule
+
+
+def summed(b: Any, terms: Sequence[Tensor]) -> Tensor:
+    return terms[0] if len(terms) == 1 else b.op("Sum", *terms)
 
 
 def box(t: Transposer, layer: Layer, c: Tensor) -> Tensor:
@@ -187,9 +210,14 @@ def not_negative(layer: Layer) -> bool:
     while raw.name not in layer.way.tensors and raw.inputs:
         raw = raw.inputs[0].inputs[0]
     tensor = layer.way.tensors.get(raw.name)
-    while tensor is not None and tensor.inputs and tensor.inputs[0].op in KEPT_SIGN:
-        tensor = tensor.inputs[0].inputs[0]
-    return tensor is not None and bool(tensor.inputs) and tensor.inputs[0].op in NEVER_NEGATIVE
+    return tensor is not None and keeps_from_below_zero(tensor)
+
+
+def keeps_from_below_zero(t: Tensor) -> bool:
+    made = t.inputs[0] if t.inputs else None
+    if made is None or made.op not in KEPT_SIGN:
+        return made is not None and made.op in NEVER_NEGATIVE
+    return all(keeps_from_below_zero(i) for i in (made.inputs if made.op == "Concat" else made.inputs[:1]))
 
 
 def is_constant(t: Tensor) -> bool:
@@ -200,25 +228,20 @@ def propagated(hidden: Propagate, dense: Propagate | None = None, first: Propaga
     """Relevance: one rule for all layers with weights, or others for dense ones and for those that read the image itself."""
 
     def method(way: Way) -> Tensor:
-        layers: dict[str, tuple[Layer, Propagate]] = {}
+        layers = {n.name: layer for n in way.nodes if (layer := layer_of(way, n)) is not None}
         readers = {n.name for n in way.nodes if reads_image(way, n)}
-        for node in way.nodes:
-            layer = layer_of(way, node)
-            if layer is not None:
-                rule = first if first is not None and node.name in readers else dense if dense and node.op in DENSE else hidden
-                layers[node.name] = layer, rule
-        if first is not None and not all(name in layers for name in readers):  # others read it too: then relevance is c·x0 throughout
-            layers = {name: (layer, hidden if rule is first else rule) for name, (layer, rule) in layers.items()}
+        if first is None or not readers <= layers.keys():  # others read it too: then relevance is c·x0 throughout
             readers = set()
 
         def rules(node: gs.Node) -> TransposeRule | None:
             if node.name not in layers:
                 return None
-            layer, rule = layers[node.name]
+            layer = layers[node.name]
+            rule = first if first and node.name in readers else dense if dense and node.op in DENSE else hidden
             return lambda t, n, i, c: rule(t, layer, c)
 
         c = way.back(rules).result
-        return c if first is not None and readers else way.times_image(c)
+        return c if readers else way.times_image(c)
 
     return method
 
@@ -282,7 +305,7 @@ METHODS: dict[str, Method] = {
     "guided": Method(at_relus(guided), "guided backpropagation: Relus pass what is positive where they are open", at_relus=True),
     "deconvnet": Method(at_relus(deconvolved), "DeconvNet: Relus pass what is positive", at_relus=True),
     "lrp-epsilon": Method(propagated(epsilon(EPSILON)), "LRP-ε, ε being a quarter of a layer's root mean square", True),
-    "lrp-gamma": Method(propagated(gamma(GAMMA)), "LRP-γ: positive weights count by a quarter more", True),
+    "lrp-gamma": Method(propagated(gamma(GAMMA)), "LRP-γ: what pushed an output the way it went counts by a quarter more", True),
     "lrp-zplus": Method(propagated(alpha_beta(1, 0)), "LRP-z⁺, the same as LRP-α1β0", True),
     "lrp-alphabeta": Method(propagated(alpha_beta(2, 1)), "LRP-α2β1", True),
     "lrp-composite": Method(propagated(gamma(GAMMA), epsilon(EPSILON), box), "zB at the image, γ in convolutions, ε in dense layers", True),

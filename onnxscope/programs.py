@@ -1,8 +1,8 @@
 """Programs: what an engine runs, cut from a scope.
 
 `freeze` turns the image into y0 and the states, once. `linear` and `transpose` turn probes and cotangents into F·probe
-and Fᵀ·cotangent, fed by the states alone; `affine` is F·probe + r and `ledger` what each source pays, both with the base
-beside them, for they run once an image.
+and Fᵀ·cotangent, fed by the states alone, and `ledger` says what each source pays; `affine` is F·probe + r with the base
+beside it, for it runs once an image.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from functools import cached_property
 import onnx_graphsurgeon as gs
 from onnx import TensorProto, helper
 
+from onnxscope import meetings
 from onnxscope.fuse import fold_gains
 from onnxscope.graph import Tensor, element_type, is_known
 from onnxscope.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope, graph_of, part
@@ -88,10 +89,27 @@ class Programs:
         return Program("affine", part(self._scope.graph, [self._scope.tensor(FROZEN)]))
 
     @cached_property
+    def _whole_ledger(self) -> gs.Graph:
+        graph = meetings.ledger(self._scope)
+        fold_gains(graph, variables(graph))
+        return graph
+
+    @cached_property
     def ledger(self) -> Program:
-        """Cotangent → what each source pays; like `affine` it runs once an image, with the base beside it."""
-        graph = self._scope.ledger()
-        return Program("ledger", part(graph, [t for t in graph.outputs if t.name == LEDGER]))
+        """Cotangent → what each source pays."""
+        whole = part(self._whole_ledger, [t for t in self._whole_ledger.outputs if t.name == LEDGER])
+        return Program("ledger", whole if self.stateless else without_base(whole))
+
+    @cached_property
+    def sources(self) -> Program:
+        """Image → what the ledger reads beside the states, if anything: sources that the image decides."""
+        made = {t.name: t for n in self._whole_ledger.nodes for t in n.outputs}
+        known = {*self.states, COTANGENT}
+        return Program("sources", part(self._whole_ledger, [made[n] for n in self.ledger.inputs if n in made and n not in known]))
+
+    def contributions(self, names: tuple[str, ...]) -> Program:
+        """Image and cotangent → what they meet in at these tensors of the base, or at these sources."""
+        return Program(f"contributions at {' '.join(names)}", meetings.contributions(self._scope, names))
 
     @cached_property
     def states(self) -> list[str]:

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from onnxscope import api, images, model_io
+from onnxscope.analyses.explain import Explainer
 from onnxscope.errors import BadOption
 from onnxscope.interpreter import LinearInterpreter, OpenModel
 from onnxscope.model_io import Model, check_target
-from onnxscope.pixels import Pixel, channels_axis, is_picture
+from onnxscope.pixels import Pixel, channels_axis, channels_last, is_picture
 from onnxscope.report.pictures import Picture, magnitude, save
 from onnxscope.scope import Scope, is_scope
 from onnxscope.svd import Triplets
@@ -26,7 +27,7 @@ from onnxscope.verify import Report, verify_scope
 
 RESULTS = (".npz", ".png")
 MOST_OUTSIDE = 0.1  # of an output's values beyond what pixels can be, and it is still looked at as a picture in the image's units
-WRITTEN = {"filter": (), "tour": (".html",)}  # by other verbs
+WRITTEN = {"filter": (), "tour": (".html",), "ledger": (".png",), "evaluate": ()}  # by other verbs
 
 
 class Run:
@@ -42,9 +43,10 @@ class Run:
 
     @cached_property
     def opened(self) -> OpenModel:
-        return self._open(self._scope())
+        return self._open(self.scope())
 
-    def _scope(self) -> Scope:
+    def scope(self) -> Scope:
+        """The model rewritten, or the scope that it is."""
         loaded = model_io.load(self.model)
         shapes = self._options["input_shapes"]
         if not is_scope(loaded):
@@ -54,16 +56,52 @@ class Run:
     def _open(self, scope: Scope) -> OpenModel:
         return api.load(scope, layout=self._preprocess.layout, **self._running)
 
+    @property
+    def takes_image(self) -> bool:
+        """Whether the image is what the model is fed with, not a tensor inside it."""
+        return bool(self.opened.engine.image_input.name == self.opened.engine.scope.image)
+
+    def explainer(self, layer: str = "") -> Explainer:
+        """The model for all methods, on the same device."""
+        return Explainer(self.scope(), layer=layer, layout=self._preprocess.layout, **self._running)
+
+    def at(self, image: Path) -> Run:
+        """The same, put to another image."""
+        return Run(self.verb, self.model, image, self._preprocess, self._running, self._options, self._out, self.as_json)
+
+    @property
+    def folder(self) -> Path:
+        """Where the question is put to a folder of images."""
+        return self._file
+
+    def read(self, file: Path) -> np.ndarray:
+        """A file as the model's image."""
+        return images.read(file, self._shape, self._preprocess)
+
+    def read_mask(self, file: Path) -> np.ndarray:
+        """Rows × columns of a picture, fitted as the image is: true where it is bright."""
+        size = channels_last(np.empty(self._shape), self._preprocess.layout).shape[:2]
+        order = images.Preprocess(layout="nchw", fit=self._preprocess.fit)
+        return np.asarray(images.read(file, (1, 1, *size), order)[0, 0] > 0.5)
+
+    @property
+    def level(self) -> np.ndarray:
+        """What one of a picture's 255 levels is to the model, for each channel."""
+        settled = self._preprocess.settled(self._shape)
+        wide = [1] * len(self._shape)
+        wide[channels_axis(self._shape, settled.layout)] = -1
+        return np.asarray(settled.scale / np.array(settled.std), np.float32).reshape(wide)
+
     def prove(self) -> Report:
         """All proofs for this image; what is asked afterwards is asked of what was proved."""
-        scope = self._scope()
+        scope = self.scope()
         self.opened = self._open(scope)
-        given = images.read(self._file, self._shape, self._preprocess)
-        return verify_scope(scope, image=given if self.opened.engine.image_input.name == scope.image else None)
+        given = self.read(self._file)
+        return verify_scope(scope, image=given if self.takes_image else None)
 
     @cached_property
     def x(self) -> LinearInterpreter:
-        return self.opened.freeze(images.read(self._file, self._shape, self._preprocess))
+        return self.opened.freeze(self.read(self._file))
 
     @property
     def _shape(self) -> tuple[int, ...]:
@@ -153,6 +191,11 @@ class Run:
         np.savez_compressed(file, image=self.x.image, output=self.x.output, about=np.array(json.dumps(about)), **arrays)
         model_io.write({table: iter([file.getvalue()])}, table)
         return [table, save(picture, pictures, f"{self.model.name}, {self._file.name}: {self.verb}")]
+
+    def write_chart(self, png: bytes) -> Path:
+        target = check_target(self.target(".png"), self.sources)
+        model_io.write({target: iter([png])}, target)
+        return target
 
     def identity(self) -> dict[str, Any]:
         """What the answer depends on: model, image, preprocessing, and what was chosen."""

@@ -173,8 +173,10 @@ def method_of(choice: Choice) -> Method:
     return METHODS[choice.method]
 
 
-def between(scope: Scope, image: str | None, output: str | None) -> Scope:
-    """The same model between other tensors, frozen in the same way."""
+def refrozen(scope: Scope, *, image: str | None = None, output: str | None = None, policy: str | None = None,
+             method: str | None = None) -> Scope:
+    """The same model between other tensors, by another policy or with another way back; what is not given stays."""
     opaque = frozenset(step.name for step in scope.steps if step.note == OPAQUE)
-    choice = Choice({}, image or scope.image, output or scope.output, Policy.of_text(scope.policy), opaque, scope.method)
+    policies = Policy.of_text(policy or scope.policy)
+    choice = Choice({}, image or scope.image, output or scope.output, policies, opaque, method or scope.method)
     return replace(build(load(to_bytes(scope.base())), choice), source_sha256=scope.source_sha256, original=None)

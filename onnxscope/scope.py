@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 from onnx import shape_inference
@@ -129,25 +128,6 @@ class Scope:
                             consumer.inputs[i] = carried
         frozen = [t for t in graph.outputs if t.name in (FROZEN, TRANSPOSED)]
         return part(graph, frozen)
-
-    def ledger(self) -> gs.Graph:
-        """What every source pays towards ⟨cotangent, output⟩: `scope_ledger` of [cotangents, sources], in `at_sources`' order."""
-        graph = self.graph.copy()
-        tensors = {t.name: t for t in graph.inputs} | {t.name: t for n in graph.nodes for t in n.outputs}
-        sources = {n.name: n.inputs[1] for n in graph.nodes if n.name in self.at_sources}
-
-        def node(op: str, name: str, *inputs: Tensor, **attrs: int) -> Tensor:
-            graph.nodes.append(gs.Node(op, name, attrs, list(inputs), [gs.Variable(name)]))
-            return graph.nodes[-1].outputs[0]
-
-        axes, paid = gs.Constant("ledger/axes", np.array([1])), []
-        for name, cotangent in self.at_sources.items():
-            product = node("Mul", f"ledger/{name}", tensors[cotangent], sources[name])
-            flat = node("Flatten", f"ledger/{name}/Flatten", product, axis=1)
-            paid.append(node("ReduceSum", f"ledger/{name}/ReduceSum", flat, axes))
-        total = node("Concat", LEDGER, *paid, axis=1)
-        total.dtype = np.float32
-        return part(graph, [total, *(t for t in graph.outputs if t.name == TRANSPOSED), tensors[self.output]])
 
 
 def typed(graph: gs.Graph) -> gs.Graph:

@@ -103,5 +103,6 @@ def transpose(b: Builder, nodes: Sequence[gs.Node], values: Mapping[str, Tensor]
     t.node = "transposed"
     if probe.name in added:
         cotangents.add(probe, added[probe.name])
-    result = cotangents.take(probe)
-    return Transposed(result if result is not None else t.zeros(seed[1], shape_of(probe)), found)
+    arrived_there = cotangents.take(probe)
+    found[probe.name] = arrived_there if arrived_there is not None else t.zeros(seed[1], shape_of(probe))
+    return Transposed(found[probe.name], found)

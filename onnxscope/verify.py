@@ -16,6 +16,7 @@ import onnx_graphsurgeon as gs
 from onnxscope.errors import BadModel, BadOption, NotProved, ScopeError
 from onnxscope.frozen import raw_shape
 from onnxscope.graph import Tensor, is_float
+from onnxscope.meetings import ledger
 from onnxscope.model_io import Model, save
 from onnxscope.runtime import Session, reference
 from onnxscope.scope import COTANGENT, FROZEN, GRADIENT, LEDGER, PROBE, TRANSPOSED, Scope, part
@@ -242,8 +243,8 @@ def frozen_checks(scope: Scope, feeds: Arrays, x0: np.ndarray, floor: float, rng
     if not np.any(y):
         checks.append(unable("F ≠ 0", "F·v = 0 for random probes: the output does not depend on the image through carried values"))
     if scope.at_sources:
-        with session(scope.ledger()) as ledger:
-            paid = ledger.run({**feeds, PROBE: probes[:1], COTANGENT: cotangents[:1]})
+        with session(ledger(scope)) as accounts:
+            paid = accounts.run({**feeds, PROBE: probes[:1], COTANGENT: cotangents[:1]})
         terms = [*paid[LEDGER].astype(np.float64).ravel(), np.vdot(paid[TRANSPOSED].astype(np.float64), probe0)]
         y0 = as_probe(paid[scope.output]).astype(np.float64)
         score = np.vdot(u[0].astype(np.float64), y0)

@@ -27,10 +27,12 @@ from onnxscope.tour import visit
 
 MODELS = networks.MODELS
 LABELS = ["cat", "dog & <fish>", "$bird$", "tree"]
-SCORES = ["parts", "scores", "ledger", "svd", "proofs"]
+SCORES = ["parts", "scores", "ledger", "rivals", "svd", "proofs"]
+NO_RIVALS = [stop for stop in SCORES if stop != "rivals"]  # where there is one score, or no picture
 PICTURES = ["parts", "pixels", "svd", "proofs"]
 SAME = ["parts", "pixels", "afar", "svd", "proofs"]
-TITLES = {"parts": "What goes in, what comes out", "scores": "The scores", "ledger": "The ledger", "pixels": "Single pixels",
+TITLES = {"parts": "What goes in, what comes out", "scores": "The scores", "ledger": "The ledger",
+          "rivals": "Votes, and other methods", "pixels": "Single pixels",
           "afar": "Far from the diagonal", "svd": "What it is made of", "proofs": "The proofs"}
 
 
@@ -83,8 +85,8 @@ CASES = {
     "grey": Case(lambda: conv((1, 1, 14, 12), (1, 1, 3, 3)), (14, 12), "same-size image", SAME, "L"),
     "nhwc": Case(channels_last, (14, 12), "same-size image", SAME),
     "many": Case(lambda: dense(300), (6, 6), "scores", SCORES),
-    "one": Case(lambda: dense(1), (6, 6), "scores", SCORES),
-    "vector": Case(of_vectors, (1, 20), "scores", SCORES, ".npy"),
+    "one": Case(lambda: dense(1), (6, 6), "scores", NO_RIVALS),
+    "vector": Case(of_vectors, (1, 20), "scores", NO_RIVALS, ".npy"),
     "constant": Case(constant, (8, 8), "same-size image", SAME),
     "closed": Case(lambda: conv((1, 3, 8, 8), (3, 3, 3, 3), bias=-100), (8, 8), "same-size image", SAME),  # no Relu is open
     "pixel": Case(lambda: networks.with_image_shape(networks.edsr(4, 1, 2, None), (1, 3, 1, 1)), (1, 1), "larger image", PICTURES),

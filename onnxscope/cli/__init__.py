@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from onnxscope.cli import probing, rewriting, touring
+from onnxscope.cli import evaluating, explaining, probing, rewriting, touring
 from onnxscope.cli.options import BAD_INPUT, FAULT, FELL_SHORT, GOOD, INTERRUPTED
 from onnxscope.cli.printing import printing
 from onnxscope.errors import NotProved, ScopeError, one_line
@@ -21,7 +21,8 @@ from onnxscope.errors import NotProved, ScopeError, one_line
 DEBUG = "ONNXSCOPE_DEBUG"  # an environment variable
 REPORT = f"please report it with the model (set {DEBUG}=1 for the traceback)"
 VERBS = (rewriting.rewrite, rewriting.doctor, rewriting.verify, probing.residual, probing.column, probing.row, probing.project,
-         probing.svd, probing.filter_, touring.tour)
+         probing.svd, probing.filter_, touring.tour, explaining.ledger, explaining.contributions, explaining.votes, explaining.compare,
+         evaluating.evaluate)
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,

@@ -29,6 +29,8 @@ PolicyFor = Annotated[list[str] | None, typer.Option(metavar="NODE|OP=POLICY", h
 Opaque = Annotated[list[str] | None, typer.Option(metavar="NODE|OP", help="Take a node or operator as a constant decision. Repeatable.")]
 WayBack = Annotated[str | None, typer.Option("--method", metavar="NAME", help="What the transposed branch computes: gradient (Fᵀ), or an "
                                             "explanation method, such as guided. [default: gradient]")]
+Labels = Annotated[Path | None, typer.Option(metavar="FILE", help="Names of the scores, one a line.")]
+Score = Annotated[str | None, typer.Option(metavar="N|LABEL", help="The score to explain. [default: the highest]")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -75,11 +77,14 @@ def byte_count(text: str) -> int:
     return int(float(number) * (1024 if binary else 1000) ** POWERS[unit.lower()])
 
 
-def joined(make: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A verb that takes the options of `make` before its own, and what `make` makes of its name and them as its first argument."""
+def joined(make: Callable[..., Any], **instead: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A verb that takes the options of `make` before its own, and what `make` makes of its name and them as its first argument.
+
+    `instead` gives some of these options another type.
+    """
 
     def decorate(verb: Callable[..., None]) -> Callable[..., None]:
-        shared, own = parameters_of(make), parameters_of(verb)
+        shared, own = [p.replace(annotation=instead.get(p.name, p.annotation)) for p in parameters_of(make)], parameters_of(verb)
 
         def command(**given: Any) -> None:
             verb(make(verb.__name__.rstrip("_"), **{p.name: given.pop(p.name) for p in shared}), **given)

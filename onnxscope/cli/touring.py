@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import shlex
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onnxscope.cli.options import FELL_SHORT, INTERRUPTED, joined
+from onnxscope.cli.options import FELL_SHORT, INTERRUPTED, Labels, joined
 from onnxscope.cli.printing import print_facts, working
 from onnxscope.cli.probing import run
-from onnxscope.errors import BadOption
 
 if TYPE_CHECKING:
     from onnxscope.results import Run
-
-Labels = Annotated[Path | None, typer.Option(metavar="FILE", help="Names of the scores, one a line.")]
-
 
 @joined(run)
 def tour(r: Run, labels: Labels = None,
@@ -30,9 +25,10 @@ def tour(r: Run, labels: Labels = None,
     Example:
       onnxscope tour upscaler.onnx --image cat.png -o cat.html
     """
+    from onnxscope.scores import read_labels
     from onnxscope.tour import checked_folder, visit
 
-    target, names = r.target(".html"), read_labels(labels) if labels else []
+    target, names = r.target(".html"), read_labels(labels)
     checked_folder(target)
     command = shlex.join(["onnxscope", *sys.argv[1:]])
     with working(f"opening {r.model.name}") as status:
@@ -44,13 +40,3 @@ def tour(r: Run, labels: Labels = None,
                  ("seconds", f"{seen.facts['seconds']:.1f}")], r.as_json)
     if seen.interrupted or not proved:
         raise typer.Exit(INTERRUPTED if seen.interrupted else FELL_SHORT)
-
-
-def read_labels(file: Path) -> list[str]:
-    try:
-        names = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise BadOption("cannot be read as text", where=f"--labels '{file}'", remedy="name a file with one label a line") from error
-    if not names:
-        raise BadOption("holds no labels", where=f"--labels '{file}'", remedy="name a file with one label a line")
-    return names

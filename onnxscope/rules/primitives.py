@@ -37,8 +37,8 @@ def matmul(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
 
 
 def gemm(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
-    """y = alpha·x·W or alpha·x·Wᵀ."""
-    return t.op("Gemm", ct, n.inputs[1], alpha=n.attrs.get("alpha", 1.0), transB=1 - n.attrs.get("transB", 0))
+    """y = x·W or x·Wᵀ."""
+    return t.op("Gemm", ct, n.inputs[1], transB=1 - n.attrs.get("transB", 0))
 
 
 def einsum(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:

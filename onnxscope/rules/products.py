@@ -107,21 +107,24 @@ def matmul(f: Freezer, n: Site) -> Frozen:
 
 
 def gemm(f: Freezer, n: Site) -> Frozen:
-    """alpha·A·B + beta·C."""
+    """alpha·A·B + beta·C. alpha becomes part of the weights, where there are such: their sign is the layer's then."""
     alpha, beta, trans_a, trans_b = (n.attr(k) for k in ("alpha", "beta", "transA", "transB"))
+    a, b = (Pair(f.float(n.x0(i)), n.pair(i).x1) for i in (0, 1))
+    if alpha != 1 and n.active(1):
+        a = f.call("Mul", a, np.float32(alpha))
+    elif alpha != 1:
+        b = f.call("Mul", b, np.float32(alpha))
     if n.active(0) and not n.active(1) and not n.active(2) and not trans_a and n.x1.shape[0] == 1:
-        y = f.settle(f.raw("Gemm", n.x1.raw, f.float(n.x0(1)), alpha=alpha, transB=trans_b), shape_of(n.y0))
+        y = f.settle(f.raw("Gemm", n.x1.raw, b.x0, transB=trans_b), shape_of(n.y0))
         if not n.has(2):
             return y
         c = f.float(n.x0(2))
         return f.source(y, c if beta == 1 else f.b.Mul(c, beta))
-    a, b = (Pair(f.float(n.x0(i)), n.pair(i).x1) for i in (0, 1))
     if trans_a:
         a = f.call("Transpose", a, perm=[1, 0])
     if trans_b:
         b = f.call("Transpose", b, perm=[1, 0])
     y = f.call("MatMul", a, b)
-    y = y if alpha == 1 else f.call("Mul", y, np.float32(alpha))
     if n.has(2) and beta:
         c = Pair(f.float(n.x0(2)), n.pair(2).x1)
         y = f.call("Add", y, c if beta == 1 else f.call("Mul", c, np.float32(beta)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from onnxscope.report.page import Section, Shown
 from onnxscope.report.pictures import Picture, alone
 from onnxscope.report.plots import Drawn, elements
 from onnxscope.results import Run
+from onnxscope.scores import Scores
 
 SCORES, LARGER, SAME, OTHER = "scores", "larger image", "same-size image", "other image"
 MOST_NAMES = 40  # below the bars of a chart
@@ -26,7 +27,7 @@ class Guide:
 
     run: Run
     x: LinearInterpreter
-    labels: Sequence[str]  # of the scores, where there are any
+    scores: Scores
     k: int  # singular triplets
     seconds: float  # that these may take
     say: Callable[[str], None]  # what is under way
@@ -48,9 +49,10 @@ class Guide:
         return tuple(channels_last(a, self.x.layout).shape[:2] if is_picture(a.shape) and a.ndim == image.ndim else ()  # type: ignore[return-value]
                      for a in (image, output))
 
-    def label(self, score: int) -> str:
-        """The name of a score: its label, or its number."""
-        return f"{self.labels[score]} ({score})" if score < len(self.labels) else str(score)
+    @property
+    def explainable(self) -> bool:
+        """Whether pixels of the model's own input can vote among several scores."""
+        return self.x.output.size > 1 and bool(self.sizes[0]) and self.run.takes_image
 
     def flat(self, array: np.ndarray) -> bool:
         """Whether an array is shown as a vector."""
@@ -84,7 +86,7 @@ class Guide:
     def vectors(self, name: str, series: Mapping[str, np.ndarray], alt: str) -> Shown:
         """Vectors side by side, with the labels of the scores where they are few."""
         length = next(iter(series.values())).size
-        names = self.labels if len(self.labels) == length <= MOST_NAMES else ()
+        names = self.scores.labels if len(self.scores.labels) == length <= MOST_NAMES else ()
         drawn = elements({key: values.reshape(-1).tolist() for key, values in series.items()}, names)
         return chart(name, drawn, alt, next(iter(series)) if len(series) == 1 else "", wide=False)
 

@@ -13,9 +13,11 @@ from onnxscope.errors import BadOption
 from onnxscope.model_io import check_target, write
 from onnxscope.report.page import Page, Table, files, html
 from onnxscope.results import Run
+from onnxscope.scores import Scores
 from onnxscope.tour.bases import bases
 from onnxscope.tour.filters import far_away, single_pixels
 from onnxscope.tour.guide import LARGER, SAME, SCORES, Guide, paragraphs, percent, times
+from onnxscope.tour.rivals import by_other_means
 from onnxscope.tour.scores import by_layer, highest
 from onnxscope.tour.whole import parts, proofs
 
@@ -50,15 +52,15 @@ def visit(run: Run, labels: Sequence[str], k: int, seconds: float, command: str,
     """All stops that suit the network."""
     say("the proofs")
     report = run.prove()
-    g = Guide(run, run.x, labels, k, seconds, say)
-    if labels and len(labels) != g.x.output.size:
-        raise BadOption(f"holds {len(labels)} labels, and the network gives {g.x.output.size} numbers", where="--labels",
-                        remedy="give one line for each score")
+    g = Guide(run, run.x, Scores(run.x.output.reshape(-1), labels), k, seconds, say)
     say("input, output, residual")
     stops = {"parts": parts(g)}
     if g.kind == SCORES:
         say("scores and ledger")
         stops |= {"scores": highest(g), "ledger": by_layer(g)}
+        if g.explainable:
+            say("votes and other methods")
+            stops["rivals"] = by_other_means(g)
     else:
         say("filters")
         stops["pixels"] = single_pixels(g)

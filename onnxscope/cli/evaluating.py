@@ -1,0 +1,206 @@
+"""The verb that puts explanations to the test: evaluate."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from onnxscope.cli.explaining import Layer
+from onnxscope.cli.options import Labels, joined
+from onnxscope.cli.printing import counting, print_json, print_table, printing, working
+from onnxscope.cli.probing import run
+from onnxscope.errors import BadOption, printable
+
+if TYPE_CHECKING:
+    from onnxscope.analyses.sensitivity import Effect
+    from onnxscope.analyses.trials import Trials
+    from onnxscope.results import Run
+
+PICTURES = (".png", ".jpg", ".jpeg")
+MASK = ".mask"  # NAME.png has its mask in NAME.mask.png
+TABLES = (".csv", ".parquet")
+Rows = list[dict[str, Any]]
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures NAME.png instead of one --image, and masks NAME.mask.png of "
+                                        "their objects, if there are any.")]
+Methods = Annotated[str, typer.Option("--method", metavar="NAME[,NAME…]", help="Explanation methods, and 'votes'.")]
+Count = Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N pictures. [default: all]")]
+Randomise = Annotated[bool, typer.Option("--randomise", help="Also compare with the same network, its weights shuffled from the top down.")]
+Fgsm = Annotated[float | None, typer.Option(metavar="K", min=0, help="Also attack the class by K of 255 levels, and compare what paid.")]
+
+
+@joined(run, image=Folder)
+def evaluate(r: Run, method: Methods = "discussion,grad-cam,guided,saliency", labels: Labels = None, layer: Layer = "", count: Count = None,
+             randomise: Randomise = False, fgsm: Fgsm = None) -> None:
+    """Put explanations of the highest scores of all pictures in a folder to the test, as a table and OUT.csv, or OUT.parquet.
+
+    \b
+    Example:
+      onnxscope evaluate classifier.onnx scenes --method votes,discussion,grad-cam,guided
+    """
+    from onnxscope.analyses.sensitivity import weighted
+    from onnxscope.analyses.trials import CHANCE, Trials, checked
+    from onnxscope.model_io import check_target
+
+    methods = checked([name.strip() for name in method.split(",")])
+    target = check_target(r.target(*TABLES), r.sources)
+    check_can_write(target)
+    pictures = pictures_in(r.folder)[:count]
+    with working(f"opening {r.model.name}"):
+        first = r.at(first_readable(pictures))
+        trials = Trials(first.explainer(layer))
+        if randomise:
+            weighted(trials.explainer.scope)
+    with counting("pictures") as progress:
+        rows, skipped = tried(first, trials, pictures, [*methods, CHANCE], labels, progress)
+    read = [p for p in pictures if printable(p.name) not in {one["picture"] for one in skipped}]
+    facts = {"written": [str(target)], "pictures": len(read), "masks": len({row["picture"] for row in rows if row["mask_share"]}),
+             "skipped": skipped, "methods": means(rows)}
+    if randomise:
+        with counting("layers") as progress:
+            facts["randomised"] = [{"layer": name, **{m: {"distance": d, "rank_distance": s} for m, (d, s) in found.items()}}
+                                   for name, found in trials.without_weights(methods, [first.read(p) for p in read], progress)]
+    if fgsm is not None:
+        with working("attacking"):
+            facts["fgsm"] = summed_up([trials.attack(first.read(p), fgsm * first.level) for p in read]) | {"levels": fgsm}
+    write(target, rows)
+    with printing():
+        if r.as_json:
+            print_json({**facts, **first.facts()})
+        else:
+            show(facts)
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    try:
+        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.stem.endswith(MASK))
+    except OSError as error:
+        raise BadOption(f"cannot be read as a folder ({error.strerror})", where=f"'{folder}'", remedy="name another") from error
+    if not found:
+        raise BadOption("holds no pictures", where=f"'{folder}'", remedy=f"name a folder with files in {', '.join(PICTURES)}")
+    return found
+
+
+def first_readable(pictures: Sequence[Path]) -> Path:
+    """Whose size settles what the model leaves free."""
+    from onnxscope.images import picture_size
+
+    for picture in pictures:
+        try:
+            picture_size(picture)
+        except BadOption as error:
+            unreadable = error
+        else:
+            return picture
+    raise unreadable
+
+
+def tried(r: Run, trials: Trials, pictures: Sequence[Path], methods: Sequence[str], labels: Path | None, progress: Any) -> \
+        tuple[Rows, list[dict[str, str]]]:
+    """A row for each picture and method, and the pictures that cannot be read, with the reasons."""
+    from onnxscope.analyses.trials import MEASURES
+    from onnxscope.scores import Scores, read_labels
+
+    rows, skipped, names = [], [], read_labels(labels)
+    for k, picture in enumerate(pictures, 1):
+        beside = picture.with_name(f"{picture.stem}{MASK}.png")
+        try:
+            image, mask = r.read(picture), r.read_mask(beside) if beside.exists() else None
+        except BadOption as error:
+            skipped.append({"picture": printable(picture.name), "why": error.cause})
+            continue
+        if mask is not None and mask.all() == mask.any():  # all of the image, or nothing
+            mask = None
+        scores = Scores(trials.network(image), names)
+        about = {"picture": printable(picture.name), "class": scores.name(scores.index(None)), "mask_share": mask.mean() if mask is not None else None}
+        for method in methods:
+            measured = trials.measures(method, image, mask)
+            rows.append({**about, "method": method, **{name: defined(measured.get(name)) for name in MEASURES}})
+        progress(k, len(pictures))
+    if not rows:
+        raise BadOption(f"no picture fits; {skipped[0]['picture']} {skipped[0]['why']}", where=f"'{pictures[0].parent}'",
+                        remedy="name another folder")
+    return rows, skipped
+
+
+def defined(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def means(rows: Rows) -> dict[str, dict[str, float]]:
+    """Of each method's measures, where they apply."""
+    from onnxscope.analyses.trials import MEASURES, mean
+
+    return {method: {name: mean([row[name] for row in rows if row["method"] == method and row[name] is not None]) for name in MEASURES}
+            for method in dict.fromkeys(row["method"] for row in rows)}
+
+
+def summed_up(effects: Sequence[Effect]) -> dict[str, Any]:
+    """The means of what attacks did."""
+    from onnxscope.analyses.trials import mean
+
+    def before_and_after(pairs: Sequence[tuple[float, float]]) -> dict[str, float]:
+        return {name: mean(values) for name, values in zip(("before", "after"), zip(*pairs, strict=True), strict=True)}
+
+    return {"score": before_and_after([e.scores for e in effects]), "depth": before_and_after([e.depths for e in effects]),
+            "still_named": mean([float(e.named) for e in effects]), "ledger": mean([e.ledger for e in effects]),
+            "inside": {name: mean([e.inside[name] for e in effects]) for name in effects[0].inside}}
+
+
+# what is written and shown
+
+def check_can_write(target: Path) -> None:
+    if target.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise BadOption("Parquet needs pyarrow", where=f"-o '{target}'", remedy="pip install pyarrow, or write .csv")
+
+
+def write(target: Path, rows: Rows) -> None:
+    from onnxscope import model_io
+
+    if target.suffix.lower() == ".parquet":
+        data = io.BytesIO()
+        importlib.import_module("pyarrow.parquet").write_table(importlib.import_module("pyarrow").Table.from_pylist(rows), data)
+        table = data.getvalue()
+    else:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+        table = text.getvalue().encode()
+    model_io.write({target: iter([table])}, target)
+
+
+def show(facts: dict[str, Any]) -> None:
+    from onnxscope.analyses.trials import MEASURES
+
+    columns = [m for m in MEASURES if any(not math.isnan(found[m]) for found in facts["methods"].values()) and not m.endswith("_score")]
+    print_table(["method", *(MEASURES[m] for m in columns)],
+                [[method, *(figure(found[m]) for m in columns)] for method, found in facts["methods"].items()])
+    for stage in facts.get("randomised", [])[:1]:
+        typer.echo("\n1 − correlation with the trained network's, and 1 − rank correlation, the weights being random from the end down to")
+        print_table(["layer", *(m for m in stage if m != "layer")],
+                    [[text if isinstance(text, str) else f"{text['distance']:.2f} {text['rank_distance']:.2f}" for text in stage.values()]
+                     for stage in facts["randomised"]])
+    if "fgsm" in facts:
+        show_attack(facts["fgsm"])
+    for one in facts["skipped"]:
+        typer.echo(f"skipped {one['picture']}: {one['why']}")
+    typer.echo(f"{facts['pictures']} pictures, {facts['masks']} with masks, {len(facts['skipped'])} skipped; "
+               f"written {', '.join(facts['written'])}")
+
+
+def show_attack(found: dict[str, Any]) -> None:
+    typer.echo(f"\nFGSM by {found['levels']:g} of 255 levels: score {found['score']['before']:.4g} → {found['score']['after']:.4g}, "
+               f"still the highest of {100 * found['still_named']:.0f} %; ledger correlated by {found['ledger']:.2f}, "
+               f"its depth {found['depth']['before']:.2f} → {found['depth']['after']:.2f}")
+    print_table(["tensor", "correlation of contributions"], [[name, f"{value:.2f}"] for name, value in found["inside"].items()])
+
+
+def figure(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
