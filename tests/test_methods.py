@@ -331,7 +331,7 @@ def test_methods_are_what_autograd_says(monkeypatch: pytest.MonkeyPatch, name: s
     scores, want = in_torch(monkeypatch, proto, method, x0)
     got = onnxscope.load(proto, method=method, device="cpu").freeze(x0).rows(scores)
     for k, score in enumerate(scores):
-        close(got[k], want[k], TOLERANCE, TOLERANCE), f"{name}, score {score}")
+        close(got[k], want[k], TOLERANCE, f"{name}, score {score}")
 
 
 def sequential(proto: onnx.ModelProto) -> Any:
