@@ -17,13 +17,15 @@ from onnxscope.errors import Unsupported
 from onnxscope.graph import Builder, Tensor, describe, is_known, numel, shape_of
 from onnxscope.linearize import Freezer
 from onnxscope.rules import TRANSPOSE
+from onnxscope.rules.primitives import same
 from onnxscope.scope import GRADIENT
 from onnxscope.transpose import NOTHING, Transposed, Transposer, TransposeRule, transpose
 
 RELUS = {"Relu", "LeakyRelu", "PRelu", "ThresholdedRelu", "Clip"}
 WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 DENSE = {"Gemm", "MatMul"}
-MOVED_BY = {"Reshape", "Transpose", "Pad", "Slice", "Identity"}  # what may stand between the image and a first layer
+MOVED_BY = {"Reshape", "Transpose", "Pad", "Slice", "Identity"}  # what may stand between the image and a first layer,
+SCALED_BY = {"Mul", "Add"}  # a preprocessing of every pixel by itself too: its relevance is the pixel's
 NEVER_NEGATIVE = {"Relu", "Sigmoid", "Softmax", "Softplus", "Exp", "Abs"}
 KEPT_SIGN = {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Flatten", "Reshape", "Transpose", "Concat", "Squeeze",
              "Unsqueeze", "Identity"}
@@ -234,6 +236,8 @@ def propagated(hidden: Propagate, dense: Propagate | None = None, first: Propaga
             readers = set()
 
         def rules(node: gs.Node) -> TransposeRule | None:
+            if readers and node.op == "Mul" and is_image(way, node.outputs[0]):
+                return same
             if node.name not in layers:
                 return None
             layer = layers[node.name]
@@ -259,15 +263,14 @@ def layer_of(way: Way, node: gs.Node) -> Layer | None:
 
 
 def reads_image(way: Way, node: gs.Node) -> bool:
-    """Whether a node that does more than move pixels reads the image, moved at the most."""
-    if node.op in MOVED_BY:
-        return False
-    return any(moved_from(way, t) for t in node.inputs)
+    """Whether a node that mixes pixels reads the image, moved and scaled at the most."""
+    return node.op not in MOVED_BY | SCALED_BY and any(is_image(way, t) for t in node.inputs)
 
 
-def moved_from(way: Way, t: Tensor) -> bool:
-    while t.name != way.probe.name and t.inputs and t.inputs[0].op in MOVED_BY:
-        t = t.inputs[0].inputs[0]
+def is_image(way: Way, t: Tensor) -> bool:
+    """Whether a frozen value is the image, moved and scaled at the most."""
+    while t.name in way.freezer.values and t.name != way.probe.name and t.inputs[0].op in MOVED_BY | SCALED_BY:
+        t = next(i for i in t.inputs[0].inputs if i.name in way.freezer.values)
     return bool(t.name == way.probe.name)
 
 

@@ -223,26 +223,30 @@ class Reference:
         """From R = u·y to the image; what has no weights shares in proportion, as LRP-0."""
         found = {name: np.zeros_like(v) for name, v in self.values.items()}
         found[self.layers[-1].output] = u * self.output
-        readers = image_readers(self.layers)
+        readers, shifts = image_readers(self.layers)
         known = all(layer.op in WEIGHTED for layer in readers)
         for layer in reversed(self.layers):
             x, z = np.concatenate([self.values[i] for i in layer.inputs]), self.values[layer.output]
-            rule = (lrp0 if layer.op not in WEIGHTED else first if known and layer in readers else
-                    dense if layer.op in ("Gemm", "MatMul") else hidden)
+            if layer.op not in WEIGHTED:
+                rule = whole if known and first is box and layer in shifts else lrp0
+            else:
+                rule = first if known and layer in readers else dense if layer.op in ("Gemm", "MatMul") else hidden
             self.send(found, layer, rule(replace(layer, matrix=self.frozen[layer.output]), x, z).T @ found[layer.output])
         return found["x"]
 
 
-def image_readers(layers: Sequence[Layer]) -> list[Layer]:
-    """What reads the image, whose pixels may have been moved."""
-    image, readers = {"x"}, []
+def image_readers(layers: Sequence[Layer]) -> tuple[list[Layer], list[Layer]]:
+    """What reads the image, whose pixels may have been moved and shifted; and the shifts."""
+    image, readers, shifts = {"x"}, list[Layer](), list[Layer]()
     for layer in layers:
         if image.intersection(layer.inputs):
-            if layer.op in MOVES:
+            shift = layer.op == "Add" and layer.matrix is not None
+            if layer.op in MOVES or shift:
                 image.add(layer.output)
             else:
                 readers.append(layer)
-    return readers
+            shifts += [layer] * shift
+    return readers, shifts
 
 
 def frozen(layer: Layer, x: Array, policy: str) -> tuple[Array, Array]:
@@ -265,6 +269,11 @@ def frozen(layer: Layer, x: Array, policy: str) -> tuple[Array, Array]:
 def portions(terms: Array, whole: Array) -> Array:
     """terms[k, j]/whole[k], nothing where the whole is nothing."""
     return np.divide(terms, whole[:, None], out=np.zeros_like(terms), where=whole[:, None] != 0)
+
+
+def whole(layer: Layer, x: Array, z: Array) -> Array:
+    """A pixel's relevance stays its own."""
+    return np.eye(len(x))
 
 
 def lrp0(layer: Layer, x: Array, z: Array) -> Array:

@@ -197,6 +197,21 @@ def test_a_gemms_alpha_is_part_of_its_weights(alpha: float, rows: int) -> None:
         close(maps(proto, method, x0, u)[0][:4], want, TOLERANCE, method)
 
 
+@pytest.mark.parametrize("method", ["lrp-composite", "deep-taylor"])
+def test_a_preprocessing_of_each_pixel_leaves_relevance_with_the_pixel(method: str) -> None:
+    """The network behind it, asked at what it is given, has the same map."""
+    x0 = randn(1, 3, 5, 6)
+    mean, std = np.float32([0.4, 0.5, 0.3]).reshape(1, 3, 1, 1), np.float32([0.2, 0.3, 0.5]).reshape(1, 3, 1, 1)
+    nodes = [node("Conv", ["p", "w", "b"], ["c"]), node("Relu", ["c"], ["r"]), node("Flatten", ["r"], ["f"]),
+             node("Gemm", ["f", "v"], ["y"])]
+    weights = {"w": randn(4, 3, 3, 3), "b": randn(4, seed=1), "v": randn(4 * (x0.shape[2] - 2) * (x0.shape[3] - 2), 2, seed=2)}
+    before = [node("Sub", ["x", "mean"], ["d"]), node("Div", ["d", "std"], ["p"])]
+    inside = model([*before, *nodes], {"x": x0}, ["y"], weights=weights | {"mean": mean, "std": std})
+    outside = model(nodes, {"p": x0}, ["y"], weights=weights)
+    u = np.float32([[0, 1]])
+    close(maps(inside, method, x0, u), maps(outside, method, (x0 - mean) / std, u), TOLERANCE, method)
+
+
 # in torch
 
 @cache
