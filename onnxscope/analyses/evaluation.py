@@ -122,10 +122,10 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 def class_sensitivity(attributions: np.ndarray) -> float:
     """1 − correlation of the first class's attributions with another's, its mean over all others: 0 for a method that ignores the class.
 
-    NaN where there is no other.
+    NaN where there is no other, or where the first one's are all the same.
     """
     first, *others = attributions
-    return float(np.mean([1 - correlation(first, other) for other in others])) if others else float("nan")
+    return float(np.mean([1 - correlation(first, other) for other in others])) if others and np.ptp(first) else float("nan")
 
 
 def image_recovery(attribution: np.ndarray, image: np.ndarray) -> float:

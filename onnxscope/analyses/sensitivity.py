@@ -22,14 +22,20 @@ WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 
 
 def randomised(scope: Scope, seed: int = 0) -> Iterator[tuple[str, Scope]]:
-    """The network after each layer from the last one to the first, whose weights too are brought into a random order now.
-
-    So they keep their mean and spread, and lose all else. Biases and normalisations stay.
-    """
+    """The network after each layer from the last one to the first, whose weights too are drawn anew now; biases and normalisations stay."""
     random, changed = np.random.default_rng(seed), replace(scope, graph=scope.graph.copy())
     for node, weights in reversed(weighted(changed)):
-        weights.values = random.permutation(weights.values.reshape(-1)).reshape(weights.values.shape)
+        weights.values = drawn_like(weights.values, random)
         yield node.name, refrozen(changed)
+
+
+def drawn_like(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Normal numbers with the same deviation and type, around 0 or, where none is negative by its type, around the same mean."""
+    known = values.astype(np.float64)
+    drawn = known.std() * random.standard_normal(values.shape) + (known.mean() if values.dtype.kind == "u" else 0)
+    if values.dtype.kind in "iu":
+        drawn = np.rint(drawn).clip(np.iinfo(values.dtype).min, np.iinfo(values.dtype).max)
+    return np.asarray(drawn, values.dtype)
 
 
 def weighted(scope: Scope) -> list[tuple[gs.Node, gs.Constant]]:

@@ -52,7 +52,7 @@ class Trials:
     def attributions(self, method: str, image: np.ndarray, scores: Sequence[int]) -> np.ndarray:
         """[scores, …], for votes and chance in rows and columns."""
         if method == CHANCE:
-            return np.zeros((len(scores), *self._pixels(image).shape[:2]))
+            return np.ones((len(scores), *self._pixels(image).shape[:2]))
         if method == VOTES:
             found = votes(self.explainer.opened(DISCUSSION).freeze(image))
             return np.stack([np.where(found.mask(score), found.strength, 0) for score in scores])
@@ -70,8 +70,6 @@ class Trials:
                     "deletion": deleted[0], "insertion_score": inserted[1], "deletion_score": deleted[1]}
         if mask is not None:
             measured |= {"pointing": evaluation.pointing(relevance, mask), "mass_inside": evaluation.mass_inside(relevance, mask)}
-            if method == CHANCE:
-                measured["mass_inside"] = float(mask.mean())
             if method == VOTES:
                 measured["voting_inside"], measured["voting_outside"] = evaluation.voting(relevance != 0, mask)
         if method != CHANCE:
@@ -90,7 +88,7 @@ class Trials:
                         progress: Callable[[int, int], None]) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
         """For each layer down to which the weights are random: every method's mean distance to what it says of the trained network.
 
-        The distances are 1 − correlation and 1 − rank correlation.
+        The distances are 1 − correlation and 1 − rank correlation; pictures of which a random network says nothing are left out.
         """
         classes = [[int(self.network(p).argmax())] for p in pictures]
         trained = {m: [self.attributions(m, p, c) for p, c in zip(pictures, classes, strict=True)] for m in methods}
@@ -98,7 +96,7 @@ class Trials:
         for done, (layer, scope) in enumerate(sensitivity.randomised(self.explainer.scope), 1):
             other, distances = Trials(self.explainer.of(scope)), {}
             for m in methods:
-                pairs = [(a, other.attributions(m, p, c)) for a, p, c in zip(trained[m], pictures, classes, strict=True)]
+                pairs = [(a, b) for a, p, c in zip(trained[m], pictures, classes, strict=True) if np.ptp(b := other.attributions(m, p, c))]
                 distances[m] = (mean([1 - evaluation.correlation(*ab) for ab in pairs]),
                                 mean([1 - sensitivity.rank_correlation(*ab) for ab in pairs]))
             progress(done, total)

@@ -31,7 +31,7 @@ Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures NAME.pn
                                         "their objects, if there are any.")]
 Methods = Annotated[str, typer.Option("--method", metavar="NAME[,NAME…]", help="Explanation methods, and 'votes'.")]
 Count = Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N pictures. [default: all]")]
-Randomise = Annotated[bool, typer.Option("--randomise", help="Also compare with the same network, its weights shuffled from the top down.")]
+Randomise = Annotated[bool, typer.Option("--randomise", help="Also compare with the same network, its weights random from the top down.")]
 Fgsm = Annotated[float | None, typer.Option(metavar="K", min=0, help="Also attack the class by K of 255 levels, and compare what paid.")]
 
 
@@ -118,7 +118,8 @@ def tried(r: Run, trials: Trials, pictures: Sequence[Path], methods: Sequence[st
         if mask is not None and mask.all() == mask.any():  # all of the image, or nothing
             mask = None
         scores = Scores(trials.network(image), names)
-        about = {"picture": printable(picture.name), "class": scores.name(scores.index(None)), "mask_share": mask.mean() if mask is not None else None}
+        about = {"picture": printable(picture.name), "class": scores.name(scores.index(None)),
+                 "mask_share": None if mask is None else float(mask.mean())}
         for method in methods:
             measured = trials.measures(method, image, mask)
             rows.append({**about, "method": method, **{name: defined(measured.get(name)) for name in MEASURES}})
@@ -185,7 +186,7 @@ def show(facts: dict[str, Any]) -> None:
     for stage in facts.get("randomised", [])[:1]:
         typer.echo("\n1 − correlation with the trained network's, and 1 − rank correlation, the weights being random from the end down to")
         print_table(["layer", *(m for m in stage if m != "layer")],
-                    [[text if isinstance(text, str) else f"{text['distance']:.2f} {text['rank_distance']:.2f}" for text in stage.values()]
+                    [[stage["layer"], *(f"{figure(d['distance'])} {figure(d['rank_distance'])}" for m, d in stage.items() if m != "layer")]
                      for stage in facts["randomised"]])
     if "fgsm" in facts:
         show_attack(facts["fgsm"])
