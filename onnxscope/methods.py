@@ -46,6 +46,7 @@ class Way:
     image: Tensor
     tensors: Mapping[str, Tensor]  # of the base, by the names of the frozen values beside them
     cotangents: Mapping[str, Tensor] = field(default_factory=dict)  # of the first way back, by the names of the values that they meet
+    notes: list[str] = field(default_factory=list)  # what the user should know
 
     def back(self, rules: Rules | None = None, added: Mapping[str, Tensor] = NOTHING, seeded: bool = True) -> Transposed:
         """All the way to the image; where `rules` has none for a node, its own holds."""
@@ -93,7 +94,10 @@ def deconvolved(t: Transposer, n: gs.Node, i: int, c: Tensor) -> Tensor:
 
 def at_relus(rule: TransposeRule) -> Callable[[Way], Tensor]:
     def method(way: Way) -> Tensor:
-        return way.back(lambda node: rule if node.op == "Mul" and way.op_of(node) in RELUS else None).result
+        gates = {n.name for n in way.nodes if n.op == "Mul" and way.op_of(n) in RELUS}
+        if not gates:
+            way.notes.append("the network has no Relu of its own for the method to change: this is the plain gradient")
+        return way.back(lambda node: rule if node.name in gates else None).result
 
     return method
 

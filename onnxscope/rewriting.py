@@ -156,6 +156,7 @@ def build(model: Model, choice: Choice) -> Scope:
     b.graph.inputs.extend([found.probe, cotangent])
     b.graph.outputs.extend([frozen, transposed])
     b.graph.name = model.proto.graph.name or "scope"
+    notes += way.notes
     met = {n.name: c.name for n in reversed(way.nodes) if n.name.startswith("source/") and (c := way.cotangents.get(n.outputs[0].name))}
     at = {t.name: c.name for raw, t in way.tensors.items() if (c := way.cotangents.get(raw))}
     return Scope(b.graph, found.x.name, y.name, str(choice.policy), model.sha256, f.steps, notes, met, at, choice.method, model)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import networks
@@ -10,17 +12,19 @@ import numpy as np
 import onnx
 import pytest
 from PIL import Image
-from support import model, node, randn, run
+from support import close, model, node, randn, run
 
 import onnxscope
 from onnxscope import cli
 from onnxscope.analyses import explain
 from onnxscope.analyses.contributions import contributions, passed_by_all
 from onnxscope.analyses.explain import EXPLANATIONS, Explainer, enlarged
+from onnxscope.analyses.ledger import ledgers
 from onnxscope.analyses.votes import discussions, votes
 from onnxscope.api import opened
 from onnxscope.errors import BadOption
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 KINDS = 4
 
 
@@ -176,6 +180,78 @@ def test_every_method_gives_a_map_for_each_score(method: str) -> None:
     np.testing.assert_allclose(e.maps(method, x0, [3])[0], both[1], rtol=1e-3, atol=1e-5 * np.abs(both).max())
 
 
+# in torch
+
+needs_torch = pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="pip install '.[train]' brings the torch to compare with")
+
+
+@pytest.fixture(scope="module", params=["scenes_vgg", "scenes_vgg_bn", "scenes_resnet"])
+def trained(request: pytest.FixtureRequest) -> tuple[onnx.ModelProto, np.ndarray, dict[str, object]]:
+    """A bundled classifier, a scene, and torch's values and gradients of its highest score at every node, in float64."""
+    import torch
+    from torch_graph import OPERATORS
+
+    proto = onnx.load(networks.MODELS / f"{request.param}.onnx")
+    x0 = np.asarray(Image.open(networks.MODELS / "scenes" / "snail_0.png"), np.float32).transpose(2, 0, 1)[None] / 255
+    values = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()).double() for t in proto.graph.initializer}
+    values["image"] = torch.from_numpy(x0).double().requires_grad_()
+    for n in proto.graph.node:
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in n.attribute}
+        if n.op_type == "BatchNormalization":
+            scale, shift, mean, var = (values[i].reshape(-1, 1, 1) for i in n.input[1:])
+            gain = scale / (var + attributes["epsilon"]) ** 0.5
+            values[n.output[0]] = values[n.input[0]] * gain + (shift - mean * gain)
+        else:
+            values[n.output[0]] = OPERATORS[n.op_type](*(values[i] for i in n.input), **attributes)
+        values[n.output[0]].retain_grad()
+    score = int(values["scores"].argmax())
+    values["scores"][0, score].backward()
+    return proto, x0, {"values": values, "score": score}
+
+
+def gradient(found: dict[str, object], name: str) -> np.ndarray:
+    return found["values"][name].grad.numpy()
+
+
+@needs_torch
+def test_class_activation_maps_are_torchs(trained: tuple[onnx.ModelProto, np.ndarray, dict[str, object]]) -> None:
+    proto, x0, found = trained
+    e = Explainer(opened(proto))
+    values, slopes = found["values"][e.layer].detach().numpy()[0], gradient(found, e.layer)[0]
+    for method, weights in (("grad-cam", slopes.mean((1, 2), keepdims=True)), ("hirescam", slopes)):
+        small = (weights * values).sum(0).clip(0).astype(np.float32)
+        want = np.asarray(Image.fromarray(small).resize((96, 96), Image.Resampling.BILINEAR))
+        close(e.maps(method, x0, [found["score"]])[0], want, 1e-4, method)
+
+
+@needs_torch
+def test_full_gradients_are_torchs(trained: tuple[onnx.ModelProto, np.ndarray, dict[str, object]]) -> None:
+    """A bias is what a convolution adds and what a BatchNormalization adds, as in this package; the ledger's layers are their sums."""
+    proto, x0, found = trained
+    values, score = found["values"], found["score"]
+    biases = {}
+    for n in proto.graph.node:
+        if n.op_type in ("Conv", "Gemm"):
+            biases[n.name] = values[n.input[2]].numpy()
+        if n.op_type == "BatchNormalization":
+            scale, shift, mean, var = (values[i].numpy() for i in n.input[1:])
+            biases[n.name] = shift - mean * scale / np.sqrt(var + 1e-5)
+    paid = {name: gradient(found, name)[0] * (b.reshape(-1, 1, 1) if gradient(found, name).ndim == 4 else b) for name, b in biases.items()}
+    (book,) = ledgers(onnxscope.load(proto).freeze(x0), [score])
+    for name, want in paid.items():
+        assert book.layers[name] == pytest.approx(want.sum(), abs=1e-4 * max(abs(book.score), np.abs(want).sum())), name
+
+    def psi(channels: np.ndarray) -> np.ndarray:
+        spread = []
+        for c in np.abs(channels):
+            c = (c - c.min()) / max(np.ptp(c), 1e-12)
+            spread.append(np.asarray(Image.fromarray(c.astype(np.float32)).resize((96, 96), Image.Resampling.BILINEAR)))
+        return np.sum(spread, axis=0)
+
+    want = psi(x0[0] * gradient(found, "image")[0]) + sum(psi(p) for p in paid.values() if p.ndim == 3)
+    close(Explainer(opened(proto)).maps("fullgrad", x0, [score])[0], want, 1e-4, "fullgrad")
+
+
 # the verbs
 
 @pytest.fixture(scope="module")
@@ -208,6 +284,25 @@ def test_ledger(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     Image.open(found["written"][0]).load()
     assert cli.run(["ledger", str(folder / "net.onnx"), "--image", str(folder / "x.png"), "-o", str(folder / "l")]) == 0
     assert "the image" in capsys.readouterr().out
+
+
+def test_ledger_of_a_folder(capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path) -> None:
+    """The mean shares of its pictures; one that cannot be read is told."""
+    for k in range(3):
+        Image.fromarray((255 * np.random.default_rng(k).random((16, 16, 3))).astype(np.uint8)).save(tmp_path / f"{k}.png")
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    code = cli.run(["ledger", str(folder / "net.onnx"), "--image", str(tmp_path), "--score", "2", "--json", "-o", str(tmp_path / "out")])
+    found = json.loads(capsys.readouterr().out)
+    assert code == 0 and found["pictures"] == 2 and [s["picture"] for s in found["skipped"]] == ["1.png"]
+    net = onnxscope.load(folder / "net.onnx")
+    given = [np.asarray(Image.open(tmp_path / f"{k}.png"), np.float32).transpose(2, 0, 1)[None] / 255 for k in (0, 2)]
+    shares = [book.input / book.score for x0 in given for book in ledgers(net.freeze(x0), [2])]
+    assert found["layers"][0]["name"] == "the image"
+    assert found["layers"][0]["share"] == pytest.approx(np.mean(shares), rel=1e-3)
+    assert found["layers"][0]["spread"] == pytest.approx(np.std(shares), rel=1e-3)
+    (tmp_path / "empty").mkdir()
+    assert cli.run(["ledger", str(folder / "net.onnx"), "--image", str(tmp_path / "empty"), "-o", str(tmp_path / "out")]) == 2
+    assert "holds no pictures" in capsys.readouterr().err
 
 
 def test_contributions(capsys: pytest.CaptureFixture[str], folder: Path) -> None:

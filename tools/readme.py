@@ -17,7 +17,7 @@ from onnxscope.rules import RULES
 
 README = Path(__file__).parents[1] / "README.md"
 WIDTH = 100
-FIRST, LIKE_FIRST = "residual", ("column", "row", "project", "svd", "filter", "tour", "evaluate")  # verbs that share their options
+FIRST, LIKE_FIRST = "residual", ("column", "row", "project", "svd", "filter", "tour", "ledger", "contributions", "votes", "compare", "evaluate")
 CARRIED = {"linear": "linear", "frozen": "frozen", "decision": "a decision"}
 NOT_CARRIED = {*RANDOM, "ATen", "GRU", "LSTM", "RNN"}  # refused where the image passes by them
 UNSAID = {"linear": "The same operator.", "frozen": "By a rule of its own.", "decision": "Taken from the base as a constant."}

@@ -50,7 +50,11 @@ class Explainer:
     @property
     def layer(self) -> str:
         """The chosen feature map, or the last one that has more than one pixel and comes from a Relu, or from anything."""
-        return self._layer or last_feature_map(self.opened().engine.scope)
+        scope = self.opened().engine.scope
+        if self._layer and self._layer not in {t.name for n in scope.analysed().nodes for t in n.outputs}:
+            raise BadOption(f"the network has no tensor '{self._layer}' between image and scores", where="--layer",
+                            remedy="see the nodes with 'onnxscope doctor'")
+        return self._layer or last_feature_map(scope)
 
     def attributions(self, method: str, image: np.ndarray, scores: Sequence[int]) -> np.ndarray:
         """[scores, …] in the image's shape, or in rows and columns for methods that look at a feature map."""

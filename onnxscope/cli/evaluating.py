@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from onnxscope.analyses.trials import Trials
     from onnxscope.results import Run
 
-PICTURES = (".png", ".jpg", ".jpeg")
-MASK = ".mask"  # NAME.png has its mask in NAME.mask.png
 TABLES = (".csv", ".parquet")
 Rows = list[dict[str, Any]]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures NAME.png instead of one --image, and masks NAME.mask.png of "
@@ -46,6 +44,7 @@ def evaluate(r: Run, method: Methods = "discussion,grad-cam,guided,saliency", la
     """
     from onnxscope.analyses.sensitivity import weighted
     from onnxscope.analyses.trials import CHANCE, Trials, checked
+    from onnxscope.folders import first_readable, pictures_in
     from onnxscope.model_io import check_target
 
     methods = checked([name.strip() for name in method.split(",")])
@@ -77,39 +76,16 @@ def evaluate(r: Run, method: Methods = "discussion,grad-cam,guided,saliency", la
             show(facts)
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    try:
-        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.stem.endswith(MASK))
-    except OSError as error:
-        raise BadOption(f"cannot be read as a folder ({error.strerror})", where=f"'{folder}'", remedy="name another") from error
-    if not found:
-        raise BadOption("holds no pictures", where=f"'{folder}'", remedy=f"name a folder with files in {', '.join(PICTURES)}")
-    return found
-
-
-def first_readable(pictures: Sequence[Path]) -> Path:
-    """Whose size settles what the model leaves free."""
-    from onnxscope.images import picture_size
-
-    for picture in pictures:
-        try:
-            picture_size(picture)
-        except BadOption as error:
-            unreadable = error
-        else:
-            return picture
-    raise unreadable
-
-
 def tried(r: Run, trials: Trials, pictures: Sequence[Path], methods: Sequence[str], labels: Path | None, progress: Any) -> \
         tuple[Rows, list[dict[str, str]]]:
     """A row for each picture and method, and the pictures that cannot be read, with the reasons."""
     from onnxscope.analyses.trials import MEASURES
+    from onnxscope.folders import mask_of
     from onnxscope.scores import Scores, read_labels
 
     rows, skipped, names = [], [], read_labels(labels)
     for k, picture in enumerate(pictures, 1):
-        beside = picture.with_name(f"{picture.stem}{MASK}.png")
+        beside = mask_of(picture)
         try:
             image, mask = r.read(picture), r.read_mask(beside) if beside.exists() else None
         except BadOption as error:

@@ -37,12 +37,18 @@ def scores_of(r: Run, labels: Path | None) -> Scores:
 def ledger(r: Run, score: Score = None, labels: Labels = None) -> None:
     """Which layer paid for a score: the image's part, and what each layer's biases add, as a table and a .png chart.
 
+    With a folder as the image, the mean shares over its pictures and their spread.
+
     \b
     Example:
       onnxscope ledger classifier.onnx --image cat.png --labels names.txt
     """
     from onnxscope.analyses.ledger import ledgers
     from onnxscope.report.plots import bars
+
+    if r.folder.is_dir():
+        ledger_of_folder(r, score, labels)
+        return
 
     with working(f"opening {r.model.name}"):
         scores = scores_of(r, labels)
@@ -59,6 +65,40 @@ def ledger(r: Run, score: Score = None, labels: Labels = None) -> None:
             rows = [*entries.items(), ("remainder", book.remainder), (f"score {scores.name(chosen)}", book.score)]
             print_table(["paid by", "contribution", "share"], [[n, f"{v:.4g}", f"{100 * v / (book.score or 1):.1f} %"] for n, v in rows])
             typer.echo(f"written {written}")
+
+
+def ledger_of_folder(r: Run, score: str | None, labels: Path | None) -> None:
+    """Mean shares over all pictures that can be read."""
+    from onnxscope.analyses.ledger import averaged, ledgers
+    from onnxscope.folders import first_readable, pictures_in
+    from onnxscope.report.plots import bars
+
+    books, skipped, pictures = [], [], pictures_in(r.folder)
+    first = r.at(first_readable(pictures))
+    with working(f"opening {r.model.name}"):
+        scores_of(first, labels)
+    with counting("pictures") as progress:
+        for k, picture in enumerate(pictures, 1):
+            one = first.at(picture)
+            one.opened = first.opened
+            try:
+                books += ledgers(one.x, [scores_of(one, labels).index(score)])
+            except BadOption as error:
+                skipped.append({"picture": picture.name, "why": error.cause})
+            progress(k, len(pictures))
+    if not books:
+        why = f"no picture fits; {skipped[0]['picture']} {skipped[0]['why']}"
+        raise BadOption(why, where=f"'{r.folder}'", remedy="name another folder")
+    entries = {name or "the image": mean for name, mean in averaged(books).items()}
+    written = r.write_chart(bars(list(entries), [m.share for m in entries.values()], "mean share of the score")[0])
+    with printing():
+        if r.as_json:
+            print_json({"written": [str(written)], "pictures": len(books), "skipped": skipped, "layers": [
+                {"name": name, "share": m.share, "spread": m.spread} for name, m in entries.items()], **first.facts()})
+        else:
+            rows = [[name, f"{100 * m.share:.1f} %", f"{100 * m.spread:.1f} %"] for name, m in entries.items()]
+            print_table(["paid by", "mean share", "spread"], rows)
+            typer.echo(f"{len(books)} pictures, {len(skipped)} skipped; written {written}")
 
 
 Tensors = Annotated[list[str] | None, typer.Option("--tensor", metavar="NAME", help="A tensor of the network. Repeatable. [default: all "
