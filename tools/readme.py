@@ -17,7 +17,8 @@ from onnxscope.rules import RULES
 
 README = Path(__file__).parents[1] / "README.md"
 WIDTH = 100
-FIRST, LIKE_FIRST = "residual", ("column", "row", "project", "svd", "filter", "tour", "ledger", "contributions", "votes", "compare", "evaluate")
+FIRST = "residual"  # the verb whose options others share
+LIKE_FIRST = ("column", "row", "project", "svd", "filter", "tour", "ledger", "contributions", "votes", "compare", "evaluate")
 CARRIED = {"linear": "linear", "frozen": "frozen", "decision": "a decision"}
 NOT_CARRIED = {*RANDOM, "ATen", "GRU", "LSTM", "RNN"}  # refused where the image passes by them
 UNSAID = {"linear": "The same operator.", "frozen": "By a rule of its own.", "decision": "Taken from the base as a constant."}
@@ -52,7 +53,7 @@ def helps() -> str:
 
 def beyond(text: str, known: str) -> str:
     """The lines of a verb's help that another verb's lacks, and those that part them."""
-    apart = {"", "Options:", "  Example:"}
+    apart = {"", "Arguments:", "Options:", "  Example:"}
     lines = [line for line in text.splitlines() if line in apart or line not in known.splitlines()]
     return "\n".join(line for line, before in zip(lines, ["", *lines], strict=False) if line or before)
 
