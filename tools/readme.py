@@ -55,7 +55,8 @@ def beyond(text: str, known: str) -> str:
     """The lines of a verb's help that another verb's lacks, and those that part them."""
     apart = {"", "Arguments:", "Options:", "  Example:"}
     lines = [line for line in text.splitlines() if line in apart or line not in known.splitlines()]
-    return "\n".join(line for line, before in zip(lines, ["", *lines], strict=False) if line or before)
+    found = "\n".join(line for line, before in zip(lines, ["", *lines], strict=False) if line or before)
+    return found.replace("Arguments:\n\nOptions:", "Options:")
 
 
 def help_of(arguments: list[str]) -> str:
