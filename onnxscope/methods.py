@@ -30,7 +30,7 @@ NEVER_NEGATIVE = {"Relu", "Sigmoid", "Softmax", "Softplus", "Exp", "Abs"}
 KEPT_SIGN = {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Flatten", "Reshape", "Transpose", "Concat", "Squeeze",
              "Unsqueeze", "Identity"}
 TINY = 1e-9  # added to what is divided by
-EPSILON, GAMMA = 0.25, 0.25  # of a layer's root mean square; of the positive weights
+EPSILON, GAMMA = 0.25, 0.25  # of a layer's root mean square; of what pushed an output its own way
 Rules = Callable[[gs.Node], TransposeRule | None]
 
 
@@ -122,8 +122,7 @@ class Layer:
         return self.way.b.op(self.node.op, *((x, weights) if self.i == 0 else (weights, x)), **self.node.attrs)
 
     def back(self, t: Transposer, c: Tensor, weights: Tensor) -> Tensor:
-        inputs = [c, c]
-        inputs[1 - self.i] = weights
+        inputs = [weights, weights]
         inputs[self.i] = self.node.inputs[self.i]
         like = gs.Node(self.node.op, self.node.name, self.node.attrs, inputs, [gs.Variable("", None, list(self.node.outputs[0].shape))])
         result = TRANSPOSE[self.node.op](t, like, self.i, c)

@@ -64,7 +64,7 @@ class Trials:
         found = self.attributions(method, image, classes)
         of_pixels = method in (CHANCE, VOTES)
         relevance = (found if of_pixels else self.explainer.seen(method, image, found))[0]
-        layout, score = self._layout(image), classes[0]
+        layout, score = self.explainer.layout, classes[0]
         inserted, deleted = (f(self.network, image, relevance, score, layout).areas for f in (evaluation.insertion, evaluation.deletion))
         measured = {"top_kept": evaluation.top_kept(self.network, image, relevance, layout), "insertion": inserted[0],
                     "deletion": deleted[0], "insertion_score": inserted[1], "deletion_score": deleted[1]}
@@ -102,11 +102,8 @@ class Trials:
             progress(done, total)
             yield layer, distances
 
-    def _layout(self, image: np.ndarray) -> str:
-        return self.explainer.opened().freeze(image).layout
-
     def _pixels(self, image: np.ndarray) -> np.ndarray:
-        return channels_last(image, self._layout(image))
+        return channels_last(image, self.explainer.layout)
 
 
 def highest(scores: np.ndarray, count: int) -> list[int]:
