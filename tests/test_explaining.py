@@ -286,20 +286,24 @@ def test_ledger(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     assert "the image" in capsys.readouterr().out
 
 
-def test_ledger_of_a_folder(capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path) -> None:
+def test_a_folder_of_pictures(capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path) -> None:
     """The mean shares of its pictures; one that cannot be read is told."""
     for k in range(3):
         Image.fromarray((255 * np.random.default_rng(k).random((16, 16, 3))).astype(np.uint8)).save(tmp_path / f"{k}.png")
     (tmp_path / "1.png").write_bytes(b"no picture")
-    code = cli.run(["ledger", str(folder / "net.onnx"), "--image", str(tmp_path), "--score", "2", "--json", "-o", str(tmp_path / "out")])
+    code = cli.run(["ledger", str(folder / "net.onnx"), "--image", str(tmp_path), "--score", "2", "--json", "-o", str(folder / "all")])
     found = json.loads(capsys.readouterr().out)
     assert code == 0 and found["pictures"] == 2 and [s["picture"] for s in found["skipped"]] == ["1.png"]
     net = onnxscope.load(folder / "net.onnx")
     given = [np.asarray(Image.open(tmp_path / f"{k}.png"), np.float32).transpose(2, 0, 1)[None] / 255 for k in (0, 2)]
     shares = [book.input / book.score for x0 in given for book in ledgers(net.freeze(x0), [2])]
-    assert found["layers"][0]["name"] == "the image"
-    assert found["layers"][0]["share"] == pytest.approx(np.mean(shares), rel=1e-3)
-    assert found["layers"][0]["spread"] == pytest.approx(np.std(shares), rel=1e-3)
+    assert found["shares"][0]["name"] == "the image"
+    assert found["shares"][0]["share"] == pytest.approx(np.mean(shares), rel=1e-3)
+    assert found["shares"][0]["spread"] == pytest.approx(np.std(shares), rel=1e-3)
+    code = cli.run(["contributions", str(folder / "net.onnx"), "--image", str(tmp_path), "--score", "2", "--json", "-o",
+                    str(folder / "all")])
+    behind = {share["name"]: share for share in json.loads(capsys.readouterr().out)["shares"]}
+    assert code == 0 and behind["image"]["share"] == pytest.approx(1 - np.mean(shares), rel=1e-3)
     (tmp_path / "empty").mkdir()
     assert cli.run(["ledger", str(folder / "net.onnx"), "--image", str(tmp_path / "empty"), "-o", str(tmp_path / "out")]) == 2
     assert "holds no pictures" in capsys.readouterr().err

@@ -49,17 +49,3 @@ def sources_by_layer(x: LinearInterpreter) -> dict[str, list[int]]:
     places = {name: k for k, name in enumerate(scope.at_sources)}
     layers = {step.name: [places.pop(s) for s in step.sources if s in places] for step in scope.steps}
     return {name: found for name, found in layers.items() if found} | {name: [k] for name, k in places.items()}
-
-
-@dataclass(frozen=True)
-class Mean:
-    """Shares of the score over several images: their mean and standard deviation."""
-
-    share: float
-    spread: float
-
-
-def averaged(books: Sequence[Ledger]) -> dict[str, Mean]:
-    """What the image, named '', and each layer paid, as shares of the score."""
-    shares = {"": [b.input / b.score for b in books]} | {name: [b.layers[name] / b.score for b in books] for name in books[0].layers}
-    return {name: Mean(float(np.mean(values)), float(np.std(values))) for name, values in shares.items()}

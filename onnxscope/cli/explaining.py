@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,8 +47,12 @@ def ledger(r: Run, score: Score = None, labels: Labels = None) -> None:
     from onnxscope.analyses.ledger import ledgers
     from onnxscope.report.plots import bars
 
+    def shares(one: Run) -> dict[str, float]:
+        (book,) = ledgers(one.x, [scores_of(one, labels).index(score)])
+        return {name: value / (book.score or 1) for name, value in {"the image": book.input, **book.layers}.items()}
+
     if r.folder.is_dir():
-        ledger_of_folder(r, score, labels)
+        over_folder(r, shares, "paid by", "share of the score")
         return
 
     with working(f"opening {r.model.name}"):
@@ -67,38 +72,38 @@ def ledger(r: Run, score: Score = None, labels: Labels = None) -> None:
             typer.echo(f"written {written}")
 
 
-def ledger_of_folder(r: Run, score: str | None, labels: Path | None) -> None:
-    """Mean shares over all pictures that can be read."""
-    from onnxscope.analyses.ledger import averaged, ledgers
+def over_folder(r: Run, ask: Callable[[Run], dict[str, float]], of: str, shares: str) -> None:
+    """What `ask` tells of each picture in a folder, shares of a score by name: their means and standard deviations."""
+    from statistics import fmean, pstdev
+
     from onnxscope.folders import first_readable, pictures_in
+    from onnxscope.model_io import check_target
     from onnxscope.report.plots import bars
 
-    books, skipped, pictures = [], [], pictures_in(r.folder)
+    answers, skipped, pictures = list[dict[str, float]](), [], pictures_in(r.folder)
+    check_target(r.target(".png"), [r.model, *pictures])
     first = r.at(first_readable(pictures))
     with working(f"opening {r.model.name}"):
-        scores_of(first, labels)
+        ask(first)
     with counting("pictures") as progress:
         for k, picture in enumerate(pictures, 1):
             one = first.at(picture)
             one.opened = first.opened
             try:
-                books += ledgers(one.x, [scores_of(one, labels).index(score)])
+                answers.append(ask(one))
             except BadOption as error:
                 skipped.append({"picture": picture.name, "why": error.cause})
             progress(k, len(pictures))
-    if not books:
-        why = f"no picture fits; {skipped[0]['picture']} {skipped[0]['why']}"
-        raise BadOption(why, where=f"'{r.folder}'", remedy="name another folder")
-    entries = {name or "the image": mean for name, mean in averaged(books).items()}
-    written = r.write_chart(bars(list(entries), [m.share for m in entries.values()], "mean share of the score")[0])
+    means = {name: fmean(a[name] for a in answers) for name in answers[0]}
+    spreads = {name: pstdev(a[name] for a in answers) for name in means}
+    written = r.write_chart(bars(list(means), list(means.values()), f"mean {shares}")[0])
     with printing():
         if r.as_json:
-            print_json({"written": [str(written)], "pictures": len(books), "skipped": skipped, "layers": [
-                {"name": name, "share": m.share, "spread": m.spread} for name, m in entries.items()], **first.facts()})
+            rows = [{"name": name, "share": means[name], "spread": spreads[name]} for name in means]
+            print_json({"written": [str(written)], "pictures": len(answers), "skipped": skipped, "shares": rows, **first.facts()})
         else:
-            rows = [[name, f"{100 * m.share:.1f} %", f"{100 * m.spread:.1f} %"] for name, m in entries.items()]
-            print_table(["paid by", "mean share", "spread"], rows)
-            typer.echo(f"{len(books)} pictures, {len(skipped)} skipped; written {written}")
+            print_table([of, f"mean {shares}", "spread"], [[n, f"{100 * means[n]:.1f} %", f"{100 * spreads[n]:.1f} %"] for n in means])
+            typer.echo(f"{len(answers)} pictures, {len(skipped)} skipped; written {written}")
 
 
 Tensors = Annotated[list[str] | None, typer.Option("--tensor", metavar="NAME", help="A tensor of the network. Repeatable. [default: all "
@@ -109,6 +114,8 @@ Tensors = Annotated[list[str] | None, typer.Option("--tensor", metavar="NAME", h
 def contributions(r: Run, score: Score = None, labels: Labels = None, tensors: Tensors = None) -> None:
     """What the pixels of feature maps add to a score, and the bias that remains behind each, as a table, .npz and .png.
 
+    With a folder as the image, the mean share of that bias over its pictures and its spread, as a table and .png.
+
     \b
     Example:
       onnxscope contributions classifier.onnx --image cat.png
@@ -116,6 +123,13 @@ def contributions(r: Run, score: Score = None, labels: Labels = None, tensors: T
     from onnxscope.analyses.contributions import contributions as at_tensors
     from onnxscope.report.pictures import Picture, magnitude
 
+    def shares(one: Run) -> dict[str, float]:
+        found = at_tensors(one.x, scores_of(one, labels).index(score), tensors or ())
+        return {c.tensor: c.bias / (c.score or 1) for c in found}
+
+    if r.folder.is_dir():
+        over_folder(r, shares, "behind", "bias as a share of the score")
+        return
     with working(f"opening {r.model.name}"):
         scores = scores_of(r, labels)
         chosen = scores.index(score)
