@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from onnxscope.results import Run
 
 TABLES = (".csv", ".parquet")
+PLOTTED = ("insertion", "deletion", "pointing", "mass_inside")
 Rows = list[dict[str, Any]]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures NAME.png instead of one --image, and masks NAME.mask.png of "
                                         "their objects, if there are any.")]
@@ -36,7 +37,7 @@ Fgsm = Annotated[float | None, typer.Option(metavar="K", min=0, help="Also attac
 @joined(run, image=Folder)
 def evaluate(r: Run, method: Methods = "discussion,grad-cam,guided,saliency", labels: Labels = None, layer: Layer = "", count: Count = None,
              randomise: Randomise = False, fgsm: Fgsm = None) -> None:
-    """Put explanations of the highest scores of all pictures in a folder to the test, as a table and OUT.csv, or OUT.parquet.
+    """Put explanations of the highest scores of all pictures in a folder to the test, as a table, OUT.csv (or OUT.parquet) and OUT.png.
 
     \b
     Example:
@@ -51,6 +52,7 @@ def evaluate(r: Run, method: Methods = "discussion,grad-cam,guided,saliency", la
     target = check_target(r.target(*TABLES), r.sources)
     check_can_write(target)
     pictures = pictures_in(r.folder)[:count]
+    chart = check_target(target.with_suffix(".png"), [r.model, *pictures])
     with working(f"opening {r.model.name}"):
         first = r.at(first_readable(pictures))
         trials = Trials(first.explainer(layer))
@@ -59,8 +61,9 @@ def evaluate(r: Run, method: Methods = "discussion,grad-cam,guided,saliency", la
     with counting("pictures") as progress:
         rows, skipped = tried(first, trials, pictures, [*methods, CHANCE], labels, progress)
     read = [p for p in pictures if printable(p.name) not in {one["picture"] for one in skipped}]
-    facts = {"written": [str(target)], "pictures": len(read), "masks": len({row["picture"] for row in rows if row["mask_share"]}),
-             "skipped": skipped, "methods": means(rows)}
+    masks = len({row["picture"] for row in rows if row["mask_share"]})
+    facts: dict[str, Any] = {"written": [str(target), str(chart)], "pictures": len(read), "masks": masks, "skipped": skipped,
+                             "methods": means(rows)}
     if randomise:
         with counting("layers") as progress:
             facts["randomised"] = [{"layer": name, **{m: {"distance": d, "rank_distance": s} for m, (d, s) in found.items()}}
@@ -69,6 +72,7 @@ def evaluate(r: Run, method: Methods = "discussion,grad-cam,guided,saliency", la
         with working("attacking"):
             facts["fgsm"] = summed_up([trials.attack(first.read(p), fgsm * first.level) for p in read]) | {"levels": fgsm}
     write(target, rows)
+    plot(chart, facts["methods"])
     with printing():
         if r.as_json:
             print_json({**facts, **first.facts()})
@@ -151,6 +155,17 @@ def write(target: Path, rows: Rows) -> None:
         writer.writerows(rows)
         table = text.getvalue().encode()
     model_io.write({target: iter([table])}, target)
+
+
+def plot(target: Path, methods: dict[str, dict[str, float]]) -> None:
+    """A bar for each method and measure that applies to it."""
+    from onnxscope import model_io
+    from onnxscope.analyses.trials import MEASURES
+    from onnxscope.report.plots import elements
+
+    shown = [m for m in PLOTTED if any(not math.isnan(found[m]) for found in methods.values())]
+    drawn, _ = elements({MEASURES[m]: [found[m] for found in methods.values()] for m in shown}, list(methods))
+    model_io.write({target: iter([drawn])}, target)
 
 
 def show(facts: dict[str, Any]) -> None:

@@ -101,7 +101,7 @@ def elements(series: Mapping[str, Sequence[float]], names: Sequence[str] = ()) -
             axes.set_xlabel("element")
         axes.grid(axis="y")
         if len(series) > 1:
-            axes.legend(frameon=False, ncols=len(series), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+            axes.legend(frameon=False, ncols=2 if len(series) > 3 else len(series), loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
     return drawn(paint, 3.4)
 
