@@ -42,8 +42,8 @@ def paid_by(e: Extended, place: str, met: Tensor, source: Tensor) -> Tensor:
 
     Runtimes take such a mean in whatever layout their convolutions have.
     """
-    channels, *space = met.shape[1:]
-    if len(space) != 2 or source.shape is None or tuple(source.shape)[-3:] != (channels, 1, 1):
+    channels, space = met.shape[1:2], met.shape[2:]
+    if len(space) != 2 or source.shape is None or tuple(source.shape)[-3:] != (*channels, 1, 1):
         flat = e.node("Flatten", f"{place}/Flatten", e.node("Mul", place, met, source), axis=1)
         return e.node("ReduceSum", f"{place}/ReduceSum", flat, e.sizes(f"{place}/axes", [1]))
     means = e.node("Flatten", f"{place}/Flatten", e.node("GlobalAveragePool", f"{place}/GlobalAveragePool", met), axis=1)
