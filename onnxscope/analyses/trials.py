@@ -18,9 +18,10 @@ from onnxscope.pixels import channels_last
 CHANCE, VOTES = "chance", "votes"  # a constant map, and every pixel's strength where it votes for the class
 RIVALS = 4  # the next highest classes, whose maps are compared with the highest one's
 MEASURES = {  # and what a table calls them
-    "top_kept": "top 5 of 30 %", "insertion": "insertion", "deletion": "deletion", "insertion_score": "insertion, score",
-    "deletion_score": "deletion, score", "pointing": "pointing", "mass_inside": "mass inside", "voting_inside": "votes inside",
-    "voting_outside": "votes outside", "class_sensitivity": "class sensitivity", "image_recovery": "image recovery",
+    "top_kept": "top 5 of 30 %", "class_kept": "class of 30 %", "insertion": "insertion", "deletion": "deletion",
+    "insertion_score": "insertion, score", "deletion_score": "deletion, score", "pointing": "pointing", "mass_inside": "mass inside",
+    "voting_inside": "votes inside", "voting_outside": "votes outside", "class_sensitivity": "class sensitivity",
+    "image_recovery": "image recovery",
 }
 
 
@@ -66,8 +67,9 @@ class Trials:
         relevance = (found if of_pixels else self.explainer.seen(method, image, found))[0]
         layout, score = self.explainer.layout, classes[0]
         inserted, deleted = (f(self.network, image, relevance, score, layout).areas for f in (evaluation.insertion, evaluation.deletion))
-        measured = {"top_kept": evaluation.top_kept(self.network, image, relevance, layout), "insertion": inserted[0],
-                    "deletion": deleted[0], "insertion_score": inserted[1], "deletion_score": deleted[1]}
+        kept, named = (evaluation.top_kept(self.network, image, relevance, layout, top) for top in (evaluation.TOP, 1))
+        measured = {"top_kept": kept, "class_kept": named, "insertion": inserted[0], "deletion": deleted[0],
+                    "insertion_score": inserted[1], "deletion_score": deleted[1]}
         if mask is not None:
             measured |= {"pointing": evaluation.pointing(relevance, mask), "mass_inside": evaluation.mass_inside(relevance, mask)}
             if method == VOTES:
