@@ -13,11 +13,11 @@ from onnx import TensorProto, numpy_helper
 from onnx.backend.test.loader import load_model_tests
 
 from onnxscope.errors import ScopeError
-from onnxscope.linearize import Policy
-from onnxscope.model_io import load
-from onnxscope.rewriting import Choice, build
-from onnxscope.scope import COTANGENT, FROZEN, PROBE, TRANSPOSED, Scope
-from onnxscope.verify import as_probe, session, verify_scope
+from onnxscope.files.models import load
+from onnxscope.rewriting.build import Choice, build
+from onnxscope.rewriting.linearize import Policy
+from onnxscope.rewriting.scope import COTANGENT, FROZEN, PROBE, TRANSPOSED, Scope
+from onnxscope.run.verify import as_probe, session, verify_scope
 
 FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 SMALL = 256  # elements of image and output up to which F is written out entry by entry

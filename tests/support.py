@@ -13,8 +13,10 @@ import onnx
 from onnx import helper, numpy_helper
 from onnx.backend.test.case.node import collect_testcases
 
-from onnxscope import model_io, rewriting, runtime, scope
-from onnxscope.linearize import Policy
+from onnxscope import runtime
+from onnxscope.files import models
+from onnxscope.rewriting import build, scope
+from onnxscope.rewriting.linearize import Policy
 
 Arrays = Mapping[str, np.ndarray]
 POLICIES = ("freeze", "taylor")
@@ -86,8 +88,8 @@ class Dense:
 def materialise(proto: onnx.ModelProto, feeds: Arrays, policy: str = "freeze", image: str | None = None,
                 output: str | None = None) -> Dense:
     """F and Fᵀ by probing with every unit vector."""
-    sc = rewriting.build(model_io.load(proto), rewriting.Choice(image=image, output=output, policy=Policy(policy)))
-    data = model_io.to_bytes(sc.graph)
+    sc = build.build(models.load(proto), build.Choice(image=image, output=output, policy=Policy(policy)))
+    data = models.to_bytes(sc.graph)
     onnx.checker.check_model(onnx.ModelProto.FromString(data), full_check=True)
     sizes = {t.name: tuple(t.shape[1:]) for t in sc.graph.inputs[-2:]}
     x0 = np.asarray(feeds[sc.image], np.float32)
@@ -97,7 +99,7 @@ def materialise(proto: onnx.ModelProto, feeds: Arrays, policy: str = "freeze", i
     base = runtime.Session(data).run({**feeds, **units, scope.PROBE: probes})
     y = base.pop(scope.FROZEN).reshape(2, m).astype(np.float64)
     back = base.pop(scope.TRANSPOSED).reshape(m, n).astype(np.float64)
-    linear = runtime.Session(model_io.to_bytes(sc.linear())).run({**feeds, **units})
+    linear = runtime.Session(models.to_bytes(sc.linear())).run({**feeds, **units})
     return Dense(sc, base, y[0], y[1], linear[scope.FROZEN].reshape(n, m).astype(np.float64).T, back.T)
 
 

@@ -14,9 +14,21 @@ from support import POLICIES, model, node, randn
 
 import onnxscope
 from onnxscope import LinearInterpreter
-from onnxscope.analyses.filters import along_a_line, at_places, chosen, energies, grid, moved, projective, reach, receptive, sampled
-from onnxscope.analyses.ledger import ledgers
-from onnxscope.analyses.upscalers import bicubic_matrix, bicubic_svd
+from onnxscope.ask.filters import (
+    along_a_line,
+    at_places,
+    chosen,
+    energies,
+    grid,
+    moved,
+    projective,
+    reach,
+    receptive,
+    sampled,
+)
+from onnxscope.ask.ledger import ledgers
+from onnxscope.ask.upscalers import bicubic_matrix, bicubic_svd
+from onnxscope.linear.linear_map import ArraySpace
 
 Place = tuple[int, int]
 
@@ -283,7 +295,7 @@ def test_filters_are_sums_over_the_channels(layout: str) -> None:
 
 
 def test_a_place_is_one_in_every_channel() -> None:
-    space = onnxscope.linear_map.ArraySpace((2, 3, 4))
+    space = ArraySpace((2, 3, 4))
     (block,) = at_places(space, (1, 2, 3, 4), "nchw", [(2, 1)])
     assert block.sum() == 2 and (block[:, 2, 1] == 1).all()
     (block,) = at_places(space, (1, 2, 3, 4), "nhwc", [(1, 2)])

@@ -16,7 +16,10 @@ import pytest
 from onnx import helper, numpy_helper
 from support import model, node, randn
 
-from onnxscope import api, cli, graph, model_io
+from onnxscope import cli
+from onnxscope.ask import opening
+from onnxscope.files import models
+from onnxscope.graph import builder
 
 X = {"x": randn(1, 3, 8, 8)}
 WEIGHT = randn(4, 3, 3, 3, seed=1)
@@ -296,7 +299,7 @@ def test_external_data_that_is_sound(place, beside, tmp_path):
     onnx.save(beside(length=432), path)
     assert cli.run(["rewrite", str(path), "-o", str(place / "out.onnx")]) == 0
     with pytest.raises(cli.ScopeError, match="a model in memory has no folder"):
-        model_io.load(path.read_bytes())
+        models.load(path.read_bytes())
 
 
 def test_external_nan(capsys, place, beside, tmp_path):
@@ -389,6 +392,6 @@ def test_damaged_bytes_never_end_in_a_traceback(cut, tmp_path):
 
 
 def test_bodies_in_bodies_have_an_end(monkeypatch):
-    monkeypatch.setattr(graph, "MOST_NODES", 100)
+    monkeypatch.setattr(builder, "MOST_NODES", 100)
     with pytest.raises(cli.ScopeError, match="more than 100 nodes would be written"):
-        api.rewrite(doubled("f", 30))
+        opening.rewrite(doubled("f", 30))

@@ -13,9 +13,11 @@ import pytest
 import typer
 from PIL import Image
 
-from onnxscope import api, cli, images
+from onnxscope import cli
+from onnxscope.ask import opening
 from onnxscope.errors import BadOption, NotProved
-from onnxscope.rules import RULES
+from onnxscope.files import pictures
+from onnxscope.rewriting.rules.table import RULES
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "models" / "tiny_scores.onnx"
@@ -66,7 +68,7 @@ def test_doctor(capsys):
 
 
 def test_doctor_says_what_stops_a_rewrite(capsys, monkeypatch):
-    monkeypatch.setattr(api, "doctor", lambda model, **_: api.Diagnosis((), "x", "y", (), ("node 'n': no rule",)))
+    monkeypatch.setattr(opening, "doctor", lambda model, **_: opening.Diagnosis((), "x", "y", (), ("node 'n': no rule",)))
     code, found = answer(capsys, "doctor", MODEL)
     assert code == 1 and not found["ok"]
     assert cli.run(["doctor", str(MODEL)]) == 1
@@ -86,8 +88,8 @@ def test_verify_a_scope_on_a_picture(capsys, scope, tmp_path):
 
 
 def test_a_check_that_fell_short(capsys, monkeypatch):
-    short = api.Check("frozen(x0) = y0", float("inf"), 1e-5, 0.0, False)
-    monkeypatch.setattr(api, "verify", lambda model, **_: api.Report((short,)))
+    short = opening.Check("frozen(x0) = y0", float("inf"), 1e-5, 0.0, False)
+    monkeypatch.setattr(opening, "verify", lambda model, **_: opening.Report((short,)))
     code, report = answer(capsys, "verify", MODEL)
     assert code == 1 and report["checks"][0]["figure"] is None
     assert cli.run(["verify", str(MODEL)]) == 1
@@ -106,7 +108,7 @@ def test_errors_are_one_line(capsys, monkeypatch, tmp_path, raised, code, line):
     def failing(model, **_):
         raise raised
 
-    monkeypatch.setattr(api, "rewrite", failing)
+    monkeypatch.setattr(opening, "rewrite", failing)
     assert cli.run(["rewrite", str(MODEL), "-o", str(tmp_path / "out.onnx")]) == code
     said = capsys.readouterr()
     assert said.err.lstrip("\n") == line and not said.out and not list(tmp_path.iterdir())
@@ -121,7 +123,7 @@ def test_machines_get_errors_as_json(capsys):
 
 def test_tracebacks_are_for_those_who_ask(capsys, monkeypatch):
     monkeypatch.setenv(cli.DEBUG, "1")
-    monkeypatch.setattr(api, "doctor", lambda model, **_: 1 // 0)
+    monkeypatch.setattr(opening, "doctor", lambda model, **_: 1 // 0)
     assert cli.run(["doctor", str(MODEL)]) == 70
     assert "Traceback" in capsys.readouterr().err
 
@@ -150,7 +152,7 @@ def test_names_may_hold_colons_and_equal_signs():
 
 def test_options_reach_the_api(monkeypatch):
     given = {}
-    monkeypatch.setattr(api, "doctor", lambda model, **kw: given.update(kw) or api.Diagnosis((), "x", "y", (), ()))
+    monkeypatch.setattr(opening, "doctor", lambda model, **kw: given.update(kw) or opening.Diagnosis((), "x", "y", (), ()))
     cli.run(["doctor", "m.onnx", "--input-shape", "a:1x2", "--input-shape", "b:3", "--image-input", "a", "--output", "o",
              "--policy", "taylor", "--policy-for", "Relu=freeze", "--opaque", "TopK", "--opaque", "n"])
     assert given == {"input_shapes": {"a": (1, 2), "b": (3,)}, "image": "a", "output": "o", "policy": "taylor",
@@ -175,21 +177,21 @@ def test_help_and_version(capsys):
 @pytest.mark.parametrize(("shape", "corner"), [((1, 3, 4, 6), (0, slice(None), 0, 0)), ((1, 5, 6, 3), (0, 0, 0, slice(None)))])
 def test_pictures_take_the_shape_of_the_input(tmp_path, shape, corner):
     Image.new("RGB", (60, 40), (255, 51, 0)).save(tmp_path / "red.png")
-    pixels = images.read(tmp_path / "red.png", shape)
+    pixels = pictures.read(tmp_path / "red.png", shape)
     assert pixels.shape == shape and pixels.dtype == np.float32
     np.testing.assert_allclose(pixels[corner], [1, 0.2, 0])
 
 
 def test_sixteen_bits_are_not_cut_off(tmp_path):
     Image.fromarray(np.full((8, 8), 257 * 51, np.uint16)).save(tmp_path / "grey.png")
-    np.testing.assert_allclose(images.read(tmp_path / "grey.png", (1, 1, 5, 5)), 0.2)
+    np.testing.assert_allclose(pictures.read(tmp_path / "grey.png", (1, 1, 5, 5)), 0.2)
 
 
 def test_pictures_become_grey_for_one_channel(tmp_path):
     Image.new("RGB", (8, 8), (255, 255, 255)).save(tmp_path / "white.jpg")
-    assert images.read(tmp_path / "white.jpg", (1, 1, 5, 5)).min() > 0.99
+    assert pictures.read(tmp_path / "white.jpg", (1, 1, 5, 5)).min() > 0.99
     with pytest.raises(BadOption, match="a picture does not fit the model's input of 1x12x5x5"):
-        images.read(tmp_path / "white.jpg", (1, 12, 5, 5))
+        pictures.read(tmp_path / "white.jpg", (1, 12, 5, 5))
 
 
 def test_the_readme_is_up_to_date():

@@ -11,7 +11,7 @@ import pytest
 from networks import MODELS
 
 import onnxscope
-from onnxscope.analyses.ledger import ledgers
+from onnxscope.ask.ledger import ledgers
 
 SHARED = MODELS.parents[1] / "shared" / "models"
 BUNDLED = [f"scenes_{kind}" for kind in ("vgg", "vgg_bn", "resnet", "resnet_torch", "resnet_int8", "resnet_fp16")]

@@ -14,10 +14,10 @@ from onnx.reference import ReferenceEvaluator
 from support import model, node, randn
 
 import onnxscope
-from onnxscope import engine as engines
 from onnxscope import runtime
-from onnxscope.device_space import ValueSpace
-from onnxscope.linear_map import ArraySpace, rows
+from onnxscope.linear.linear_map import ArraySpace, rows
+from onnxscope.run import engine as engines
+from onnxscope.run.device_space import ValueSpace
 
 MODELS = Path(__file__).parents[1] / "models"
 STEP = 1e-6  # of the differences: far below any kink's distance, far above the rounding of float64

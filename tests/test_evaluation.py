@@ -19,14 +19,14 @@ from PIL import Image
 from scipy.stats import spearmanr
 from support import model, node, randn
 
-from onnxscope import api, cli
-from onnxscope.analyses import evaluation, sensitivity
-from onnxscope.analyses.contributions import contributions
-from onnxscope.analyses.explain import Explainer, enlarged
-from onnxscope.analyses.ledger import Ledger
-from onnxscope.analyses.trials import CHANCE, MEASURES, VOTES, Trials
+from onnxscope import cli
+from onnxscope.ask import evaluation, opening, sensitivity
+from onnxscope.ask.contributions import contributions
+from onnxscope.ask.explain import Explainer, enlarged
+from onnxscope.ask.ledger import Ledger
+from onnxscope.ask.trials import CHANCE, MEASURES, VOTES, Trials
 from onnxscope.errors import BadOption
-from onnxscope.scope import Scope
+from onnxscope.rewriting.scope import Scope
 
 SIDE = 32
 
@@ -147,7 +147,7 @@ def weights_by_layer(scope: Scope) -> dict[str, np.ndarray]:
 
 
 def test_weights_are_drawn_anew_from_the_top_down() -> None:
-    scope = api.opened(networks.vgg(False, 4, (4, 6), side=16))
+    scope = opening.opened(networks.vgg(False, 4, (4, 6), side=16))
     before = weights_by_layer(scope)
     stages = list(sensitivity.randomised(scope))
     assert [name for name, _ in stages] == list(before)[::-1] == ["scores", "dense", "conv1b", "conv1a", "conv0b", "conv0a"]
@@ -162,13 +162,13 @@ def test_weights_are_drawn_anew_from_the_top_down() -> None:
 
 
 def test_a_network_without_weights_has_none_to_draw() -> None:
-    scope = api.opened(model([node("Relu", ["x"])], {"x": np.zeros((1, 4), np.float32)}, ["y"]))
+    scope = opening.opened(model([node("Relu", ["x"])], {"x": np.zeros((1, 4), np.float32)}, ["y"]))
     with pytest.raises(BadOption, match="no layer with constant weights"):
         next(sensitivity.randomised(scope))
 
 
 def test_quantized_weights_are_drawn_too() -> None:
-    scope = api.opened(Path(__file__).parents[1] / "models" / "scenes_resnet_int8.onnx")
+    scope = opening.opened(Path(__file__).parents[1] / "models" / "scenes_resnet_int8.onnx")
     assert len(sensitivity.weighted(scope)) == 13 and all(w.dtype == np.int8 for w in weights_by_layer(scope).values())
     _, changed = next(sensitivity.randomised(scope))
     assert weights_by_layer(changed)["scores"].dtype == np.int8
@@ -183,7 +183,7 @@ def test_weights_are_drawn_in_their_type(kind: type, middle: float) -> None:
 
 
 def test_random_weights_leave_little_of_a_gradient() -> None:
-    trials = Trials(Explainer(api.opened(networks.vgg(False, 4, (4, 6), side=16))))
+    trials = Trials(Explainer(opening.opened(networks.vgg(False, 4, (4, 6), side=16))))
     images = [np.random.default_rng(k).random((1, 3, 16, 16), np.float32) for k in range(3)]
     calls: list[tuple[int, int]] = []
     found = dict(trials.without_weights(["saliency"], images, lambda *at: calls.append(at)))
@@ -194,7 +194,7 @@ def test_random_weights_leave_little_of_a_gradient() -> None:
 def test_an_attack_on_a_linear_network() -> None:
     """Every value moves against its weight, so the score falls by the step times Σ|w|, and the image alone pays."""
     weights, image = randn(2, 12, seed=11), randn(1, 3, 2, 2, seed=12)
-    trials = Trials(Explainer(api.opened(linear_model(weights, image.shape))))
+    trials = Trials(Explainer(opening.opened(linear_model(weights, image.shape))))
     score = int((weights @ image.reshape(-1)).argmax())
     found = trials.attack(image, 0.1)
     assert found.scores[0] - found.scores[1] == pytest.approx(0.1 * np.abs(weights[score]).sum(), rel=1e-4)
@@ -221,7 +221,7 @@ def picture(seed: int = 0) -> np.ndarray:
 
 
 def test_hirescam_is_what_a_feature_map_contributes() -> None:
-    explainer = Explainer(api.opened(small()), layer="conv1a.relu")
+    explainer = Explainer(opening.opened(small()), layer="conv1a.relu")
     x = explainer.opened().freeze(picture())
     (ours,) = contributions(x, 2, ["conv1a.relu"])
     (cam,) = explainer.maps("hirescam", picture(), [2])
@@ -232,7 +232,7 @@ def test_hirescam_is_what_a_feature_map_contributes() -> None:
 def test_a_trial_measures_what_applies(method: str) -> None:
     mask = np.zeros((SIDE, SIDE), bool)
     mask[8:16] = True
-    measured = Trials(Explainer(api.opened(small()))).measures(method, picture(), mask)
+    measured = Trials(Explainer(opening.opened(small()))).measures(method, picture(), mask)
     assert set(measured) <= set(MEASURES) and all(map(math.isfinite, measured.values()))
     assert ("voting_inside" in measured) == (method == VOTES)
     assert ("class_sensitivity" in measured) == (method != CHANCE)
@@ -245,7 +245,7 @@ def test_trials_of_pictures_with_channels_last() -> None:
     shape = [1, SIDE, SIDE, 3]
     proto.graph.node.insert(0, node("Transpose", ["pixels"], ["image"], perm=[0, 3, 1, 2]))
     proto.graph.input[0].CopyFrom(onnx.helper.make_tensor_value_info("pixels", 1, shape))
-    first, last = (Trials(Explainer(api.opened(p))) for p in (small(), proto))
+    first, last = (Trials(Explainer(opening.opened(p))) for p in (small(), proto))
     for method in ("input-x-gradient", "grad-cam"):
         assert last.measures(method, picture().transpose(0, 2, 3, 1)) == pytest.approx(first.measures(method, picture()), abs=1e-3)
 

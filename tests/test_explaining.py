@@ -16,12 +16,12 @@ from support import close, model, node, randn, run
 
 import onnxscope
 from onnxscope import cli
-from onnxscope.analyses import explain
-from onnxscope.analyses.contributions import contributions, passed_by_all
-from onnxscope.analyses.explain import EXPLANATIONS, Explainer, enlarged
-from onnxscope.analyses.ledger import ledgers
-from onnxscope.analyses.votes import discussions, votes
-from onnxscope.api import opened
+from onnxscope.ask import explain
+from onnxscope.ask.contributions import contributions, passed_by_all
+from onnxscope.ask.explain import EXPLANATIONS, Explainer, enlarged
+from onnxscope.ask.ledger import ledgers
+from onnxscope.ask.opening import opened
+from onnxscope.ask.votes import discussions, votes
 from onnxscope.errors import BadOption
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
@@ -96,7 +96,7 @@ def test_votes_are_for_the_score_that_a_pixel_adds_most_to() -> None:
 def test_votes_are_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     x = onnxscope.load(classifier(), method="discussion").freeze(image(1, 3, 16, 16))
     whole, said = votes(x), list[tuple[int, int]]()
-    monkeypatch.setattr("onnxscope.analyses.votes.BLOCK", 3)
+    monkeypatch.setattr("onnxscope.ask.votes.BLOCK", 3)
     parts = votes(x, progress=lambda done, total: said.append((done, total)))
     assert (whole.winner == parts.winner).all() and said == [(3, KINDS), (KINDS, KINDS)]
     assert set(np.unique(votes(x, [1, 3]).winner)) <= {1, 3}

@@ -20,12 +20,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxscope import array_files
-from onnxscope import extract as extracting
-from onnxscope.array_files import Grid, largest_box
 from onnxscope.errors import BadModel, BadOption
-from onnxscope.extract import extract
-from onnxscope.linear_map import ArraySpace
+from onnxscope.files import arrays
+from onnxscope.files.arrays import Grid, largest_box
+from onnxscope.linear import extract as extracting
+from onnxscope.linear.extract import extract
+from onnxscope.linear.linear_map import ArraySpace
 
 INPUTS, OUTPUTS = (2, 3, 5), (1, 4, 4)
 ABOUT = {"model_sha256": "ab" * 32, "image": {"sha256": "cd" * 32, "mean": [0.5, 0.25]}, "policy": "freeze"}
@@ -252,7 +252,7 @@ def run_until(line: int, path: Path) -> None:
 
     def count(frame: FrameType, event: str, argument: object) -> Any:
         nonlocal left
-        if frame.f_code.co_filename not in (array_files.__file__, extracting.__file__):
+        if frame.f_code.co_filename not in (arrays.__file__, extracting.__file__):
             return None
         if event == "line" and frame.f_code.co_name in ("extract", "fill", "prepare", "write", "finish", "put", "flush"):
             if not left:
@@ -372,14 +372,14 @@ def test_a_finished_array_stays(path, unbroken, resume):
 @pytest.mark.parametrize("failing", range(6))
 def test_a_full_disk_ends_in_one_line(path, unbroken, monkeypatch, failing):
     """No room at the n-th time that something goes to the disk."""
-    flush, calls = array_files.flush, iter(range(100))
+    flush, calls = arrays.flush, iter(range(100))
 
     def full(file: Any) -> None:
         if next(calls) == failing:
             raise OSError(errno.ENOSPC, "No space left on device")
         flush(file)
 
-    monkeypatch.setattr(array_files, "flush", full)
+    monkeypatch.setattr(arrays, "flush", full)
     with pytest.raises(BadOption, match=r"cannot be written \(No space left on device\); finished blocks are kept: mend that and run"):
         extract(traced(), path, about=ABOUT)
     assert not path.exists()

@@ -10,7 +10,7 @@ from standard import material, node_cases
 from support import POLICIES, check, run, runs
 
 from onnxscope.errors import ScopeError
-from onnxscope.rules import RULES
+from onnxscope.rewriting.rules.table import RULES
 
 NOISE = {"FLOAT16": 1e-2, "DOUBLE": 1e-5}
 FLOAT_ONLY = {("Resize", 2)}  # inputs that the standard has in float32 whatever the image's type

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from onnxscope import images, pixels
 from onnxscope.errors import BadOption
-from onnxscope.images import PRESETS, Preprocess, preprocessing
+from onnxscope.files import pictures, pixels
+from onnxscope.files.pictures import PRESETS, Preprocess, preprocessing
 
 RED, GREEN, BLUE = 255, 51, 10  # one colour with three different channels
 BY_HAND = {  # what torchvision's and Keras' documents say of such a pixel
@@ -41,7 +41,7 @@ def saved(path, pixels_, **options):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_are_what_their_makers_say(tmp_path, preset, shape):
     Image.new("RGB", (60, 40), (RED, GREEN, BLUE)).save(tmp_path / "a.png")
-    values = images.read(tmp_path / "a.png", shape, PRESETS[preset])
+    values = pictures.read(tmp_path / "a.png", shape, PRESETS[preset])
     assert values.shape == shape and values.dtype == np.float32 and values.flags.c_contiguous
     of_channels = np.moveaxis(values.reshape(shape[-3:]), shape[-3:].index(3), 0)
     for channel, expected in zip(of_channels, BY_HAND[preset], strict=True):
@@ -51,20 +51,20 @@ def test_presets_are_what_their_makers_say(tmp_path, preset, shape):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_one_channel_takes_luma_and_the_mean_of_the_figures(tmp_path, preset):
     Image.new("RGB", (9, 9), (51, 51, 51)).save(tmp_path / "a.png")
-    np.testing.assert_allclose(images.read(tmp_path / "a.png", (1, 1, 3, 3), PRESETS[preset]), GREY[preset], rtol=1e-5)
+    np.testing.assert_allclose(pictures.read(tmp_path / "a.png", (1, 1, 3, 3), PRESETS[preset]), GREY[preset], rtol=1e-5)
 
 
 def test_luma_weighs_the_colours(tmp_path):
     Image.new("RGB", (2, 2), (200, 100, 50)).save(tmp_path / "a.png")
     expected = round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)
-    assert (images.read(tmp_path / "a.png", (1, 1, 2, 2), PRESETS["raw"]) == expected).all()
+    assert (pictures.read(tmp_path / "a.png", (1, 1, 2, 2), PRESETS["raw"]) == expected).all()
 
 
 def test_pixels_stay_in_their_places(tmp_path, random_pixels):
     path = saved(tmp_path / "a.png", random_pixels)
-    np.testing.assert_array_equal(images.read(path, (1, 3, 5, 7), PRESETS["raw"])[0], random_pixels.transpose(2, 0, 1))
-    np.testing.assert_array_equal(images.read(path, (1, 5, 7, 3), PRESETS["raw"])[0], random_pixels)
-    reversed_ = images.read(path, (3, 5, 7), preprocessing("raw", channels="bgr"))
+    np.testing.assert_array_equal(pictures.read(path, (1, 3, 5, 7), PRESETS["raw"])[0], random_pixels.transpose(2, 0, 1))
+    np.testing.assert_array_equal(pictures.read(path, (1, 5, 7, 3), PRESETS["raw"])[0], random_pixels)
+    reversed_ = pictures.read(path, (3, 5, 7), preprocessing("raw", channels="bgr"))
     np.testing.assert_array_equal(reversed_, random_pixels[..., ::-1].transpose(2, 0, 1))
 
 
@@ -78,21 +78,21 @@ def test_pictures_are_set_upright(tmp_path, random_pixels, orientation):
     path = saved(tmp_path / "a.png", random_pixels, exif=exif)
     upright = TURNED[orientation](random_pixels)
     height, width = upright.shape[:2]
-    assert images.picture_size(path) == (height, width)
-    np.testing.assert_array_equal(images.read(path, (1, height, width, 3), PRESETS["raw"])[0], upright)
+    assert pictures.picture_size(path) == (height, width)
+    np.testing.assert_array_equal(pictures.read(path, (1, height, width, 3), PRESETS["raw"])[0], upright)
 
 
 def test_sixteen_bits_are_rounded_to_eight(tmp_path):
     levels = np.array([[0, 128, 129, 257, 40000, 65535]], np.uint16)
     path = saved(tmp_path / "a.png", levels)
-    np.testing.assert_array_equal(images.read(path, (1, 1, 1, 6), PRESETS["raw"]).ravel(), [0, 0, 1, 1, 156, 255])
-    assert images.read(path, (1, 3, 1, 6)).max() == 1
+    np.testing.assert_array_equal(pictures.read(path, (1, 1, 1, 6), PRESETS["raw"]).ravel(), [0, 0, 1, 1, 156, 255])
+    assert pictures.read(path, (1, 3, 1, 6)).max() == 1
 
 
 @pytest.mark.parametrize("levels", [np.full((4, 4), 0.5, np.float32), np.full((4, 4), 70000, np.int32), np.full((4, 4), -1, np.int32)])
 def test_pixels_without_a_white_are_refused(tmp_path, levels):
     with pytest.raises(BadOption, match=r"--image '.*a.tiff': holds pixels beyond 16 bits or with fractions"):
-        images.read(saved(tmp_path / "a.tiff", levels), (1, 3, 4, 4))
+        pictures.read(saved(tmp_path / "a.tiff", levels), (1, 3, 4, 4))
 
 
 def test_what_is_transparent_lies_on_white(tmp_path):
@@ -100,9 +100,9 @@ def test_what_is_transparent_lies_on_white(tmp_path):
     rgba[0, :, 0], rgba[0, :, 3] = 200, (0, 51, 255)
     path = saved(tmp_path / "a.png", rgba)
     rows_first = preprocessing("raw", layout="nhwc")
-    seen = images.read(path, (1, 1, 3, 3), rows_first)[0, 0]
+    seen = pictures.read(path, (1, 1, 3, 3), rows_first)[0, 0]
     np.testing.assert_allclose(seen, [[255, 255, 255], [244, 204, 204], [200, 0, 0]], atol=0.51)
-    np.testing.assert_array_equal(images.read(path, (1, 1, 3, 4), rows_first)[0], rgba)
+    np.testing.assert_array_equal(pictures.read(path, (1, 1, 3, 4), rows_first)[0], rgba)
 
 
 @pytest.mark.parametrize("mode", ["LA", "P", "1", "CMYK", "L"])
@@ -112,23 +112,23 @@ def test_pillows_other_modes(tmp_path, mode):
     if mode == "P":
         picture.info["transparency"] = 0
     picture.save(name)
-    assert images.read(name, (1, 3, 4, 4)).min() == 1
+    assert pictures.read(name, (1, 3, 4, 4)).min() == 1
 
 
 def test_colours_that_cannot_be_converted(tmp_path):
     Image.new("LAB", (4, 4)).save(tmp_path / "a.tiff")
     with pytest.raises(BadOption, match=r"cannot be read \(conversion from LAB .* not supported\)"):
-        images.read(tmp_path / "a.tiff", (1, 1, 4, 4))
+        pictures.read(tmp_path / "a.tiff", (1, 1, 4, 4))
 
 
 def test_cropping_keeps_the_proportions(tmp_path):
     striped = np.zeros((10, 40, 3), np.uint8)
     striped[:, 15:25] = 255
     path = saved(tmp_path / "a.png", striped)
-    assert images.read(path, (1, 3, 10, 10), Preprocess(fit="crop")).min() == 1
-    assert images.read(path, (1, 3, 5, 5), Preprocess(fit="crop"))[0, :, :, 1:-1].min() == 1
-    assert images.read(path, (1, 3, 10, 40), Preprocess(fit="crop")).mean() == 0.25
-    assert images.read(path, (1, 3, 10, 10)).mean() == pytest.approx(0.25, abs=0.02)
+    assert pictures.read(path, (1, 3, 10, 10), Preprocess(fit="crop")).min() == 1
+    assert pictures.read(path, (1, 3, 5, 5), Preprocess(fit="crop"))[0, :, :, 1:-1].min() == 1
+    assert pictures.read(path, (1, 3, 10, 40), Preprocess(fit="crop")).mean() == 0.25
+    assert pictures.read(path, (1, 3, 10, 10)).mean() == pytest.approx(0.25, abs=0.02)
 
 
 def test_arrays_are_taken_as_they_are(tmp_path):
@@ -137,27 +137,27 @@ def test_arrays_are_taken_as_they_are(tmp_path):
     np.save(tmp_path / "one.npy", values[0])
     np.save(tmp_path / "vector.npy", values.ravel()[:10])
     for name in ("whole", "one"):
-        np.testing.assert_array_equal(images.read(tmp_path / f"{name}.npy", values.shape, PRESETS["caffe"]), values)
-        assert images.picture_size(tmp_path / f"{name}.npy") == (4, 5)
-    assert images.picture_size(tmp_path / "one.npy", "nhwc") == (3, 4)
-    assert images.read(tmp_path / "vector.npy", (1, 10)).shape == (1, 10)
+        np.testing.assert_array_equal(pictures.read(tmp_path / f"{name}.npy", values.shape, PRESETS["caffe"]), values)
+        assert pictures.picture_size(tmp_path / f"{name}.npy") == (4, 5)
+    assert pictures.picture_size(tmp_path / "one.npy", "nhwc") == (3, 4)
+    assert pictures.read(tmp_path / "vector.npy", (1, 10)).shape == (1, 10)
     with pytest.raises(BadOption, match="has shape 3x4x5, the model's input 2x3x4x5"):
-        images.read(tmp_path / "one.npy", (2, 3, 4, 5))
+        pictures.read(tmp_path / "one.npy", (2, 3, 4, 5))
     with pytest.raises(BadOption, match="has shape 10, which is no picture; give all sizes with --input-shape"):
-        images.picture_size(tmp_path / "vector.npy")
+        pictures.picture_size(tmp_path / "vector.npy")
 
 
 @pytest.mark.parametrize(("value", "cause"), [(np.nan, "holds NaN"), (np.inf, "holds NaN"), (1e300, "float32 does not reach")])
 def test_arrays_without_sense_are_refused(tmp_path, value, cause):
     np.save(tmp_path / "a.npy", np.full((1, 3, 4, 4), value))
     with pytest.raises(BadOption, match=cause):
-        images.read(tmp_path / "a.npy", (1, 3, 4, 4))
+        pictures.read(tmp_path / "a.npy", (1, 3, 4, 4))
 
 
 @pytest.mark.parametrize("shape", [(1, 12, 5, 5), (2, 3, 5, 5), (5, 5), (10,)])
 def test_inputs_that_no_picture_fits(tmp_path, random_pixels, shape):
     with pytest.raises(BadOption, match="a picture does not fit the model's input of"):
-        images.read(saved(tmp_path / "a.png", random_pixels), shape)
+        pictures.read(saved(tmp_path / "a.png", random_pixels), shape)
 
 
 @pytest.mark.parametrize("content", [b"", b"meow", b"\x89PNG\r\n\x1a\n" + bytes(40), None])
@@ -165,7 +165,7 @@ def test_files_that_are_no_pictures(tmp_path, content):
     path = tmp_path / "a.png"
     if content is not None:
         path.write_bytes(content)
-    for reading in (lambda: images.read(path, (1, 3, 4, 4)), lambda: images.picture_size(path)):
+    for reading in (lambda: pictures.read(path, (1, 3, 4, 4)), lambda: pictures.picture_size(path)):
         with pytest.raises(BadOption, match=r"--image '.*a\.png': (is not an image|cannot be read)"):
             reading()
 
@@ -174,7 +174,7 @@ def test_a_picture_that_is_cut_short(tmp_path, random_pixels):
     path = saved(tmp_path / "a.png", random_pixels)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(BadOption, match="cannot be read"):
-        images.read(path, (1, 3, 4, 4))
+        pictures.read(path, (1, 3, 4, 4))
 
 
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
@@ -183,25 +183,25 @@ def test_the_way_back(tmp_path, preset, channels, layout):
     seen = np.random.default_rng(1).integers(0, 256, (5, 7, channels)).astype(np.uint8)
     path = saved(tmp_path / "a.png", seen[..., 0] if channels == 1 else seen)
     chosen = preprocessing(preset, layout=layout)
-    values = images.read(path, (1, 5, 7, channels) if layout == "nhwc" else (1, channels, 5, 7), chosen)
-    np.testing.assert_array_equal(images.to_pixels(values, chosen), seen)
+    values = pictures.read(path, (1, 5, 7, channels) if layout == "nhwc" else (1, channels, 5, 7), chosen)
+    np.testing.assert_array_equal(pictures.to_pixels(values, chosen), seen)
 
 
 def test_the_way_back_cuts_off_and_refuses():
     array = np.array([-1, 0, 0.5, 2], np.float32).reshape(1, 1, 2, 2)
-    np.testing.assert_array_equal(images.to_pixels(array)[..., 0], [[0, 0], [128, 255]])
+    np.testing.assert_array_equal(pictures.to_pixels(array)[..., 0], [[0, 0], [128, 255]])
     with pytest.raises(BadOption, match="holds NaN"):
-        images.to_pixels(array * np.nan)
+        pictures.to_pixels(array * np.nan)
     with pytest.raises(BadOption, match="has 7 channels"):
-        images.to_pixels(np.zeros((1, 7, 2, 2)))
+        pictures.to_pixels(np.zeros((1, 7, 2, 2)))
 
 
 def test_colours_last_shows_red_first():
     array = np.arange(24).reshape(1, 3, 2, 4)
-    np.testing.assert_array_equal(images.colours_last(array)[1, 2], [6, 14, 22])
-    np.testing.assert_array_equal(images.colours_last(array, PRESETS["caffe"])[1, 2], [22, 14, 6])
-    assert images.colours_last(np.zeros((1, 64, 3, 3)), preprocessing("caffe", layout="nchw")).shape == (3, 3, 64)
-    assert images.colours_last(np.zeros((1, 10))).shape == (10,)
+    np.testing.assert_array_equal(pictures.colours_last(array)[1, 2], [6, 14, 22])
+    np.testing.assert_array_equal(pictures.colours_last(array, PRESETS["caffe"])[1, 2], [22, 14, 6])
+    assert pictures.colours_last(np.zeros((1, 64, 3, 3)), preprocessing("caffe", layout="nchw")).shape == (3, 3, 64)
+    assert pictures.colours_last(np.zeros((1, 10))).shape == (10,)
 
 
 def test_a_settled_preprocessing_leaves_nothing_open():
@@ -276,7 +276,7 @@ def test_options_that_contradict_the_model(options, shape, line):
 
 def test_figures_beyond_float32_are_named(tmp_path, random_pixels):
     with pytest.raises(BadOption, match="--scale, --mean, --std: pixels become numbers that float32 does not reach"):
-        images.read(saved(tmp_path / "a.png", random_pixels), (1, 3, 5, 7), Preprocess(1e300))
+        pictures.read(saved(tmp_path / "a.png", random_pixels), (1, 3, 5, 7), Preprocess(1e300))
 
 
 @pytest.mark.parametrize(("shape", "axis"), [

@@ -10,7 +10,7 @@ from scipy.sparse.linalg import aslinearoperator, lsqr, svds
 from support import randn
 
 import onnxscope
-from onnxscope.linear_map import ArraySpace, Filter, dense, dot_test, units
+from onnxscope.linear.linear_map import ArraySpace, Filter, dense, dot_test, units
 
 
 class Matrix:

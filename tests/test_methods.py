@@ -19,13 +19,14 @@ from relevance import Net, Reference
 from support import POLICIES, close, model, node, randn, run
 
 import onnxscope
-from onnxscope import model_io, runtime
+from onnxscope import runtime
 from onnxscope.errors import BadOption, Unsupported
-from onnxscope.fuse import fold_batch_norms
-from onnxscope.methods import METHODS
-from onnxscope.normalise import normalise
-from onnxscope.rules import RULES
-from onnxscope.scope import COTANGENT, part
+from onnxscope.files import models
+from onnxscope.normalise.dialect import normalise
+from onnxscope.rewriting.fuse import fold_batch_norms
+from onnxscope.rewriting.rules.table import RULES
+from onnxscope.rewriting.scope import COTANGENT, part
+from onnxscope.rewriting.ways_back import METHODS
 
 MODELS = Path(__file__).parents[1] / "models"
 sys.path.insert(0, str(MODELS.parent / "tools"))
@@ -444,7 +445,7 @@ def test_a_scope_may_be_given_another_method(method: str, before: str) -> None:
     x0, u = randn(*net.shape, seed=18), randn(1, 2, 5, 5, seed=19)
     scope = onnxscope.rewrite(net.proto(), method=before)
     got = onnxscope.load(scope, method=method, device="cpu").freeze(x0).back_project(u)
-    proto = model_io.to_bytes(scope.base()) if method == "discussion" else net.proto()
+    proto = models.to_bytes(scope.base()) if method == "discussion" else net.proto()
     close(got, onnxscope.load(proto, method=method, device="cpu").freeze(x0).back_project(u), 1e-5, f"{before}, then {method}")
 
 
@@ -486,7 +487,7 @@ def folded_ops(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str], weights:
     x0 = randn(1, 2, 6, 6)
     proto = model(nodes, {"x": x0}, outputs, weights={k: v for k, v in stored.items() if k in used})
     base = onnxscope.rewrite(proto, method="lrp-zplus").base()
-    got, want = runtime.Session(model_io.to_bytes(base)).run({"x": x0}), run(proto, {"x": x0})
+    got, want = runtime.Session(models.to_bytes(base)).run({"x": x0}), run(proto, {"x": x0})
     for name in outputs:
         close(got[name], want[name], 1e-5, name)
     return [n.op for n in base.nodes]
@@ -527,7 +528,7 @@ def test_folding_knows_groups(op: str, groups: int) -> None:
     assert [n.op for n in b.graph.nodes] == [op]
     feeds = {"x": randn(1, channels, 5, 5, seed=8)}
     b.graph.outputs[0].name = "y"
-    close(runtime.Session(model_io.to_bytes(b.graph)).run(feeds)["y"], run(proto, feeds)["y"], 1e-5, op)
+    close(runtime.Session(models.to_bytes(b.graph)).run(feeds)["y"], run(proto, feeds)["y"], 1e-5, op)
 
 
 @pytest.mark.parametrize("make", [dense, convolutions, residual, norms, joined, channels_last])
@@ -544,7 +545,7 @@ def test_cotangents_are_named_by_the_tensors_that_they_meet(make: Callable[[], N
     u.ravel()[u.size // 2] = 1
     wanted = reference.cotangents(u.ravel())
     graph = part(scope.graph, [scope.tensor(c) for c in dict.fromkeys(named.values())])
-    found = runtime.Session(model_io.to_bytes(graph)).run({k: v for k, v in {"x": x0, COTANGENT: u}.items() if k in
+    found = runtime.Session(models.to_bytes(graph)).run({k: v for k, v in {"x": x0, COTANGENT: u}.items() if k in
                                                            {t.name for t in graph.inputs}})
     for tensor, cotangent in named.items():
         close(found[cotangent].ravel(), wanted[tensor], 1e-5, f"at {tensor}")

@@ -14,8 +14,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from support import model, node, randn
 
-from onnxscope import model_io, weights
 from onnxscope.errors import BadModel, BadOption
+from onnxscope.files import models, weights
 from onnxscope.runtime import Session
 
 X = np.zeros((1, 4), np.float32)
@@ -49,18 +49,18 @@ def run(path: Path) -> np.ndarray:
 
 
 def test_external_weights_stay_in_their_file(tmp_path):
-    loaded = model_io.load(saved_external(tmp_path))
+    loaded = models.load(saved_external(tmp_path))
     large, small = loaded.proto.graph.initializer
     assert weights.is_external(large) and not large.raw_data
     assert not weights.is_external(small) and len(small.raw_data) == 256 * 3 * 4
-    np.testing.assert_array_equal(model_io.stored(large).values, randn(256, 256, seed=1))
+    np.testing.assert_array_equal(models.stored(large).values, randn(256, 256, seed=1))
 
 
 @pytest.mark.parametrize("external", [False, True])
 def test_artifacts_hold_their_weights_where_the_limit_says(tmp_path, external):
     source = saved_external(tmp_path)
-    graph = as_graph(model_io.load(source).proto)
-    out = model_io.save(graph, tmp_path / "out.onnx", {"key": "value"}, external_bytes=0 if external else None)
+    graph = as_graph(models.load(source).proto)
+    out = models.save(graph, tmp_path / "out.onnx", {"key": "value"}, external_bytes=0 if external else None)
     onnx.checker.check_model(out, full_check=True)
     written = onnx.load(out, load_external_data=False)
     assert [p.value for p in written.metadata_props] == ["value"]
@@ -73,17 +73,17 @@ def test_artifacts_hold_their_weights_where_the_limit_says(tmp_path, external):
 
 
 def test_an_artifact_does_not_overwrite_its_source(tmp_path):
-    graph = as_graph(model_io.load(saved_external(tmp_path)).proto)
+    graph = as_graph(models.load(saved_external(tmp_path)).proto)
     with pytest.raises(BadOption, match="is the model itself"):
-        model_io.save(graph, tmp_path / "model.data", {})
+        models.save(graph, tmp_path / "model.data", {})
     with pytest.raises(BadOption, match="is the model itself"):
-        model_io.save(graph, tmp_path / "model.onnx", {}, source=tmp_path / "model.onnx")
+        models.save(graph, tmp_path / "model.onnx", {}, source=tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("external", [False, True])
 def test_nothing_is_left_behind(tmp_path, monkeypatch, failure, external):
-    graph = as_graph(model_io.load(two_layers()).proto)
+    graph = as_graph(models.load(two_layers()).proto)
     pieces = weights.chunks
 
     def failing(values):
@@ -91,9 +91,9 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch, failure, external):
             raise failure
         return pieces(values)
 
-    monkeypatch.setattr(model_io, "chunks", failing)
+    monkeypatch.setattr(models, "chunks", failing)
     with pytest.raises((BadOption, KeyboardInterrupt)) as caught:
-        model_io.save(graph, tmp_path / "out.onnx", {}, external_bytes=0 if external else None)
+        models.save(graph, tmp_path / "out.onnx", {}, external_bytes=0 if external else None)
     assert not list(tmp_path.iterdir())
     assert isinstance(failure, KeyboardInterrupt) or "No space left on device" in str(caught.value)
 
@@ -101,14 +101,14 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch, failure, external):
 def test_a_limit_on_file_sizes_ends_in_one_line(tmp_path):
     said = in_a_process(
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "try: model_io.save(as_graph(two_layers()), path, {})\n"
+        "try: models.save(as_graph(two_layers()), path, {})\n"
         "except BadOption as error: print(error)", tmp_path / "out.onnx")
     assert "cannot be written (File too large)" in said and not list(tmp_path.iterdir())
 
 
 def test_links_to_the_output_are_followed(tmp_path):
     (tmp_path / "link.onnx").symlink_to(tmp_path / "there.onnx")
-    model_io.save(as_graph(two_layers()), tmp_path / "link.onnx", {})
+    models.save(as_graph(two_layers()), tmp_path / "link.onnx", {})
     assert (tmp_path / "link.onnx").is_symlink() and (tmp_path / "there.onnx").is_file()
 
 
@@ -125,9 +125,9 @@ def test_every_element_type_survives(data_type, raw):
     weights.checked_bytes(weights.Held(tensor, "w", "w", True))
     graph = gs.Graph(opset=23, ir_version=12)
     graph.import_domains = [helper.make_opsetid("", 23)]
-    graph.nodes.append(gs.Node("Identity", "n", {}, [model_io.stored(tensor)], [gs.Variable("y", data_type, [5])]))
+    graph.nodes.append(gs.Node("Identity", "n", {}, [models.stored(tensor)], [gs.Variable("y", data_type, [5])]))
     graph.outputs.append(graph.nodes[0].outputs[0])
-    (written,) = onnx.ModelProto.FromString(model_io.to_bytes(graph)).graph.initializer
+    (written,) = onnx.ModelProto.FromString(models.to_bytes(graph)).graph.initializer
     assert written.data_type == data_type
     assert numpy_helper.to_array(written).tobytes() == values.tobytes()
     assert len(written.raw_data) == weights.byte_count(data_type, [5])
@@ -137,9 +137,9 @@ def test_strings_are_written():
     graph = gs.Graph(opset=18, ir_version=10)
     graph.import_domains = [helper.make_opsetid("", 18)]
     labels = helper.make_tensor("labels", TensorProto.STRING, [2], [b"cat", b"dog"])
-    graph.nodes.append(gs.Node("Identity", "n", {}, [model_io.stored(labels)], [gs.Variable("y", None, [2])]))
+    graph.nodes.append(gs.Node("Identity", "n", {}, [models.stored(labels)], [gs.Variable("y", None, [2])]))
     graph.outputs.append(graph.nodes[0].outputs[0])
-    (written,) = onnx.ModelProto.FromString(model_io.to_bytes(graph)).graph.initializer
+    (written,) = onnx.ModelProto.FromString(models.to_bytes(graph)).graph.initializer
     assert list(written.string_data) == [b"cat", b"dog"]
 
 
@@ -150,16 +150,16 @@ def test_nan_is_counted_and_infinity_where_it_multiplies(data_type):
         return model([node("MatMul", ["x", "w"])], {"x": np.zeros((1, len(values)), np.float32)}, ["y"],
                      weights={"w": numpy_helper.from_array(values)})
 
-    model_io.load(layer(-0.0, np.finfo(np.float16).max))
+    models.load(layer(-0.0, np.finfo(np.float16).max))
     with pytest.raises(BadModel, match="initializer 'w': 2 NaN among its 4 values"):
-        model_io.load(layer(np.nan, -np.nan))
+        models.load(layer(np.nan, -np.nan))
     with pytest.raises(BadModel, match="initializer 'w': 1 infinite among its 3 values"):
-        model_io.load(layer(-np.inf))
+        models.load(layer(-np.inf))
 
 
 def test_an_infinite_mask_is_sound():
     mask = np.array([[0, -np.inf, 0, 0]], np.float32)
-    model_io.load(model([node("Add", ["x", "mask"], ["h"]), node("Softmax", ["h"])], {"x": X}, ["y"], weights={"mask": mask}))
+    models.load(model([node("Add", ["x", "mask"], ["h"]), node("Softmax", ["h"])], {"x": X}, ["y"], weights={"mask": mask}))
 
 
 def test_peak_memory_is_a_small_multiple_of_the_model(tmp_path):
@@ -168,7 +168,7 @@ def test_peak_memory_is_a_small_multiple_of_the_model(tmp_path):
     said = in_a_process(
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"
         "two_layers(); before = peak()\n"
-        "model_io.save(as_graph(model_io.load(path).proto), path.with_name('out.onnx'), {})\n"
+        "models.save(as_graph(models.load(path).proto), path.with_name('out.onnx'), {})\n"
         "print((peak() - before) / path.stat().st_size)", tmp_path / "model.onnx")
     assert float(said) < 3
 

@@ -13,8 +13,8 @@ from scipy.sparse.linalg import svds
 from support import close, run
 
 import onnxscope
-from onnxscope.linear_map import Filter, LinearMap, rows
-from onnxscope.linearize import POLICIES
+from onnxscope.linear.linear_map import Filter, LinearMap, rows
+from onnxscope.rewriting.linearize import POLICIES
 
 BUILT: dict[str, tuple[Callable[..., onnx.ModelProto], int]] = {  # parameters of the convolutions as the networks' authors count them
     "edsr": (networks.edsr, 1_369_859),

@@ -15,13 +15,13 @@ from lift_cases import CASES, Case, c, ints, model, outputs_of, rand
 from onnx import TensorProto, helper, numpy_helper, parser
 
 from onnxscope.errors import BadModel, ScopeError, Unsupported
-from onnxscope.lifts import LIFTS
-from onnxscope.lifts.quantized import QUANTIZED
-from onnxscope.model_io import to_bytes
-from onnxscope.normalise import normalise
-from onnxscope.rules import RULES
+from onnxscope.files.models import to_bytes
+from onnxscope.graph.tables import merged
+from onnxscope.normalise.dialect import normalise
+from onnxscope.normalise.lifts import LIFTS
+from onnxscope.normalise.quantized import QUANTIZED
+from onnxscope.rewriting.rules.table import RULES
 from onnxscope.runtime import Session
-from onnxscope.tables import merged
 
 RELATIVE = 1e-6  # onnxruntime's kernels of two opsets round their sums alike, or nearly so
 HALF = 2e-3  # the same in float16

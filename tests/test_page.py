@@ -12,7 +12,7 @@ import pytest
 from browser import browser
 from PIL import Image, ImageDraw
 
-from onnxscope.report.page import Page, Row, Section, Shown, Table, files, html, setting
+from onnxscope.show.page import Page, Row, Section, Shown, Table, files, html, setting
 
 LONG_NAME = "transposed/features/denseblock3/denselayer12/conv2/Conv_quant_dequant_linear_output_0"
 SUMMARY = ("The network doubles the size of an image. For this image it is an affine map, which alone carries 98.2 % of the output; "

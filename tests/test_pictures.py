@@ -9,8 +9,20 @@ import pytest
 from PIL import Image
 
 from onnxscope.errors import BadOption
-from onnxscope.report import pictures
-from onnxscope.report.pictures import HALF, LINE, MARGIN, PADDING, SHORTER, TILE_GAP, Picture, magnitude, panel, save, sheet
+from onnxscope.show import sheets
+from onnxscope.show.sheets import (
+    HALF,
+    LINE,
+    MARGIN,
+    PADDING,
+    SHORTER,
+    TILE_GAP,
+    Picture,
+    magnitude,
+    panel,
+    save,
+    sheet,
+)
 
 
 def drawn(picture, **scale):
@@ -24,9 +36,9 @@ def random_values(*shape):
 
 def test_signed_values_stand_around_grey():
     values = np.array([0, 1, -1, 0.25, -0.25, 2, -2], np.float32)
-    np.testing.assert_array_equal(pictures.signed_pixels(values, 1.0), [128, 255, 1, 160, 96, 255, 1])
-    np.testing.assert_array_equal(pictures.signed_pixels(values / 50, 0.02), [128, 255, 1, 160, 96, 255, 1])
-    assert (pictures.signed_pixels(np.zeros(4), 0.0) == 128).all()
+    np.testing.assert_array_equal(sheets.signed_pixels(values, 1.0), [128, 255, 1, 160, 96, 255, 1])
+    np.testing.assert_array_equal(sheets.signed_pixels(values / 50, 0.02), [128, 255, 1, 160, 96, 255, 1])
+    assert (sheets.signed_pixels(np.zeros(4), 0.0) == 128).all()
 
 
 def test_colours_are_kept():
@@ -48,14 +60,14 @@ def test_one_channel_is_grey():
 def test_small_pictures_are_enlarged_by_a_whole_number(size, factor):
     values = random_values(*size, 3)
     pixels = drawn(Picture(values, natural=True))
-    assert pictures.enlargement(*size) == factor
+    assert sheets.enlargement(*size) == factor
     if size != (1, 1):  # bars show that
-        np.testing.assert_array_equal(pixels, np.kron(pictures.natural_pixels(values), np.ones((factor, factor, 1), np.uint8)))
+        np.testing.assert_array_equal(pixels, np.kron(sheets.natural_pixels(values), np.ones((factor, factor, 1), np.uint8)))
 
 
 def test_natural_pictures():
     floats = np.array([[[0, 0.2, 1], [-0.5, 0.5, 1.5]]], np.float32)
-    np.testing.assert_array_equal(pictures.natural_pixels(floats), [[[0, 51, 255], [0, 128, 255]]])
+    np.testing.assert_array_equal(sheets.natural_pixels(floats), [[[0, 51, 255], [0, 128, 255]]])
     shown = panel(Picture(floats, natural=True), 9.0)
     assert shown.legend == "" and shown.notes == ["2 of 6 values lie outside of 0 to 1 and are cut off"]
     whole = np.random.default_rng(0).integers(0, 256, (200, 210, 3)).astype(np.uint8)
@@ -66,12 +78,12 @@ def test_natural_pictures():
 def test_other_numbers_of_channels_become_a_contact_sheet():
     values = random_values(7, 6, 5)
     pixels = drawn(Picture(values))
-    factor = pictures.enlargement(2 * 7, 3 * 6)
+    factor = sheets.enlargement(2 * 7, 3 * 6)
     assert pixels.shape == (2 * 7 * factor + TILE_GAP, 3 * 6 * factor + 2 * TILE_GAP, 3)
     for channel in range(5):
         top, left = channel // 3 * (7 * factor + TILE_GAP), channel % 3 * (6 * factor + TILE_GAP)
         tile = pixels[top : top + 7 * factor : factor, left : left + 6 * factor : factor, 0]
-        np.testing.assert_array_equal(tile, pictures.signed_pixels(values[..., channel], magnitude(values)))
+        np.testing.assert_array_equal(tile, sheets.signed_pixels(values[..., channel], magnitude(values)))
     assert (pixels[7 * factor : 7 * factor + TILE_GAP] == 255).all() and (pixels[-7 * factor :, -6 * factor :] == 255).all()
     assert "5 channels, row by row" in panel(Picture(values), 1.0).notes
 
@@ -82,9 +94,9 @@ def test_a_vector_becomes_bars():
     wide = pixels.shape[1] // 4
     for i, value in enumerate(values):
         bar = pixels[:, i * wide]
-        assert (bar == pictures.ABOVE).all(axis=1).sum() == max(0, round(HALF * value / 4))
-        assert (bar == pictures.BELOW).all(axis=1).sum() == max(0, round(HALF * -value / 4))
-    assert (pixels[0, 0] == pictures.ABOVE).all() and (pixels[-1, wide] == pictures.NO_BAR).all() and (pixels[HALF] == pictures.ZERO).all()
+        assert (bar == sheets.ABOVE).all(axis=1).sum() == max(0, round(HALF * value / 4))
+        assert (bar == sheets.BELOW).all(axis=1).sum() == max(0, round(HALF * -value / 4))
+    assert (pixels[0, 0] == sheets.ABOVE).all() and (pixels[-1, wide] == sheets.NO_BAR).all() and (pixels[HALF] == sheets.ZERO).all()
     assert panel(Picture(values), 4.0).notes == ["4 values from left to right", "extreme: +4.00e+00 at 0"]
 
 
@@ -100,14 +112,14 @@ def test_bars_of_a_long_vector_span_the_extremes_of_several_elements():
     pixels = drawn(Picture(values))
     assert pixels.shape == (2 * HALF + 1, 1000, 3)
     bar = pixels[:, 200]
-    assert (bar == pictures.ABOVE).all(axis=1).sum() == HALF and (bar == pictures.BELOW).all(axis=1).sum() == HALF / 2
+    assert (bar == sheets.ABOVE).all(axis=1).sum() == HALF and (bar == sheets.BELOW).all(axis=1).sum() == HALF / 2
     assert panel(Picture(values, mark=(1004,)), 2.0).marked == (200, 0, 201, 2 * HALF + 1)
     assert panel(Picture(values), 2.0).notes[0] == "5000 values from left to right, 5 to a bar"
 
 
 def test_nothing_at_all():
     assert (drawn(Picture(np.zeros((4, 4, 3)))) == 128).all()
-    assert (drawn(Picture(np.zeros(4)))[:HALF] == pictures.NO_BAR).all()
+    assert (drawn(Picture(np.zeros(4)))[:HALF] == sheets.NO_BAR).all()
     assert panel(Picture(np.zeros((4, 4, 3))), 0.0).legend == "grey = 0 everywhere"
 
 
@@ -145,21 +157,21 @@ def test_all_pictures_of_a_sheet_share_a_scale():
     small, large = random_values(200, 200, 3), 10 * random_values(200, 200, 3)
     pixels = np.asarray(sheet([[Picture(small), Picture(large)], [Picture(np.full((200, 200, 3), 255), natural=True)]]))
     second = MARGIN + 200 + MARGIN
-    np.testing.assert_array_equal(pixels[MARGIN : MARGIN + 200, MARGIN : MARGIN + 200], pictures.signed_pixels(small, magnitude(large)))
-    np.testing.assert_array_equal(pixels[MARGIN : MARGIN + 200, second : second + 200], pictures.signed_pixels(large, magnitude(large)))
+    np.testing.assert_array_equal(pixels[MARGIN : MARGIN + 200, MARGIN : MARGIN + 200], sheets.signed_pixels(small, magnitude(large)))
+    np.testing.assert_array_equal(pixels[MARGIN : MARGIN + 200, second : second + 200], sheets.signed_pixels(large, magnitude(large)))
 
 
 def test_a_scale_that_is_told():
     values = random_values(200, 200, 3)
     shown = panel(Picture(values, scale=1.0), magnitude(values))
-    np.testing.assert_array_equal(shown.pixels, pictures.signed_pixels(values, 1.0))
+    np.testing.assert_array_equal(shown.pixels, sheets.signed_pixels(values, 1.0))
     assert shown.legend == "grey = 0, white and black = ±1"
     assert shown.notes == [f"{np.count_nonzero(np.abs(values) > 1)} of 120000 values lie outside of -1 to 1 and are cut off"]
 
 
 def test_scales_are_said_once_where_there_is_one():
     def said(*all_pictures):
-        return pictures.shared_legend([panel(p, 2.0) for p in all_pictures])
+        return sheets.shared_legend([panel(p, 2.0) for p in all_pictures])
 
     one, natural, bars = Picture(random_values(4, 4, 3)), Picture(np.zeros((4, 4, 3), np.uint8), natural=True), Picture(random_values(9))
     legend = "grey = 0, white and black = ±2"
@@ -186,14 +198,14 @@ def test_text_is_never_cut(text):
 
 
 def test_lines_do_not_end_beside_an_equals_sign():
-    lines = pictures.wrapped("grey = 0, white = +3.10e-02, black = -3.10e-02", 150)
+    lines = sheets.wrapped("grey = 0, white = +3.10e-02, black = -3.10e-02", 150)
     assert lines == ["grey = 0,", "white = +3.10e-02,", "black = -3.10e-02"]
 
 
 def test_the_font_has_every_letter_that_is_written():
-    missing = bytes(pictures.font().getmask("\ue000"))
-    for letter in "".join(pictures.words("grey = 0, white and black = ±0.031; −1, σ3 ≤ 4.158 × Fᵀ – Σ (channel, y, x) |'…")):
-        assert bytes(pictures.font().getmask(letter)) != missing, letter
+    missing = bytes(sheets.font().getmask("\ue000"))
+    for letter in "".join(sheets.words("grey = 0, white and black = ±0.031; −1, σ3 ≤ 4.158 × Fᵀ – Σ (channel, y, x) |'…")):
+        assert bytes(sheets.font().getmask(letter)) != missing, letter
 
 
 def test_the_file_is_the_sheet_and_always_the_same(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from onnxscope.report import plots
+from onnxscope.show import charts
 
 # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB
 VISIONS = {
@@ -23,38 +23,38 @@ VISIONS = {
 TO_XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])
 VALUES = np.array([[0.0, 1.0, -2.0], [0.5, 4.0, 3.0]])
 
-CHARTS: dict[str, Callable[[], plots.Drawn]] = {
-    "lines": lambda: plots.lines({"one": [3, 2, 1], "other": [2, 1]}, "number", "σ"),
-    "bars": lambda: plots.bars(["a", "b"], [1.5, -0.5], "paid"),
-    "elements": lambda: plots.elements({"y0": [1, -2, 3], "r": [0, 1, 2]}, ["cat", "dog", "fish"]),
-    "many elements": lambda: plots.elements({"y0": list(range(plots.MOST_BARS + 1))}),
-    "signed map": lambda: plots.map_of(VALUES, "paid", signed=True),
-    "map of sizes": lambda: plots.map_of(VALUES.clip(0), "share", signed=False, mark=(1, 2)),
-    "matrix": lambda: plots.matrix(abs(VALUES), (20, 30), ("output", "input"), "size"),
+CHARTS: dict[str, Callable[[], charts.Drawn]] = {
+    "lines": lambda: charts.lines({"one": [3, 2, 1], "other": [2, 1]}, "number", "σ"),
+    "bars": lambda: charts.bars(["a", "b"], [1.5, -0.5], "paid"),
+    "elements": lambda: charts.elements({"y0": [1, -2, 3], "r": [0, 1, 2]}, ["cat", "dog", "fish"]),
+    "many elements": lambda: charts.elements({"y0": list(range(charts.MOST_BARS + 1))}),
+    "signed map": lambda: charts.map_of(VALUES, "paid", signed=True),
+    "map of sizes": lambda: charts.map_of(VALUES.clip(0), "share", signed=False, mark=(1, 2)),
+    "matrix": lambda: charts.matrix(abs(VALUES), (20, 30), ("output", "input"), "size"),
 }
 MISSING, ENDLESS = float("nan"), float("inf")
-EXTREMES: dict[str, Callable[[], plots.Drawn]] = {
-    "no series": lambda: plots.lines({}, "number", "σ"),
-    "an empty series": lambda: plots.lines({"one": []}, "number", "σ"),
-    "one value": lambda: plots.lines({"one": [1.0]}, "number", "σ"),
-    "only zeros": lambda: plots.lines({"one": [0.0, 0.0]}, "number", "σ"),
-    "a line with gaps": lambda: plots.lines({"one": [1.0, MISSING, ENDLESS]}, "number", "σ"),
-    "no bars": lambda: plots.bars([], [], "paid"),
-    "a bar of zero": lambda: plots.bars(["a"], [0.0], "paid"),
-    "bars of all sizes": lambda: plots.bars(["a", "b"], [1e38, -1e-38], "paid"),
-    "a bar that is missing": lambda: plots.bars(["a", "b"], [1.0, MISSING], "paid"),
-    "names of layers": lambda: plots.bars(["/model/" + 40 * "block/" + "conv", "_", "", "a$b", r"$\nothing$"], [1, 2, 3, 4, 5], "paid"),
-    "names of labels": lambda: plots.elements({"y0": [1, 2, 3]}, [40 * "long ", r"$^^$", "a\tb"]),
-    "a missing element": lambda: plots.elements({"y0": [1.0, MISSING]}),
-    "a single element": lambda: plots.elements({"y0": [1.0]}, ["cat"]),
-    "zeros, signed": lambda: plots.map_of(np.zeros((3, 4)), "paid", signed=True),
-    "zeros": lambda: plots.map_of(np.zeros((3, 4)), "paid", signed=False),
-    "no numbers": lambda: plots.map_of(np.full((3, 4), MISSING), "paid", signed=True),
-    "one pixel": lambda: plots.map_of(np.ones((1, 1)), "paid", signed=False, mark=(0, 0)),
-    "a thin map": lambda: plots.map_of(np.ones((500, 1)), "paid", signed=True),
-    "a flat map": lambda: plots.map_of(np.ones((1, 500)), "paid", signed=True),
-    "a matrix of zeros": lambda: plots.matrix(np.zeros((3, 4)), (3, 4), ("output", "input"), "size"),
-    "a matrix of one entry": lambda: plots.matrix(np.ones((1, 1)), (1, 1), ("output", "input"), "size"),
+EXTREMES: dict[str, Callable[[], charts.Drawn]] = {
+    "no series": lambda: charts.lines({}, "number", "σ"),
+    "an empty series": lambda: charts.lines({"one": []}, "number", "σ"),
+    "one value": lambda: charts.lines({"one": [1.0]}, "number", "σ"),
+    "only zeros": lambda: charts.lines({"one": [0.0, 0.0]}, "number", "σ"),
+    "a line with gaps": lambda: charts.lines({"one": [1.0, MISSING, ENDLESS]}, "number", "σ"),
+    "no bars": lambda: charts.bars([], [], "paid"),
+    "a bar of zero": lambda: charts.bars(["a"], [0.0], "paid"),
+    "bars of all sizes": lambda: charts.bars(["a", "b"], [1e38, -1e-38], "paid"),
+    "a bar that is missing": lambda: charts.bars(["a", "b"], [1.0, MISSING], "paid"),
+    "names of layers": lambda: charts.bars(["/model/" + 40 * "block/" + "conv", "_", "", "a$b", r"$\nothing$"], [1, 2, 3, 4, 5], "paid"),
+    "names of labels": lambda: charts.elements({"y0": [1, 2, 3]}, [40 * "long ", r"$^^$", "a\tb"]),
+    "a missing element": lambda: charts.elements({"y0": [1.0, MISSING]}),
+    "a single element": lambda: charts.elements({"y0": [1.0]}, ["cat"]),
+    "zeros, signed": lambda: charts.map_of(np.zeros((3, 4)), "paid", signed=True),
+    "zeros": lambda: charts.map_of(np.zeros((3, 4)), "paid", signed=False),
+    "no numbers": lambda: charts.map_of(np.full((3, 4), MISSING), "paid", signed=True),
+    "one pixel": lambda: charts.map_of(np.ones((1, 1)), "paid", signed=False, mark=(0, 0)),
+    "a thin map": lambda: charts.map_of(np.ones((500, 1)), "paid", signed=True),
+    "a flat map": lambda: charts.map_of(np.ones((1, 500)), "paid", signed=True),
+    "a matrix of zeros": lambda: charts.matrix(np.zeros((3, 4)), (3, 4), ("output", "input"), "size"),
+    "a matrix of one entry": lambda: charts.matrix(np.ones((1, 1)), (1, 1), ("output", "input"), "size"),
 }
 
 
@@ -87,7 +87,7 @@ def test_a_chart_is_two_pictures_that_are_drawn_alike_again(name: str) -> None:
     light, dark = CHARTS[name]()
     assert pixels(light).shape == pixels(dark).shape and light != dark
     assert CHARTS[name]() == (light, dark)
-    for png, (ground, _, _) in zip((light, dark), plots.PAGES.values(), strict=True):
+    for png, (ground, _, _) in zip((light, dark), charts.PAGES.values(), strict=True):
         corner = pixels(png)[0, 0] / 255
         np.testing.assert_allclose(corner, to_rgb(ground), atol=1 / 255)
     assert pixels(light).mean() > 128 > pixels(dark).mean() or "map" in name or name == "matrix"
@@ -103,17 +103,17 @@ def test_whatever_comes_is_drawn_without_a_word(name: str) -> None:
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_signed_map_has_zero_in_its_middle(sign: int) -> None:
     """Whatever the extremes: ±1 is at an end of the colours, a quarter of it an eighth of them away from their middle."""
-    drawn = pixels(plots.map_of(sign * np.array([[1.0, 1.0], [0.25, 0.25]]), "paid", signed=True)[0])
+    drawn = pixels(charts.map_of(sign * np.array([[1.0, 1.0], [0.25, 0.25]]), "paid", signed=True)[0])
     for value in (sign, sign / 4):
-        colour = (255 * np.array(plots.SIGNED(0.5 + value / 2)[:3])).round()
+        colour = (255 * np.array(charts.SIGNED(0.5 + value / 2)[:3])).round()
         assert (abs(drawn - colour).max(2) <= 1).mean() > 0.1
 
 
 def test_a_mark_shows_where_it_stands() -> None:
-    plain, marked = (pixels(plots.map_of(np.zeros((8, 8)), "share", signed=False, mark=mark)[0]) for mark in (None, (0, 7)))
+    plain, marked = (pixels(charts.map_of(np.zeros((8, 8)), "share", signed=False, mark=mark)[0]) for mark in (None, (0, 7)))
     y, x = np.nonzero((plain != marked).any(2))
     assert 0 < len(y) < 1500
-    lower = pixels(plots.map_of(np.zeros((8, 8)), "share", signed=False, mark=(7, 0))[0])
+    lower = pixels(charts.map_of(np.zeros((8, 8)), "share", signed=False, mark=(7, 0))[0])
     other_y, other_x = np.nonzero((plain != lower).any(2))
     assert y.max() < other_y.min() and x.min() > other_x.max()
 
@@ -122,14 +122,14 @@ def test_a_mark_shows_where_it_stands() -> None:
 
 @pytest.mark.parametrize("vision", VISIONS)
 def test_sizes_grow_lighter_in_even_steps(vision: str) -> None:
-    steps = np.diff(lab(plots.SIZES(np.linspace(0, 1, 33))[:, :3], vision)[:, 0])
+    steps = np.diff(lab(charts.SIZES(np.linspace(0, 1, 33))[:, :3], vision)[:, 0])
     assert 0.5 * steps.mean() < steps.min() and steps.max() < 1.6 * steps.mean()
     assert steps.sum() > 70
 
 
 @pytest.mark.parametrize("vision", VISIONS)
 def test_both_signs_grow_darker_alike(vision: str) -> None:
-    colours = lab(plots.SIGNED(np.arange(256))[:, :3], vision)
+    colours = lab(charts.SIGNED(np.arange(256))[:, :3], vision)
     lightness, chroma = colours[:, 0], np.hypot(colours[:, 1], colours[:, 2])
     assert abs(lightness.argmax() - 127.5) < 6 and abs(chroma.argmin() - 127.5) < 6
     assert lightness[126:130].min() > 90 and chroma[126:130].max() < 6
@@ -140,7 +140,7 @@ def test_both_signs_grow_darker_alike(vision: str) -> None:
 @pytest.mark.parametrize("vision", VISIONS)
 def test_both_signs_stay_apart(vision: str) -> None:
     """By a ΔE that grows with the distance from zero; 2 is what can be seen."""
-    colours = lab(plots.SIGNED(np.arange(256))[:, :3], vision)
+    colours = lab(charts.SIGNED(np.arange(256))[:, :3], vision)
     apart = np.linalg.norm(colours - colours[::-1], axis=1)[:128]
     size = (127.5 - np.arange(128)) / 127.5
     assert (apart >= 100 * np.minimum(size, 0.5)).all()
@@ -148,17 +148,17 @@ def test_both_signs_stay_apart(vision: str) -> None:
 
 @pytest.mark.parametrize("vision", VISIONS)
 def test_lines_and_bars_are_told_apart(vision: str) -> None:
-    for a, b in itertools.combinations(of_names(plots.LINES, vision), 2):
+    for a, b in itertools.combinations(of_names(charts.LINES, vision), 2):
         assert np.linalg.norm(a - b) > 15
-    above, below = of_names((plots.ABOVE, plots.BELOW), vision)
+    above, below = of_names((charts.ABOVE, charts.BELOW), vision)
     assert np.linalg.norm(above - below) > 50
-    for ground, ink, _ in plots.PAGES.values():
+    for ground, ink, _ in charts.PAGES.values():
         pair = of_names((ground, ink), vision)
         assert abs(pair[0, 0] - pair[1, 0]) > 75
-        assert np.linalg.norm(of_names(plots.LINES, vision) - pair[0], axis=1).min() > 35
+        assert np.linalg.norm(of_names(charts.LINES, vision) - pair[0], axis=1).min() > 35
 
 
 def test_bars_have_the_colours_of_signed_maps() -> None:
-    colours = lab(plots.SIGNED(np.arange(256))[:, :3])
-    for name, side in ((plots.BELOW, colours[:128]), (plots.ABOVE, colours[128:])):
+    colours = lab(charts.SIGNED(np.arange(256))[:, :3])
+    for name, side in ((charts.BELOW, colours[:128]), (charts.ABOVE, colours[128:])):
         assert np.linalg.norm(side - of_names((name,)), axis=1).min() < 8

@@ -13,7 +13,8 @@ from PIL import Image
 from support import randn
 
 import onnxscope
-from onnxscope import cli, images
+from onnxscope import cli
+from onnxscope.files import pictures
 
 VERBS = {"residual": [], "column": ["--pixel", "0,1,2"], "row": ["--pixel", "2,0,5"], "project": [], "svd": ["-k", "2"]}
 
@@ -34,7 +35,7 @@ def ask(folder: Path, verb: str, *options: str) -> int:
 @pytest.fixture
 def answer(folder: Path) -> onnxscope.LinearInterpreter:
     """The same by the Python API."""
-    image = images.read(folder / "photo.png", (1, 3, 8, 6))
+    image = pictures.read(folder / "photo.png", (1, 3, 8, 6))
     return onnxscope.load(folder / "up.onnx", input_shapes={"image": image.shape}).freeze(image)
 
 
@@ -48,7 +49,7 @@ def test_a_verb_writes_arrays_and_a_picture_and_prints_json(verb: str, folder: P
     about = json.loads(str(saved["about"]))
     assert about["verb"] == verb
     assert about["sizes"] == {"image": [1, 3, 8, 6]}
-    assert images.Preprocess.from_dict(about["preprocessing"]).layout == "nchw"
+    assert pictures.Preprocess.from_dict(about["preprocessing"]).layout == "nchw"
     assert len(about["model_sha256"]) == len(about["file_sha256"]) == 64
     with Image.open(tmp_path / "a.b.png") as picture:
         assert picture.mode == "RGB"
@@ -102,12 +103,12 @@ def test_svd_interrupted_writes_what_it_has(folder: Path, tmp_path: Path, capsys
                                             monkeypatch: pytest.MonkeyPatch) -> None:
     passes = iter(range(30))
 
-    def interrupted(self: object, block: np.ndarray, shape: tuple[int, ...], call=onnxscope.engine.Pass.__call__) -> np.ndarray:
+    def interrupted(self: object, block: np.ndarray, shape: tuple[int, ...], call=onnxscope.run.engine.Pass.__call__) -> np.ndarray:
         if next(passes, None) is None:
             raise KeyboardInterrupt
         return call(self, block, shape)
 
-    monkeypatch.setattr(onnxscope.engine.Pass, "__call__", interrupted)
+    monkeypatch.setattr(onnxscope.run.engine.Pass, "__call__", interrupted)
     assert ask(folder, "svd", "-k", "8", "-o", str(tmp_path / "a")) == 130
     said = capsys.readouterr()
     assert "onnxscope: error: interrupted" in said.err
@@ -187,4 +188,4 @@ def test_sizes_of_memory(text: str, count: int) -> None:
 def test_the_help_names_every_preset(capsys: pytest.CaptureFixture) -> None:
     assert cli.run(["residual", "--help"]) == 0
     said = capsys.readouterr().out
-    assert all(preset in said for preset in images.PRESETS)
+    assert all(preset in said for preset in pictures.PRESETS)

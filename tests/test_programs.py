@@ -11,12 +11,12 @@ import pytest
 from support import model, node, randn
 
 import onnxscope
-from onnxscope import blocked
-from onnxscope.fuse import fold_gains
-from onnxscope.interpreter import LinearInterpreter
-from onnxscope.programs import Programs, tensor_bytes, variables
-from onnxscope.scope import COTANGENT, FROZEN, PROBE, TRANSPOSED
-from onnxscope.verify import session
+from onnxscope.ask.interpreter import LinearInterpreter
+from onnxscope.rewriting.fuse import fold_gains
+from onnxscope.rewriting.scope import COTANGENT, FROZEN, PROBE, TRANSPOSED
+from onnxscope.run import channel_blocks
+from onnxscope.run.programs import Programs, tensor_bytes, variables
+from onnxscope.run.verify import session
 
 
 def normalised(op: str, weight: tuple[int, ...], **attributes: object) -> onnx.ModelProto:
@@ -84,13 +84,13 @@ def test_constant_gains_become_part_of_the_weights(name: str) -> None:
 def test_masks_and_sums_stay_in_blocks(proto: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> None:
     counts: list[Counter[str]] = []
 
-    def counted(graph: onnx.GraphProto, *known: object, keep=blocked.keep_blocked) -> bool:
+    def counted(graph: onnx.GraphProto, *known: object, keep=channel_blocks.keep_blocked) -> bool:
         before = Counter(n.op_type for n in graph.node)
         found = keep(graph, *known)
         counts.append(before - Counter(n.op_type for n in graph.node))
         return found
 
-    monkeypatch.setattr(blocked, "keep_blocked", counted)
+    monkeypatch.setattr(channel_blocks, "keep_blocked", counted)
     assert_as_written(proto)
     assert sum(removed["ReorderOutput"] for removed in counts) > 0
     assert sum(removed["Sum"] + removed["Add"] for removed in counts) > 0

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from standard import Material, entries
 
-from onnxscope.linearize import POLICIES, Policy
-from onnxscope.model_io import load
-from onnxscope.rewriting import Choice, build
-from onnxscope.verify import verify_scope
+from onnxscope.files.models import load
+from onnxscope.rewriting.build import Choice, build
+from onnxscope.rewriting.linearize import POLICIES, Policy
+from onnxscope.run.verify import verify_scope
 
 CHANNELS, SIZE = 3, 4
 SHAPE = (1, CHANNELS, SIZE, SIZE)

@@ -14,10 +14,10 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 import onnxscope
-from onnxscope.linearize import POLICIES
-from onnxscope.pixels import flat_index, pixel_at
-from onnxscope.scope import COTANGENT, FROZEN, PROBE, TRANSPOSED
-from onnxscope.verify import session
+from onnxscope.files.pixels import flat_index, pixel_at
+from onnxscope.rewriting.linearize import POLICIES
+from onnxscope.rewriting.scope import COTANGENT, FROZEN, PROBE, TRANSPOSED
+from onnxscope.run.verify import session
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "models"

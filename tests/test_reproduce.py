@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import onnxscope
-from onnxscope.analyses.ledger import ledgers
+from onnxscope.ask.ledger import ledgers
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 import figures_scores

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnxscope.errors import BadModel, BadOption
-from onnxscope.linear_map import ArraySpace
-from onnxscope.svd import Step, Svd, SvdOptions, Triplets, panels, svd
+from onnxscope.linear.linear_map import ArraySpace
+from onnxscope.linear.svd import panels
+from onnxscope.linear.svd.decompose import Step, Svd, SvdOptions, Triplets, svd
 
 CROWD = (4.249, 4.241, 4.158, 4.089, 4.039, 3.988, 3.982, 3.937)  # as a small upscaling network has them
 NOISE = {np.float64: 1e-13, np.float32: 3e-6}  # of a residual, relative to σ1, by the precision that it was reckoned in

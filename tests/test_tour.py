@@ -21,9 +21,12 @@ from PIL import Image
 from support import model, node, randn, run
 
 import onnxscope
-from onnxscope import api, cli, images, results
-from onnxscope.svd.lanczos import Lanczos
-from onnxscope.tour import visit
+from onnxscope import cli
+from onnxscope.ask import opening
+from onnxscope.cli import asking
+from onnxscope.files import pictures
+from onnxscope.linear.svd.lanczos import Lanczos
+from onnxscope.show.tour.visit import visit
 
 MODELS = networks.MODELS
 LABELS = ["cat", "dog & <fish>", "$bird$", "tree"]
@@ -140,7 +143,7 @@ def answer(folder: Path, name: str) -> onnxscope.LinearInterpreter:
     tensor = proto.graph.input[0]
     shape = tuple(d.dim_value for d in tensor.type.tensor_type.shape.dim)
     shape = (1, 3, *CASES[name].size) if 0 in shape[1:] else (1, *shape[1:])
-    return onnxscope.load(proto, input_shapes={tensor.name: shape}).freeze(images.read(given(folder, name), shape))
+    return onnxscope.load(proto, input_shapes={tensor.name: shape}).freeze(pictures.read(given(folder, name), shape))
 
 
 class Page(HTMLParser):
@@ -230,9 +233,9 @@ def test_single_pixels_have_their_filters(name: str, folder: Path) -> None:
     assert list(facts["pixels"]) == ["an edge", "in between", "a flat place"]
     for place in facts["pixels"].values():
         for side, ask, array, where in (("receptive", x.row, x.output, "output_pixel"), ("projective", x.column, x.image, "input_pixel")):
-            channels = range(array.size // int(np.prod(images.channels_last(array, x.layout).shape[:2])))
+            channels = range(array.size // int(np.prod(pictures.channels_last(array, x.layout).shape[:2])))
             coefficients = sum(ask((c, *place[where])).astype(np.float64) for c in channels)
-            seen = images.channels_last(coefficients, x.layout).any(2) if coefficients.any() else np.zeros((1, 1), bool)
+            seen = pictures.channels_last(coefficients, x.layout).any(2) if coefficients.any() else np.zeros((1, 1), bool)
             rows, columns = (np.flatnonzero(seen.any(axis)) for axis in (1, 0))
             assert place[side]["rows"] <= (np.ptp(rows) + 1 if len(rows) else 0)
             assert place[side]["columns"] <= (np.ptp(columns) + 1 if len(columns) else 0)
@@ -269,10 +272,10 @@ def test_every_claim_and_its_figure_is_there(folder: Path) -> None:
     assert "All of it is proved" in text
 
 
-def asked(folder: Path, name: str, preset: str = "unit") -> results.Run:
+def asked(folder: Path, name: str, preset: str = "unit") -> asking.Run:
     options = {"input_shapes": {}, "image": None, "output": None, "policy": None, "policy_for": {}, "opaque": ()}
-    preprocessing = images.preprocessing(preset)
-    return results.Run("tour", folder / f"{name}.onnx", given(folder, name), preprocessing, {"device": "cpu"}, options, None, False)
+    preprocessing = pictures.preprocessing(preset)
+    return asking.Run("tour", folder / f"{name}.onnx", given(folder, name), preprocessing, {"device": "cpu"}, options, None, False)
 
 
 def test_visit_gives_the_page_and_says_where_it_is(folder: Path, tmp_path: Path) -> None:
@@ -308,16 +311,16 @@ def test_pictures_are_shown_in_the_images_units(folder: Path) -> None:
 
 def test_values_of_other_units_are_shown_between_their_extremes() -> None:
     inside = np.linspace(0, 1, 90).reshape(3, 10, 3)
-    shown = results.displayed(inside, "output")
+    shown = asking.displayed(inside, "output")
     assert shown.natural and shown.label == "output" and shown.values is inside
     few = inside.copy()
     few.flat[:9] = 2.0  # a tenth
-    assert results.displayed(few, "output").values is few
+    assert asking.displayed(few, "output").values is few
     many = 4 * inside - 1
-    shown = results.displayed(many, "output")
+    shown = asking.displayed(many, "output")
     np.testing.assert_allclose(shown.values, inside, atol=1e-12)
     assert shown.label == "output (black = -1, white = 3 times the image's white)"
-    assert not results.displayed(np.full((2, 2, 3), 5.0), "output").values.any()
+    assert not asking.displayed(np.full((2, 2, 3), 5.0), "output").values.any()
 
 
 # what it is asked
@@ -369,8 +372,8 @@ def test_interrupted_it_writes_what_it_has(folder: Path, tmp_path: Path, monkeyp
 
 
 def test_what_is_not_proved_is_said(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    report = api.Report((api.Check("frozen(x0) = y0", float("inf"), 1e-5, 0.0, False), api.Check("F is linear", 1e-3, 1e-5, 0.0, False)))
-    monkeypatch.setattr(results, "verify_scope", lambda scope, **_: report)
+    report = opening.Report((opening.Check("frozen(x0) = y0", float("inf"), 1e-5, 0.0, False), opening.Check("F is linear", 1e-3, 1e-5, 0.0, False)))
+    monkeypatch.setattr(asking, "verify_scope", lambda scope, **_: report)
     assert go(folder, "scores", tmp_path / "out", "-k", "1") == 1
     assert "not all hold" in capsys.readouterr().out
     proofs, text = figures(tmp_path / "out")["proofs"], page_of(tmp_path / "out").text
@@ -389,7 +392,7 @@ def test_between_inner_tensors(folder: Path, tmp_path: Path) -> None:
         assert {"--image-input": facts["image"], "--output": facts["output"]}[options[0]] == options[1]
         proto = onnx.load(folder / "larger.onnx")
         x = onnxscope.load(proto, input_shapes={"image": (1, 3, 12, 10)}, image=facts["image"], output=facts["output"]).freeze(
-            images.read(folder / "larger.png", (1, 3, 12, 10)))
+            pictures.read(folder / "larger.png", (1, 3, 12, 10)))
         assert (x.image.shape, x.output.shape) == shapes
         assert facts["svd"]["sigma"] == pytest.approx([np.linalg.svd(x.dense(), compute_uv=False)[0]], rel=1e-3)
 

@@ -18,10 +18,10 @@ from contenders import image, prepared
 from measuring import figure, interleaved, machine, table, write_part
 from torch_side import converted
 
-from onnxscope.analyses.explain import Explainer
-from onnxscope.analyses.votes import votes
-from onnxscope.api import load, opened
-from onnxscope.interpreter import impulses
+from onnxscope.ask.explain import Explainer
+from onnxscope.ask.interpreter import impulses
+from onnxscope.ask.opening import load, opened
+from onnxscope.ask.votes import votes
 
 NAME, BLOCK, SECONDS = "resnet50", 64, 20.0
 PACKAGES = ("onnxscope", "onnxruntime-gpu", "torch", "onnx2torch", "captum", "numpy")

@@ -16,11 +16,21 @@ from typing import Any
 import numpy as np
 import onnx
 from bench_svd import decompositions
-from contenders import agreement, difference, first_agreeing, image, in_batches, opened, plain, prepared, probes
+from contenders import (
+    agreement,
+    difference,
+    first_agreeing,
+    image,
+    in_batches,
+    opened,
+    plain,
+    prepared,
+    probes,
+)
 from measuring import THREADS, interleaved, peak_megabytes
 
 import onnxscope
-from onnxscope.linear_map import LinearMap, rows
+from onnxscope.linear.linear_map import LinearMap, rows
 from onnxscope.runtime import Device
 
 ON = Device("cpu", threads=THREADS)

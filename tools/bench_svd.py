@@ -10,8 +10,8 @@ import numpy as np
 from scipy.sparse.linalg import svds
 
 import onnxscope
-from onnxscope.linear_map import Block, Filter, LinearMap, rows
-from onnxscope.svd import Svd
+from onnxscope.linear.linear_map import Block, Filter, LinearMap, rows
+from onnxscope.linear.svd.decompose import Svd
 
 K, TOL, MOST_SECONDS = 8, 1e-4, 120.0
 FINE = 1e-6  # the tolerance of the σ that the others are judged by

@@ -23,9 +23,9 @@ from contenders import difference, image, in_batches, opened, plain, prepared, p
 from measuring import NAMES, THREADS, figure, interleaved, machine, ratio, table, write_part
 
 from onnxscope import LinearInterpreter, OpenModel, ScopeError
-from onnxscope.engine import FrozenMap
+from onnxscope.linear.svd.decompose import svd
+from onnxscope.run.engine import FrozenMap
 from onnxscope.runtime import Device, no_cuda
-from onnxscope.svd import svd
 
 BATCHES = (1, 8, 32)
 MEMORY = 8 << 30  # for 32 probes at once

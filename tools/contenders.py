@@ -13,7 +13,7 @@ import onnxruntime
 from onnx import helper
 
 import onnxscope
-from onnxscope.linear_map import LinearMap
+from onnxscope.linear.linear_map import LinearMap
 from onnxscope.runtime import Device
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

@@ -11,13 +11,13 @@ from findings import Claim, Finding, each, opened
 from photographs import as_images, compared, halved, photographs, signed
 from scenes import NAMES, held_out
 
-from onnxscope.analyses.filters import FAR, Place, along_a_line, energies, projective, receptive, sampled
-from onnxscope.analyses.upscalers import bicubic_svd
-from onnxscope.interpreter import LinearInterpreter
-from onnxscope.pixels import channels_last
-from onnxscope.report.pictures import Picture, magnitude, png, sheet
-from onnxscope.report.plots import map_of, matrix
-from onnxscope.svd import Svd
+from onnxscope.ask.filters import FAR, Place, along_a_line, energies, projective, receptive, sampled
+from onnxscope.ask.interpreter import LinearInterpreter
+from onnxscope.ask.upscalers import bicubic_svd
+from onnxscope.files.pixels import channels_last
+from onnxscope.linear.svd.decompose import Svd
+from onnxscope.show.charts import map_of, matrix
+from onnxscope.show.sheets import Picture, magnitude, png, sheet
 
 EDSR, FOUR_LAYERS = "edsr_small", "pixelshuffle_small"
 EYE = np.s_[60:188, 110:238]  # of `chelsea`, a photograph that no network learned from

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from photographs import as_images
 from scenes import held_out
 
-from onnxscope.analyses.ledger import Ledger, ledgers
-from onnxscope.report.plots import LINES, drawn
+from onnxscope.ask.ledger import Ledger, ledgers
+from onnxscope.show.charts import LINES, drawn
 
 VGG, VGG_BN, RESNET = CLASSIFIERS = ("scenes_vgg", "scenes_vgg_bn", "scenes_resnet")
 CONVOLUTIONS = [f"conv{k}{part}" for k in range(5) for part in "ab"]  # of both VGGs

@@ -11,9 +11,9 @@ import typer
 from typer.testing import CliRunner
 
 from onnxscope.cli import app
-from onnxscope.lifts import LIFTS
-from onnxscope.lifts.versions import RANDOM
-from onnxscope.rules import RULES
+from onnxscope.normalise.lifts import LIFTS
+from onnxscope.normalise.versions import RANDOM
+from onnxscope.rewriting.rules.table import RULES
 
 README = Path(__file__).parents[1] / "README.md"
 WIDTH = 100

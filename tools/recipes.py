@@ -11,7 +11,17 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from photographs import HELD_OUT, LEARNED_FROM, LICENCES, Pair, as_images, compared, halved, photographs, signed
+from photographs import (
+    HELD_OUT,
+    LEARNED_FROM,
+    LICENCES,
+    Pair,
+    as_images,
+    compared,
+    halved,
+    photographs,
+    signed,
+)
 from scenes import NAMES, SIDE, Scene, held_out, scenes
 from torch.nn import functional
 from torch_graph import TorchGraph

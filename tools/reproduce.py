@@ -18,7 +18,7 @@ from figures_images import figure5, figure6, figure7
 from figures_scores import delving3, figure4, table3
 from findings import Absent, Finding
 
-from onnxscope.model_io import write
+from onnxscope.files.models import write
 
 TARGETS: dict[str, Callable[[int], Finding]] = {
     "table3": table3,

@@ -82,7 +82,7 @@ def version_option(version: Annotated[bool, typer.Option("--version", is_eager=T
 
 def show_version(asked: bool) -> None:
     if asked:
-        from onnxscope.scope import VERSION
+        from onnxscope.version import VERSION
 
         typer.echo(f"onnxscope {VERSION}")
         raise typer.Exit

@@ -19,9 +19,9 @@ from onnxscope.cli.probing import run
 from onnxscope.errors import BadOption, printable
 
 if TYPE_CHECKING:
-    from onnxscope.analyses.sensitivity import Effect
-    from onnxscope.analyses.trials import Trials
-    from onnxscope.results import Run
+    from onnxscope.ask.sensitivity import Effect
+    from onnxscope.ask.trials import Trials
+    from onnxscope.cli.asking import Run
 
 TABLES = (".csv", ".parquet")
 PLOTTED = ("insertion", "deletion", "pointing", "mass_inside")
@@ -43,10 +43,10 @@ def evaluate(r: Run, method: Methods = "discussion,grad-cam,guided,saliency", la
     Example:
       onnxscope evaluate classifier.onnx scenes --method votes,discussion,grad-cam,guided
     """
-    from onnxscope.analyses.sensitivity import weighted
-    from onnxscope.analyses.trials import CHANCE, Trials, checked
-    from onnxscope.folders import first_readable, pictures_in
-    from onnxscope.model_io import check_target
+    from onnxscope.ask.sensitivity import weighted
+    from onnxscope.ask.trials import CHANCE, Trials, checked
+    from onnxscope.files.folders import first_readable, pictures_in
+    from onnxscope.files.models import check_target
 
     methods = checked([name.strip() for name in method.split(",")])
     target = check_target(r.target(*TABLES), r.sources)
@@ -83,9 +83,9 @@ def evaluate(r: Run, method: Methods = "discussion,grad-cam,guided,saliency", la
 def tried(r: Run, trials: Trials, pictures: Sequence[Path], methods: Sequence[str], labels: Path | None, progress: Any) -> \
         tuple[Rows, list[dict[str, str]]]:
     """A row for each picture and method, and the pictures that cannot be read, with the reasons."""
-    from onnxscope.analyses.trials import MEASURES
-    from onnxscope.folders import mask_of
-    from onnxscope.scores import Scores, read_labels
+    from onnxscope.ask.scores import Scores, read_labels
+    from onnxscope.ask.trials import MEASURES
+    from onnxscope.files.folders import mask_of
 
     rows, skipped, names = [], [], read_labels(labels)
     for k, picture in enumerate(pictures, 1):
@@ -116,7 +116,7 @@ def defined(value: float | None) -> float | None:
 
 def means(rows: Rows) -> dict[str, dict[str, float]]:
     """Of each method's measures, where they apply."""
-    from onnxscope.analyses.trials import MEASURES, mean
+    from onnxscope.ask.trials import MEASURES, mean
 
     return {method: {name: mean([row[name] for row in rows if row["method"] == method and row[name] is not None]) for name in MEASURES}
             for method in dict.fromkeys(row["method"] for row in rows)}
@@ -124,7 +124,7 @@ def means(rows: Rows) -> dict[str, dict[str, float]]:
 
 def summed_up(effects: Sequence[Effect]) -> dict[str, Any]:
     """The means of what attacks did."""
-    from onnxscope.analyses.trials import mean
+    from onnxscope.ask.trials import mean
 
     def before_and_after(pairs: Sequence[tuple[float, float]]) -> dict[str, float]:
         return {name: mean(values) for name, values in zip(("before", "after"), zip(*pairs, strict=True), strict=True)}
@@ -142,7 +142,7 @@ def check_can_write(target: Path) -> None:
 
 
 def write(target: Path, rows: Rows) -> None:
-    from onnxscope import model_io
+    from onnxscope.files import models
 
     if target.suffix.lower() == ".parquet":
         data = io.BytesIO()
@@ -154,22 +154,22 @@ def write(target: Path, rows: Rows) -> None:
         writer.writeheader()
         writer.writerows(rows)
         table = text.getvalue().encode()
-    model_io.write({target: iter([table])}, target)
+    models.write({target: iter([table])}, target)
 
 
 def plot(target: Path, methods: dict[str, dict[str, float]]) -> None:
     """A bar for each method and measure that applies to it."""
-    from onnxscope import model_io
-    from onnxscope.analyses.trials import MEASURES
-    from onnxscope.report.plots import elements
+    from onnxscope.ask.trials import MEASURES
+    from onnxscope.files import models
+    from onnxscope.show.charts import elements
 
     shown = [m for m in PLOTTED if any(not math.isnan(found[m]) for found in methods.values())]
     drawn, _ = elements({MEASURES[m]: [found[m] for found in methods.values()] for m in shown}, list(methods))
-    model_io.write({target: iter([drawn])}, target)
+    models.write({target: iter([drawn])}, target)
 
 
 def show(facts: dict[str, Any]) -> None:
-    from onnxscope.analyses.trials import MEASURES
+    from onnxscope.ask.trials import MEASURES
 
     columns = [m for m in MEASURES if any(not math.isnan(found[m]) for found in facts["methods"].values()) and not m.endswith("_score")]
     print_table(["method", *(MEASURES[m] for m in columns)],

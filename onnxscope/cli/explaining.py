@@ -14,8 +14,8 @@ from onnxscope.cli.probing import finish, run
 from onnxscope.errors import BadOption
 
 if TYPE_CHECKING:
-    from onnxscope.results import Run
-    from onnxscope.scores import Scores
+    from onnxscope.ask.scores import Scores
+    from onnxscope.cli.asking import Run
 
 SHOWN = 6  # the most popular scores of a vote that get a picture
 COMPARED = "saliency,input-x-gradient,guided,grad-cam,lrp-composite,discussion"
@@ -25,7 +25,7 @@ Layer = Annotated[str, typer.Option(metavar="NAME", help="The feature map of cla
 
 def scores_of(r: Run, labels: Path | None) -> Scores:
     """The network's output, if that is scores."""
-    from onnxscope.scores import Scores, read_labels
+    from onnxscope.ask.scores import Scores, read_labels
 
     shape = r.x.output.shape
     if len(shape) == len(r.x.image.shape) > 2 and max(shape[1:]) != r.x.output.size:
@@ -44,8 +44,8 @@ def ledger(r: Run, score: Score = None, labels: Labels = None) -> None:
     Example:
       onnxscope ledger classifier.onnx --image cat.png --labels names.txt
     """
-    from onnxscope.analyses.ledger import ledgers
-    from onnxscope.report.plots import bars
+    from onnxscope.ask.ledger import ledgers
+    from onnxscope.show.charts import bars
 
     def shares(one: Run) -> dict[str, float]:
         (book,) = ledgers(one.x, [scores_of(one, labels).index(score)])
@@ -76,9 +76,9 @@ def over_folder(r: Run, ask: Callable[[Run], dict[str, float]], of: str, shares:
     """What `ask` tells of each picture in a folder, shares of a score by name: their means and standard deviations."""
     from statistics import fmean, pstdev
 
-    from onnxscope.folders import first_readable, pictures_in
-    from onnxscope.model_io import check_target
-    from onnxscope.report.plots import bars
+    from onnxscope.files.folders import first_readable, pictures_in
+    from onnxscope.files.models import check_target
+    from onnxscope.show.charts import bars
 
     answers, skipped, pictures = list[dict[str, float]](), [], pictures_in(r.folder)
     check_target(r.target(".png"), [r.model, *pictures])
@@ -120,8 +120,8 @@ def contributions(r: Run, score: Score = None, labels: Labels = None, tensors: T
     Example:
       onnxscope contributions classifier.onnx --image cat.png
     """
-    from onnxscope.analyses.contributions import contributions as at_tensors
-    from onnxscope.report.pictures import Picture, magnitude
+    from onnxscope.ask.contributions import contributions as at_tensors
+    from onnxscope.show.sheets import Picture, magnitude
 
     def shares(one: Run) -> dict[str, float]:
         found = at_tensors(one.x, scores_of(one, labels).index(score), tensors or ())
@@ -159,9 +159,9 @@ def votes(r: Run, labels: Labels = None,
     """
     import numpy as np
 
-    from onnxscope.analyses.votes import DISCUSSION, candidates
-    from onnxscope.analyses.votes import votes as voted
-    from onnxscope.report.pictures import Picture
+    from onnxscope.ask.votes import DISCUSSION, candidates
+    from onnxscope.ask.votes import votes as voted
+    from onnxscope.show.sheets import Picture
 
     with working(f"opening {r.model.name}"):
         scores = scores_of(r, labels)
@@ -186,8 +186,8 @@ def compare(r: Run, method: Methods = COMPARED, score: Score = None, labels: Lab
     Example:
       onnxscope compare classifier.onnx --image cat.png --method saliency,guided,grad-cam
     """
-    from onnxscope.analyses.explain import EXPLANATIONS
-    from onnxscope.report.pictures import Picture, magnitude
+    from onnxscope.ask.explain import EXPLANATIONS
+    from onnxscope.show.sheets import Picture, magnitude
 
     names = list(EXPLANATIONS) if method == "all" else [name.strip() for name in method.split(",")]
     maps: dict[str, Any] = {}

@@ -23,12 +23,12 @@ from onnxscope.cli.options import (
     joined,
 )
 from onnxscope.cli.printing import counting, print_facts, working
-from onnxscope.pixels import parse_pixel
+from onnxscope.files.pixels import parse_pixel
 
 if TYPE_CHECKING:
-    from onnxscope.report.pictures import Picture
-    from onnxscope.results import Run
-    from onnxscope.svd import Step, Svd
+    from onnxscope.cli.asking import Run
+    from onnxscope.linear.svd.decompose import Step, Svd
+    from onnxscope.show.sheets import Picture
 
 ImageFile = Annotated[Path, typer.Option(metavar="FILE", help="PNG, JPEG, …, or .npy with the model's own values.")]
 Preset = Annotated[str | None, typer.Option(metavar="NAME", help="Preprocessing: imagenet, unit, signed, caffe or raw. [default: unit]")]
@@ -55,10 +55,11 @@ def run(verb: str, model: ModelOrScope, image: ImageFile, preset: Preset = None,
         device: DeviceName = "auto", threads: Threads = 0, memory: Memory = "2GB", tf32: Tf32 = False, stateless: Stateless = False,
         out: Out = None, as_json: AsJson = False) -> Run:
     """A model opened and frozen for an image, as the options say."""
-    from onnxscope import images, results
+    from onnxscope.cli import asking
+    from onnxscope.files import pictures
 
-    return results.Run(
-        verb, model, image, images.preprocessing(preset, mean=mean, std=std, scale=scale, channels=channels, layout=layout, fit=fit),
+    return asking.Run(
+        verb, model, image, pictures.preprocessing(preset, mean=mean, std=std, scale=scale, channels=channels, layout=layout, fit=fit),
         {"device": device, "threads": threads, "memory": byte_count(memory), "tf32": tf32, "stateless": stateless},
         choices(input_shape, image_input, output, policy, policy_for, opaque), out, as_json)
 
@@ -121,7 +122,7 @@ def project(r: Run, probe: Probe = None, back: Back = False) -> None:
     with working(f"opening {r.model.name}"):
         given = r.probe(probe, back)
         carried = r.x.back_project(given) if back else r.x.project(given)
-    from onnxscope.report.pictures import magnitude
+    from onnxscope.show.sheets import magnitude
 
     shown = (r.beside_output, r.beside_image) if back else (r.beside_image, r.beside_output)
     labels = ("probe", "Fᵀ·probe" if back else "F·probe")
@@ -152,7 +153,7 @@ def svd(r: Run, k: Annotated[int, typer.Option("-k", metavar="K", help="How many
     with working(f"opening {r.model.name}"):
         r.x  # noqa: B018
         earlier = r.earlier(start) if start else None
-    from onnxscope.report.pictures import magnitude
+    from onnxscope.show.sheets import magnitude
 
     with working("starting") as status:
         found = r.x.svd(k, tol=tol, method=method, block=block, basis=basis, start=earlier, seed=seed, steps=steps, momentum=momentum,

@@ -29,8 +29,8 @@ from onnxscope.cli.printing import print_facts, print_json, print_table, printin
 from onnxscope.errors import BadOption, printable
 
 if TYPE_CHECKING:
-    from onnxscope.api import Check, Diagnosis, Report
-    from onnxscope.scope import Scope
+    from onnxscope.ask.opening import Check, Diagnosis, Report
+    from onnxscope.rewriting.scope import Scope
 
 CLOCK_TICK = 20_000_000  # by so many nanoseconds a file may look older than it is
 NOT_JUDGED = "not judged"
@@ -49,15 +49,16 @@ def rewrite(model: ModelFile, out: OutFile = None, input_shape: InputShape = Non
     Example:
       onnxscope rewrite resnet50.onnx --input-shape input:1x3x224x224
     """
-    from onnxscope import api, model_io
+    from onnxscope.ask import opening
+    from onnxscope.files import models
 
     began = time.time_ns()
     target = out or model.parent / f"{model.stem}.scope.onnx"
     if str(out) == "-":
         raise BadOption("a scope cannot go to standard output", where="-o -", remedy="name a file")
-    model_io.check_target(target, [model])
+    models.check_target(target, [model])
     with working(f"rewriting {model.name}"):
-        scope = api.rewrite(model, **choices(input_shape, image_input, output, policy, policy_for, opaque), method=method or "")
+        scope = opening.rewrite(model, **choices(input_shape, image_input, output, policy, policy_for, opaque), method=method or "")
         scope.save(target)
     facts = about(scope, target, began)
     print_facts(facts, shown(facts), as_json)
@@ -95,9 +96,9 @@ def doctor(model: ModelFile, input_shape: InputShape = None, image_input: ImageI
     Example:
       onnxscope doctor reader.onnx --opaque LSTM
     """
-    from onnxscope import api
+    from onnxscope.ask import opening
 
-    found = api.doctor(model, **choices(input_shape, image_input, output, policy, policy_for, opaque))
+    found = opening.doctor(model, **choices(input_shape, image_input, output, policy, policy_for, opaque))
     with printing():
         if as_json:
             print_json({**asdict(found), "ok": found.ok})
@@ -125,17 +126,17 @@ def verify(model: ModelOrScope, image: ImageFile = None, seed: Seed = 0, input_s
     Example:
       onnxscope verify resnet50.onnx --image cat.png --policy taylor
     """
-    from onnxscope import api
+    from onnxscope.ask import opening
 
     chosen = choices(input_shape, image_input, output, policy, policy_for, opaque)
     with working(f"proving {model.name}"):
-        scope = api.opened(model, **chosen)
+        scope = opening.opened(model, **chosen)
         values = None
         if image is not None:
-            from onnxscope import images
+            from onnxscope.files import pictures
 
-            values = images.read(image, image_shape(scope))
-        report = api.verify(scope, image_values=values, seed=seed)
+            values = pictures.read(image, image_shape(scope))
+        report = opening.verify(scope, image_values=values, seed=seed)
     with printing():
         if as_json:
             print_json({"ok": report.ok, "checks": [asdict(c) for c in report.checks]})

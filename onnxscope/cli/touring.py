@@ -13,7 +13,7 @@ from onnxscope.cli.printing import print_facts, working
 from onnxscope.cli.probing import run
 
 if TYPE_CHECKING:
-    from onnxscope.results import Run
+    from onnxscope.cli.asking import Run
 
 @joined(run)
 def tour(r: Run, labels: Labels = None,
@@ -25,8 +25,8 @@ def tour(r: Run, labels: Labels = None,
     Example:
       onnxscope tour upscaler.onnx --image cat.png -o cat.html
     """
-    from onnxscope.scores import read_labels
-    from onnxscope.tour import checked_folder, visit
+    from onnxscope.ask.scores import read_labels
+    from onnxscope.show.tour.visit import checked_folder, visit
 
     target, names = r.target(".html"), read_labels(labels)
     checked_folder(target)

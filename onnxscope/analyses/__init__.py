@@ -1,1 +1,0 @@
-"""Questions about one image's linear map, one file each: arrays in, arrays out."""

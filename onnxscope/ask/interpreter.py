@@ -1,0 +1,137 @@
+"""The linear interpreter of one image: y1 = F·x1 + r, and what can be asked of it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+
+from onnxscope.errors import BadOption
+from onnxscope.files.pixels import channels_axis, check_layout, flat_index, is_picture
+from onnxscope.linear.extract import extract
+from onnxscope.linear.linear_map import DENSE_BYTES, DotTest, Filter, Space, dense, dot_test
+from onnxscope.linear.svd.decompose import Svd, SvdOptions, svd
+from onnxscope.run.engine import Engine, FrozenMap
+from onnxscope.version import VERSION
+
+Pixel = int | Sequence[int]
+
+
+class OpenModel:
+    """A model on its device, ready for images: no session is built twice."""
+
+    def __init__(self, engine: Engine, layout: str = "auto") -> None:
+        check_layout(layout)
+        self.engine, self.layout = engine, layout
+
+    def freeze(self, image: np.ndarray | Mapping[str, np.ndarray]) -> LinearInterpreter:
+        """The linear interpreter of an image in the model's own scale; a mapping names all inputs where there are several."""
+        return LinearInterpreter(self.engine.freeze(image), self.layout)
+
+
+class LinearInterpreter:
+    """F(x0) and r(x0). Pixels are named (channel, y, x), elements of a vector by their number."""
+
+    def __init__(self, f: FrozenMap, layout: str = "auto") -> None:
+        self.map, self.layout = f, layout
+        if layout == "auto" and is_picture(f.x0.shape):  # what the image has holds for the output too
+            self.layout = "nhwc" if channels_axis(f.x0.shape) == f.x0.ndim - 1 else "nchw"
+
+    @property
+    def image(self) -> np.ndarray:
+        """x0."""
+        return self.map.x0
+
+    @property
+    def output(self) -> np.ndarray:
+        """y0, in the shape that the network gives it."""
+        return self.map.y0
+
+    def residual(self) -> np.ndarray:
+        """r: what the network's sources, carried to the output, add up to."""
+        return self.map.residual
+
+    @cached_property
+    def filter(self) -> Filter:
+        """F as a scipy LinearOperator on flat vectors."""
+        return Filter(self.map)
+
+    def column(self, pixel: Pixel) -> np.ndarray:
+        """F·δ: what one input pixel does, shaped as the output."""
+        return self.columns([pixel]).reshape(self.output.shape)
+
+    def row(self, pixel: Pixel) -> np.ndarray:
+        """Fᵀ·δ: what one output pixel looks at, shaped as the image."""
+        return self.rows([pixel]).reshape(self.image.shape)
+
+    def columns(self, pixels: Iterable[Pixel]) -> np.ndarray:
+        """One column a pixel, the pixels counted on axis 0."""
+        return np.asarray(self.map.forward(impulses(self.map.inputs, self._indices(self.image, pixels))))
+
+    def rows(self, pixels: Iterable[Pixel]) -> np.ndarray:
+        """One row a pixel, the pixels counted on axis 0."""
+        return np.asarray(self.map.transpose(impulses(self.map.outputs, self._indices(self.output, pixels))))
+
+    def project(self, x: np.ndarray) -> np.ndarray:
+        """F·x for one image, shaped as the output, or for several, counted on axis 0."""
+        return applied(self.map.forward, x, (self.map.inputs, self.image.shape), self.output.shape)
+
+    def back_project(self, u: np.ndarray) -> np.ndarray:
+        """Fᵀ·u for one output, shaped as the image, or for several, counted on axis 0."""
+        return applied(self.map.transpose, u, (self.map.outputs, self.output.shape), self.image.shape)
+
+    def dense(self, most_bytes: int = DENSE_BYTES) -> np.ndarray:
+        """F as a matrix [outputs, inputs]; refused where it would be larger than `most_bytes`."""
+        return dense(self.map, most_bytes)
+
+    def dot_test(self, seed: int = 0) -> DotTest:
+        """Whether ⟨F·v, u⟩ = ⟨v, Fᵀ·u⟩."""
+        return dot_test(self.map, seed=seed)
+
+    def svd(self, k: int, **options: Unpack[SvdOptions]) -> Svd:
+        """The k largest singular values with their eigen-inputs v and eigen-outputs u: F·v = σ·u."""
+        return svd(self.map, k, **options)
+
+    def extract(self, path: str | Path, *, side: str = "columns", about: Mapping[str, Any] | None = None,
+                progress: Callable[[int, int], None] | None = None) -> Path:
+        """All of F to a .npy file or a .zarr folder, resumed where an earlier run was stopped."""
+        return extract(self.map, Path(path), side=side, about={**self.identity(), **(about or {})}, progress=progress)
+
+    def identity(self) -> dict[str, Any]:
+        """What its numbers depend on."""
+        scope, on = self.map.engine.scope, self.map.engine.on
+        image = hashlib.sha256(np.ascontiguousarray(self.image).tobytes()).hexdigest()
+        return {"onnxscope": VERSION, "model_sha256": scope.source_sha256, "image_sha256": image, "image": scope.image,
+                "output": scope.output, "policy": scope.policy, "device": on.name, "precision": on.precision}
+
+    def about(self) -> dict[str, Any]:
+        """What it is the interpreter of, and where and how it runs."""
+        return self.map.engine.about()
+
+    def _indices(self, like: np.ndarray, pixels: Iterable[Pixel]) -> list[int]:
+        return [flat_index(like.shape, pixel, self.layout) for pixel in pixels]
+
+
+def impulses(space: Space, indices: Sequence[int]) -> np.ndarray:
+    """Unit vectors at these places, as a block."""
+    block = np.zeros((len(indices), math.prod(space.shape)), np.float32)
+    block[np.arange(len(indices)), indices] = 1
+    return block.reshape(-1, *space.shape)
+
+
+def applied(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, fed: tuple[Space, tuple[int, ...]],
+            shape: tuple[int, ...]) -> np.ndarray:
+    """A linear function of one array in its natural shape, or of a block of them."""
+    space, natural = fed
+    x = np.asarray(x)
+    if x.shape not in (natural, space.shape) and x.shape[1:] != space.shape:
+        raise BadOption(f"has shape {x.shape}, not {natural}, nor several such", where="probe", remedy="reshape it")
+    if not np.isfinite(x).all():
+        raise BadOption("holds NaN or infinity", where="probe", remedy="give finite numbers")
+    result = function(np.ascontiguousarray(x, np.float32).reshape(-1, *space.shape))
+    return result.reshape(shape) if x.shape in (natural, space.shape) else result

@@ -1,0 +1,1 @@
+"""Models, weights, pictures and arrays: in from disk and out to disk."""

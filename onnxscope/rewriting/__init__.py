@@ -1,0 +1,1 @@
+"""A model becomes a scope: freeze it walking forward, transpose it walking backward."""

@@ -1,0 +1,250 @@
+"""The frozen branch and the linear dialect that it is written in.
+
+A value of the base with shape S has a frozen value beside it, carrying any number of probes at once. Its
+*raw* tensor counts probes on axis 0: the probes take the place of a leading 1 (the batch axis of an image
+network) and stand before S otherwise. That is a function of S alone, so every layout question is answered
+here, and neither the rules nor the transposes look at batch sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from onnx import TensorProto
+
+from onnxscope.errors import Unsupported
+from onnxscope.graph.builder import Builder, Shape, Tensor, element_type, numel, shape_of
+
+
+@dataclass(frozen=True, eq=False)
+class Frozen:
+    """The frozen value beside a base value of this shape."""
+
+    shape: Shape
+    raw: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A value of the base and, where it is active, the frozen value beside it."""
+
+    x0: Tensor
+    x1: Frozen | None = None
+
+    @property
+    def shape(self) -> Shape:
+        return shape_of(self.x0)
+
+
+def raw_shape(shape: Shape) -> Shape:
+    return (-1, *(shape[1:] if shape[:1] == (1,) else shape))
+
+
+@dataclass
+class Branch:
+    """Writes frozen nodes: `nodes` in order, `values` the names of the tensors that carry probes."""
+
+    b: Builder
+    nodes: list[gs.Node] = field(default_factory=list)
+    values: dict[str, Tensor] = field(default_factory=dict)
+    node: str = ""  # the base node that is being frozen
+    op: str = ""  # and its operator
+    moves_masks: bool = True  # whether what masks a value that is selected from masks the selection instead
+
+    def name(self, branch: str, op: str) -> str:
+        """A node's name: its branch, the base node that it comes from and, where that has several, what it does."""
+        return self.b.unique("/".join(part for part in (branch, self.node.lstrip("/"), op) if part))
+
+    def raw(self, op: str, *inputs: Any, branch: str = "frozen", outputs: int = 1, **attrs: Any) -> Any:
+        """One node of the frozen branch on raw tensors."""
+        name = self.name(branch, "" if op == self.op or branch == "source" else op)
+        result = self.b.op(op, *inputs, outputs=outputs, node_name=name, **attrs)
+        results = result if isinstance(result, tuple) else (result,)
+        self.nodes.append(results[0].inputs[0])
+        self.values.update((t.name, t) for t in results)
+        return result
+
+    # layouts
+
+    def put(self, raw: Tensor, shape: Sequence[int]) -> Tensor:
+        """The same numbers in another raw shape."""
+        if shape_of(raw) == tuple(shape):
+            return raw
+        if 0 in shape:
+            raise Unsupported("a tensor without elements cannot change its shape", where=f"node '{self.node}'",
+                              remedy="export the model with other sizes")
+        return self.raw("Reshape", raw, [-1, *shape[1:]])
+
+    def settle(self, raw: Tensor, shape: Shape) -> Frozen:
+        """The frozen value of this base shape, whatever raw shape its numbers come in."""
+        return Frozen(shape, self.put(raw, raw_shape(shape)))
+
+    def reshape(self, x: Frozen, shape: Sequence[int]) -> Frozen:
+        return self.settle(x.raw, tuple(shape))
+
+    def aligned(self, x: Frozen, shape: Shape) -> Tensor:
+        """x's raw tensor, ready to broadcast against values that together make `shape`."""
+        padded = (1,) * (len(shape) - len(x.shape)) + x.shape
+        return self.put(x.raw, raw_shape(padded) if shape[:1] == (1,) else (-1, *padded))
+
+    def extended(self, x: Frozen) -> Tensor:
+        """x's raw tensor with the probes before all of its base axes."""
+        return self.put(x.raw, (-1, *x.shape))
+
+    def along(self, x: Frozen, shape: Shape, axes: Sequence[int]) -> tuple[Tensor, int]:
+        """x's raw tensor for an operator that turns it into `shape` by these axes, and what to add to an axis."""
+        if x.shape[:1] == (1,) and shape[:1] == (1,) and 0 not in axes:
+            return x.raw, 0
+        return self.extended(x), 1
+
+    # the linear dialect: each method writes frozen nodes whose transpose is known
+
+    def batched(self, op: str, x: Frozen, *states: Any, **attrs: Any) -> Frozen:
+        """An operator on [batch, channel, space…]: Conv, ConvTranspose, DepthToSpace, …"""
+        y = self.raw(op, self.put(x.raw, (-1, *x.shape[1:])), *states, **attrs)
+        return self.settle(y, (x.shape[0], *shape_of(y)[1:]))
+
+    def gain(self, x: Frozen, gain: Tensor) -> Frozen:
+        """gain · x, element by element, broadcasting both."""
+        shape = broadcast(x.shape, shape_of(gain))
+        if element_type(gain) != TensorProto.FLOAT:
+            gain = self.b.op("Cast", gain, to=TensorProto.FLOAT, node_name=self.name("frozen", "Cast"))
+        return Frozen(shape, self.put(self.raw("Mul", self.aligned(x, shape), gain), raw_shape(shape)))
+
+    def scale(self, x: Frozen, factor: float) -> Frozen:
+        return x if factor == 1.0 else self.gain(x, self.b.constant(np.float32(factor)))
+
+    def source(self, x: Frozen, source: Tensor) -> Frozen:
+        """x + source: what the layer adds by itself."""
+        shape = broadcast(x.shape, shape_of(source))
+        x = self.expand(x, shape)
+        return Frozen(shape, self.raw("Add", x.raw, source, branch="source"))
+
+    def add(self, *terms: Frozen) -> Frozen:
+        """The sum of frozen values, broadcasting them."""
+        shape = broadcast(*(t.shape for t in terms))
+        if len(terms) == 1:
+            return terms[0]
+        raw = self.raw("Sum", *(self.aligned(t, shape) for t in terms))
+        return self.settle(raw, shape)
+
+    def negate(self, x: Frozen) -> Frozen:
+        return Frozen(x.shape, self.raw("Neg", x.raw))
+
+    def expand(self, x: Frozen, shape: Shape) -> Frozen:
+        if shape == x.shape:
+            return x
+        raw = self.aligned(x, shape)
+        target = shape[1:] if shape[:1] == (1,) else shape
+        return self.settle(self.raw("Expand", raw, [1, *target]) if shape_of(raw)[1:] != target else raw, shape)
+
+    def transpose(self, x: Frozen, perm: Sequence[int]) -> Frozen:
+        shape = tuple(x.shape[p] for p in perm)
+        raw, shift = self.along(x, shape, [] if perm[0] == 0 else [0])
+        return self.settle(self.raw("Transpose", raw, perm=[*range(shift), *(p + shift for p in perm)]), shape)
+
+    def sum(self, x: Frozen, axes: Sequence[int], keepdims: bool = True) -> Frozen:
+        """The sum over these axes."""
+        axes = sorted(a % len(x.shape) for a in axes)
+        shape = tuple(1 if k in axes else d for k, d in enumerate(x.shape))
+        raw, shift = self.along(x, shape, axes)
+        y = self.raw("ReduceSum", raw, [a + shift for a in axes], keepdims=1) if axes else raw
+        return self.settle(y, shape if keepdims else tuple(d for k, d in enumerate(x.shape) if k not in axes))
+
+    def slice(self, x: Frozen, axis: int, start: int, end: int, step: int = 1) -> Frozen:
+        """The elements range(start, end, step) of one axis."""
+        size = len(range(start, end, step))
+        shape = (*x.shape[:axis], size, *x.shape[axis + 1 :])
+        raw, shift = self.along(x, shape, [axis])
+        end = end if end >= 0 else -(2**31)
+        return self.settle(self.raw("Slice", raw, [start], [end], [axis + shift], [step]), shape)
+
+    def split(self, x: Frozen, axis: int, sizes: Sequence[int]) -> list[Frozen]:
+        shapes = [(*x.shape[:axis], s, *x.shape[axis + 1 :]) for s in sizes]
+        raw, shift = self.along(x, x.shape, [axis])
+        parts = self.raw("Split", raw, list(sizes), outputs=len(sizes), axis=axis + shift)
+        parts = parts if isinstance(parts, tuple) else (parts,)
+        return [self.settle(p, s) for p, s in zip(parts, shapes, strict=True)]
+
+    def concat(self, parts: Sequence[Frozen], axis: int) -> Frozen:
+        if len(parts) == 1:
+            return parts[0]
+        first = parts[0].shape
+        shape = (*first[:axis], sum(p.shape[axis] for p in parts), *first[axis + 1 :])
+        shift = 0 if axis != 0 and shape[0] == 1 else 1
+        raws = [p.raw if shift == 0 else self.extended(p) for p in parts]
+        return self.settle(self.raw("Concat", *raws, axis=axis + shift), shape)
+
+    def pad(self, x: Frozen, pads: Sequence[int], mode: str = "constant") -> Frozen:
+        """Pad by [begin of every axis, end of every axis], with zeros unless a mode says otherwise."""
+        if not any(pads):
+            return x
+        rank = len(x.shape)
+        shape = tuple(d + pads[k] + pads[k + rank] for k, d in enumerate(x.shape))
+        raw, shift = self.along(x, shape, [0] if pads[0] or pads[rank] else [])
+        begin, end = list(pads[:rank]), list(pads[rank:])
+        spread = [0] * shift + begin + [0] * shift + end
+        return self.settle(self.raw("Pad", raw, spread, mode=mode), shape)
+
+    def matmul(self, a: Frozen | Tensor, b: Frozen | Tensor) -> Frozen:
+        """a · b, one of them frozen, the other a state; both at least matrices."""
+        sa, sb = (t.shape if isinstance(t, Frozen) else shape_of(t) for t in (a, b))
+        shape = (*broadcast(sa[:-2], sb[:-2]), sa[-2], sb[-1])
+        if len(shape) > 2:
+            raws = [self.aligned(t, shape) if isinstance(t, Frozen) else t for t in (a, b)]
+        elif isinstance(a, Frozen):  # the rows of a single-row matrix may count probes
+            raws = [a.raw if sa[0] == 1 else self.extended(a), b]
+        else:
+            raws = [a, self.extended(b) if isinstance(b, Frozen) else b]
+        return self.settle(self.raw("MatMul", *raws), shape)
+
+    def select(self, x: Frozen, index: Tensor) -> Frozen:
+        """The elements of x at these flat indices; the result has the index's shape.
+
+        What is selected of a masked value is masked afterwards, when there is less of it, unless masks must stay.
+        """
+        shape = shape_of(index)
+        product = next(iter(x.raw.inputs), None) if self.moves_masks else None
+        if product is not None and product.op == "Mul" and numel(shape_of(product.inputs[1])) == numel(x.shape) > numel(shape):
+            mask = product.inputs[1]
+            mask = mask.inputs[0].inputs[0] if mask.inputs and mask.inputs[0].op == "Cast" else mask
+            chosen = self.b.Gather(self.b.Reshape(mask, [-1]), index)
+            return self.gain(self.select(Frozen(x.shape, product.inputs[0]), index), chosen)
+        flat = self.put(x.raw, (-1, numel(x.shape)))
+        index = self.b.Cast(index, to=TensorProto.INT32) if element_type(index) != TensorProto.INT32 else index
+        if shape[:1] == (1,) and len(shape) > 1:
+            index = self.b.Squeeze(index, [0])
+        return self.settle(self.raw("Gather", flat, index, axis=1), shape)
+
+    def scatter_add(self, x: Frozen, index: Tensor, shape: Shape) -> Frozen:
+        """Zeros of this shape, with the elements of x added at flat indices."""
+        flat = self.put(x.raw, (-1, numel(x.shape)))
+        size = self.b.Concat(self.b.Shape(flat, start=0, end=1), [numel(shape)], axis=0)
+        spread = self.b.Expand(self.b.Reshape(index, [1, -1]), self.b.Shape(flat))
+        zeros = self.b.Expand(self.b.constant(np.zeros(1, np.float32)), size)
+        zeros.shape = [None, numel(shape)]  # onnx cannot infer it from a computed size
+        return self.settle(self.raw("ScatterElements", zeros, spread, flat, axis=1, reduction="add"), shape)
+
+    def matrix_along(self, x: Frozen, matrix: Tensor, axis: int) -> Frozen:
+        """A matrix applied along one axis."""
+        before, after = numel(x.shape[:axis]), numel(x.shape[axis + 1 :])
+        shape = (*x.shape[:axis], shape_of(matrix)[0], *x.shape[axis + 1 :])
+        if after == 1:
+            y = self.matmul(self.reshape(x, (1, before, x.shape[axis])), self.b.Transpose(matrix, perm=[1, 0]))
+        else:
+            y = self.matmul(matrix, self.reshape(x, (1, before, x.shape[axis], after)))
+        return self.reshape(y, shape)
+
+    def zeros(self, probe: Frozen, shape: Shape) -> Frozen:
+        """0 · probe: what a value is that no path reaches."""
+        nothing = self.sum(self.reshape(probe, (numel(probe.shape),)), [0])
+        return self.gain(nothing, self.b.Expand(self.b.constant(np.float32(0)), list(shape)))
+
+
+def broadcast(*shapes: Shape) -> Shape:
+    return tuple(int(d) for d in np.broadcast_shapes(*shapes))
+

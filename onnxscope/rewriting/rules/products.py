@@ -1,0 +1,239 @@
+"""Sums, products and quotients, where one operand or both depend on the image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from onnx import TensorProto
+
+from onnxscope.errors import Unsupported
+from onnxscope.graph.builder import Tensor, describe, element_type, is_float, shape_of
+from onnxscope.rewriting.frozen import Frozen, Pair
+from onnxscope.rewriting.linearize import Entry, Freezer, Site
+from onnxscope.rewriting.rules.families import finite, truncated
+from onnxscope.rewriting.rules.movement import numbered
+
+GATES = {"Sigmoid": 2, "HardSigmoid": 2, "Softmax": 2, "Clip": 1, "Tanh": 1, "Erf": 1}
+TRANSPARENT = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Cast", "Identity", "Dropout", "Slice", "Tile",
+               "Resize", "QuantizeLinear", "DequantizeLinear", "Concat", "Split", "Mul", "Div", "Add", "Sub"}
+
+
+def gate_strength(x: Tensor, active: Any) -> int:
+    """How much of a gate a value is: 2 for a sigmoid or softmax, 1 for a clip, tanh or erf, 0 for an ordinary value.
+
+    Looks back through operators that only move or scale, as long as one input alone depends on the image.
+    """
+    while x.inputs:
+        node: gs.Node = x.inputs[0]
+        if node.op in GATES:
+            return GATES[node.op]
+        carried = [t for t in node.inputs if t.name in active]
+        if node.op not in TRANSPARENT or len(carried) != 1:
+            return 0
+        x = carried[0]
+    return 0
+
+
+def add(f: Freezer, n: Site) -> Frozen:
+    """Active terms are summed; the others are a source."""
+    return total(f, n, [1.0] * len(n.inputs))
+
+
+def sub(f: Freezer, n: Site) -> Frozen:
+    """a − b."""
+    return total(f, n, [1.0, -1.0])
+
+
+def mean(f: Freezer, n: Site) -> Frozen:
+    return total(f, n, [1 / len(n.inputs)] * len(n.inputs))
+
+
+def total(f: Freezer, n: Site, weights: list[float]) -> Frozen:
+    terms, fixed = [], []
+    for i, w in enumerate(weights):
+        if n.active(i):
+            terms.append(f.negate(n.carried(i)) if w == -1 else f.scale(n.carried(i), w))
+        else:
+            x0 = finite(f.b, f.float(n.x0(i))) if n.taylor else f.float(n.x0(i))
+            fixed.append(x0 if w == 1 else f.b.Neg(x0) if w == -1 else f.b.Mul(x0, w))
+    y = f.expand(f.add(*terms), shape_of(n.y0))
+    return y if not fixed else f.source(y, fixed[0] if len(fixed) == 1 else f.b.Sum(*fixed))
+
+
+def mul(f: Freezer, n: Site) -> Frozen:
+    """a·b: a frozen gate times a value; half each where neither is one (freeze); the product rule (taylor)."""
+    return bilinear(f, n, lambda x, state, i: f.gain(x, state))
+
+
+def bilinear(f: Freezer, n: Site, apply: Any) -> Frozen:
+    """Two operands, of which `apply` carries one past the other's state."""
+    states = [f.float(n.x0(0)), f.float(n.x0(1))]
+    return product(f, n, lambda x, i: apply(x, states[1 - i], i))
+
+
+def product(f: Freezer, n: Site, apply: Any) -> Frozen:
+    """Operands of which one, or two, depend on the image; `apply` carries one past the states of the others."""
+    active = [i for i in range(len(n.inputs)) if n.active(i)]
+    if len(active) == 1:
+        return apply(n.carried(active[0]), active[0])  # type: ignore[no-any-return]
+    if len(active) > 2:
+        raise Unsupported(f"{len(active)} of its operands depend on the image", where=describe(n.node), remedy="multiply two at a time")
+    i, k = active
+    gates = (0, 0) if n.taylor else (gate_strength(n.x0(i), f.active), gate_strength(n.x0(k), f.active))
+    if gates[0] != gates[1]:
+        gate, value = (k, i) if gates[1] > gates[0] else (i, k)
+        f.note(f"gate times value: input {gate} is the frozen gate")
+        return apply(n.carried(value), value)  # type: ignore[no-any-return]
+    y = f.add(apply(n.carried(i), i), apply(n.carried(k), k))
+    f.note("product rule" if n.taylor else "half each")
+    return f.source(y, f.b.Neg(f.float(n.y0))) if n.taylor else f.scale(y, 0.5)
+
+
+def matmul(f: Freezer, n: Site) -> Frozen:
+    """A·B, with the product's rules for gates."""
+    shapes = [list(p.shape) for p in (n.pair(0), n.pair(1))]
+    left = [1, *shapes[0]] if len(shapes[0]) == 1 else shapes[0]
+    right = [*shapes[1], 1] if len(shapes[1]) == 1 else shapes[1]
+    full = (left, right)
+
+    def apply(x: Frozen, state: Tensor, i: int) -> Frozen:
+        x = f.reshape(x, tuple(full[i]))
+        state = state if list(shape_of(state)) == full[1 - i] else f.b.Reshape(state, full[1 - i])
+        return f.reshape(f.matmul(x, state) if i == 0 else f.matmul(state, x), shape_of(n.y0))
+
+    return bilinear(f, n, apply)
+
+
+def gemm(f: Freezer, n: Site) -> Frozen:
+    """alpha·A·B + beta·C. alpha becomes part of the weights, where there are such: their sign is the layer's then."""
+    alpha, beta, trans_a, trans_b = (n.attr(k) for k in ("alpha", "beta", "transA", "transB"))
+    a, b = (Pair(f.float(n.x0(i)), n.pair(i).x1) for i in (0, 1))
+    if alpha != 1 and n.active(1):
+        a = f.call("Mul", a, np.float32(alpha))
+    elif alpha != 1:
+        b = f.call("Mul", b, np.float32(alpha))
+    if n.active(0) and not n.active(1) and not n.active(2) and not trans_a and n.x1.shape[0] == 1:
+        y = f.settle(f.raw("Gemm", n.x1.raw, b.x0, transB=trans_b), shape_of(n.y0))
+        if not n.has(2):
+            return y
+        c = f.float(n.x0(2))
+        return f.source(y, c if beta == 1 else f.b.Mul(c, beta))
+    if trans_a:
+        a = f.call("Transpose", a, perm=[1, 0])
+    if trans_b:
+        b = f.call("Transpose", b, perm=[1, 0])
+    y = f.call("MatMul", a, b)
+    if n.has(2) and beta:
+        c = Pair(f.float(n.x0(2)), n.pair(2).x1)
+        y = f.call("Add", y, c if beta == 1 else f.call("Mul", c, np.float32(beta)))
+    return y.x1  # type: ignore[no-any-return]
+
+
+def einsum(f: Freezer, n: Site) -> Frozen:
+    """A sum of products with one active operand; the probes are one more index."""
+    equation = str(n.attr("equation")).replace(" ", "")
+    left, arrow, out = equation.partition("->")
+    terms = left.split(",")
+    if not arrow:
+        out = "".join(sorted(c for c in set(left) - {",", "."} if left.count(c) == 1))
+        out = "..." + out if "..." in left else out
+    letters = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" if c not in equation]
+    probes, shapes = letters.pop(), [n.pair(k).shape for k in range(len(terms))]
+    dots = next(("".join(letters[: len(s) - len(term) + 3]) for s, term in zip(shapes, terms, strict=True) if "..." in term), "")
+    terms, out = [term.replace("...", dots) for term in terms], out.replace("...", dots)
+    sizes: dict[str, int] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        sizes |= {c: max(d, sizes.get(c, 1)) for c, d in zip(term, shape, strict=True)}
+
+    def apply(x: Frozen, i: int) -> Frozen:
+        x, own = f.expand(x, tuple(sizes[c] for c in terms[i])), "".join(dict.fromkeys(terms[i]))
+        if own != terms[i]:  # a diagonal is selected beforehand
+            x = f.select(x, f.b.Einsum(numbered(f, x.shape), equation=f"{terms[i]}->{own}"))
+        parts = [probes + own if k == i else term for k, term in enumerate(terms)]
+        states = [f.extended(x) if k == i else f.float(n.x0(k)) for k in range(len(terms))]
+        return f.settle(f.raw("Einsum", *states, equation=",".join(parts) + "->" + probes + out), shape_of(n.y0))
+
+    return product(f, n, apply)
+
+
+def div(f: Freezer, n: Site) -> Frozen:
+    """a/b: 1/b0 is the gain of a, the denominator a frozen statistic; c/b alone by its ratio c/b0²; the tangent under taylor."""
+    b0, y0 = f.float(n.x0(1)), f.float(n.y0)
+    if not n.active(1):
+        return truncated(f, n, f.gain(n.carried(0), f.b.Reciprocal(b0)), lambda b, a0: b.Div(a0, b0))
+    by_b = f.b.Div(y0, b0)
+    if n.taylor:
+        terms = [f.negate(f.gain(n.carried(1), by_b))]
+        if n.active(0):
+            terms.append(f.gain(n.carried(0), f.b.Reciprocal(b0)))
+            return f.source(f.add(*terms), y0)
+        return f.source(terms[0], f.b.Add(y0, y0))
+    if n.active(0):
+        f.note("the denominator is a frozen statistic")
+        return f.gain(n.carried(0), f.b.Reciprocal(b0))
+    return f.gain(n.carried(1), by_b)
+
+
+def power(f: Freezer, n: Site) -> Frozen:
+    """x^c: gain x0^(c−1) (freeze), the tangent c·x0^(c−1) (taylor); an active exponent is a frozen decision, or c^x by its ratio."""
+    b, y0 = f.b, f.float(n.y0)
+    a0, c0 = f.float(n.x0(0)), f.float(n.x0(1))
+    slopes: list[tuple[int, Tensor]] = []
+    if n.active(0):
+        lower = b.Pow(a0, b.Sub(c0, 1.0))
+        odd = b.Or(b.IsInf(lower), b.IsNaN(lower))
+        lower = b.Where(odd, b.constant(np.float32(0)), lower)
+        if not n.taylor:
+            return f.source(f.gain(n.carried(0), lower), b.Sub(y0, b.Mul(lower, a0)))
+        slopes.append((0, b.Mul(lower, c0)))
+    if n.active(1):
+        slopes.append((1, b.Mul(y0, b.Log(a0))))
+    y = f.add(*(f.gain(n.carried(i), s) for i, s in slopes))
+    offset = y0
+    for i, s in slopes:
+        offset = b.Sub(offset, b.Mul(s, (a0, c0)[i]))
+    return f.source(f.expand(y, shape_of(n.y0)), offset)
+
+
+def chosen(f: Freezer, n: Site) -> Frozen:
+    """Max and Min: the operand that the base chose, the first of equals."""
+    b, free = f.b, None
+    terms, fixed, operands = [], [], [f.float(n.x0(i)) for i in range(len(n.inputs))]
+    y0 = n.y0 if element_type(n.y0) == TensorProto.FLOAT else b.op(n.node.op, *operands)  # runtimes round float16 here and not there
+    for i, x0 in enumerate(operands):
+        wins = b.Equal(x0, y0)
+        first = wins if free is None else b.And(wins, free)
+        free = b.Not(wins) if free is None else b.And(free, b.Not(wins))
+        if n.active(i):
+            terms.append(f.expand(f.gain(n.carried(i), first), shape_of(n.y0)))
+        else:
+            fixed.append(b.Where(first, x0, b.constant(np.float32(0))))
+    y = f.add(*terms)
+    return y if not fixed else f.source(y, fixed[0] if len(fixed) == 1 else b.Sum(*fixed))
+
+
+def remainder(f: Freezer, n: Site) -> Frozen | None:
+    """x less the multiple of the divisor that the base took away."""
+    if not is_float(n.y0) or n.active(1):
+        return None
+    return f.source(f.expand(n.carried(0), shape_of(n.y0)), f.b.Sub(f.float(n.y0), f.float(n.x0())))
+
+
+PRODUCTS: dict[str, Entry] = {
+    "Add": ("linear", add),
+    "Sum": ("linear", add),
+    "Sub": ("linear", sub),
+    "Mean": ("linear", mean),
+    "Neg": ("linear", lambda f, n: f.negate(n.x1)),
+    "Mul": ("frozen", mul),
+    "MatMul": ("frozen", matmul),
+    "Gemm": ("frozen", gemm),
+    "Einsum": ("linear", einsum),
+    "Div": ("frozen", div),
+    "Pow": ("frozen", power),
+    "Mod": ("frozen", remainder),
+    "Max": ("frozen", chosen),
+    "Min": ("frozen", chosen),
+}

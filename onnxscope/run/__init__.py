@@ -1,0 +1,1 @@
+"""Programs as sessions on a device: states, passes and proofs."""

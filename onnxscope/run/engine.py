@@ -1,0 +1,239 @@
+"""The engine: a scope's programs as sessions on one device, and F as what they compute for one image."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxscope.errors import BadModel, BadOption, OutOfMemory
+from onnxscope.files.models import without_weights
+from onnxscope.graph.builder import Tensor, is_float
+from onnxscope.linear.linear_map import ArraySpace, Block, Space
+from onnxscope.rewriting.build import find_image
+from onnxscope.rewriting.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope
+from onnxscope.run.channel_blocks import blocked_session
+from onnxscope.run.device_space import ValueSpace
+from onnxscope.run.programs import Program, Programs, tensor_bytes
+from onnxscope.runtime import Binding, Device, Session, Value, from_ort_value, no_memory, ort_value
+
+MOST_PROBES = {"cpu": 16, "cuda": 128}  # at once: beyond it nothing gets faster
+DEFAULT_MEMORY = 2_000_000_000
+REPEATED = {"linear", "transpose", "ledger"}  # programs whose speed is worth a longer start
+ARENA = 2.5  # onnxruntime takes up to so many times what lives at once: measured 1.0 to 2.3 on four networks
+Arrays = Mapping[str, np.ndarray]
+log = logging.getLogger("onnxscope")
+
+
+class Engine:
+    """Sessions are built when they are first needed, and serve every image."""
+
+    def __init__(self, scope: Scope, on: Device, *, memory: int = DEFAULT_MEMORY, stateless: bool = False) -> None:
+        self.scope, self.on, self.memory = scope, on, memory
+        for constant in (t for t in scope.graph.tensors().values() if isinstance(t, gs.Constant)):
+            constant.values  # noqa: B018 - read once, for all programs
+        self.programs = Programs(scope, stateless=stateless)
+        self.notes: list[str] = []
+        self._weights: dict[str, Value] = {}
+        self._sessions: dict[str, Session] = {}
+
+    def session(self, program: Program) -> Session:
+        if program.name not in self._sessions:
+            model, large = without_weights(program.graph)
+            constants = {t.name: t for n in program.graph.nodes for t in n.inputs if isinstance(t, gs.Constant)}
+            self._weights.update((n, ort_value(constants[n].values)) for n in large if n not in self._weights)
+            weights = {n: self._weights[n] for n in large}
+            often = program.name in REPEATED and self.on.name == "cpu" and not self.programs.stateless
+            self._sessions[program.name] = blocked_session(model, weights, program.graph, self.on) if often \
+                else Session(model, on=self.on, weights=weights)
+        return self._sessions[program.name]
+
+    def about(self) -> dict[str, object]:
+        """Where and how it ran, for every result."""
+        left = {name: s.left_to_cpu for name, s in self._sessions.items() if s.left_to_cpu}
+        return {"device": self.on.name, "device_note": self.on.why, "precision": self.on.precision, "left_to_cpu": left,
+                "stateless": self.programs.stateless, "memory": self.memory, "notes": list(self.notes)}
+
+    def say(self, text: str) -> None:
+        """What the user should know of this engine: at once, and with every result."""
+        log.warning(text)
+        self.notes.append(text)
+
+    @cached_property
+    def inputs(self) -> list[Tensor]:
+        """The model's own."""
+        return [t for t in self.scope.graph.inputs if t.name not in (PROBE, COTANGENT)]
+
+    @cached_property
+    def image_input(self) -> Tensor:
+        """What is given when one array is given: the image, or what it is computed from."""
+        own = [t for t in self.inputs if t.name == self.scope.image]
+        return own[0] if own else find_image(self.scope.base(), None)
+
+    def freeze(self, image: np.ndarray | Arrays) -> FrozenMap:
+        """F for an image; a mapping gives all inputs of a model that has several."""
+        feeds = self.feeds(image if isinstance(image, Mapping) else {self.image_input.name: image})
+        program = self.programs.freeze
+        session = self.session(program)
+        given = {name: session.value(array) for name, array in feeds.items()}
+        values = {**given, **session.on_values(given)}
+        x0, y0 = (from_ort_value(values[n]) for n in (self.scope.image, self.scope.output))
+        if not (np.isfinite(x0).all() and np.isfinite(y0).all()):
+            raise BadModel("it computes NaN or infinity for this image", where=f"'{self.scope.output}'",
+                           remedy="give an image, and a preprocessing, that the model was made for")
+        return FrozenMap(self, {n: values[n] for n in self.programs.states}, given, x0, y0)
+
+    def feeds(self, given: Arrays) -> dict[str, np.ndarray]:
+        """The model's inputs in their types and shapes."""
+        names = {t.name for t in self.inputs}
+        if wrong := [n for n in given if n not in names]:
+            raise BadOption(f"the model has no input '{wrong[0]}'", remedy=f"it has {', '.join(sorted(names))}")
+        if missing := sorted(names - set(given)):
+            raise BadOption(f"the model has a further input '{missing[0]}'", where="image", remedy="give all inputs by name")
+        return {t.name: fitted(t, np.asarray(given[t.name])) for t in self.inputs}
+
+    def batch(self, program: Program, states: int) -> int:
+        """How many probes the memory budget holds at once."""
+        need = states + taken(program, 1)
+        if need > self.memory:
+            raise BadOption(f"one probe needs {size_text(need)}, the budget is {size_text(self.memory)}", where="--memory",
+                            remedy="give more" + (", or --stateless, which keeps no states" if need - states <= self.memory else ""))
+        count = MOST_PROBES[self.on.name]
+        while states + taken(program, count) > self.memory:
+            count -= 1
+        return count
+
+
+class FrozenMap:
+    """F and Fᵀ for one image: blocks that are arrays give arrays, and values on the device give values there."""
+
+    def __init__(self, engine: Engine, states: Mapping[str, Value], given: Mapping[str, Value], x0: np.ndarray, y0: np.ndarray) -> None:
+        self.engine, self.x0, self.y0 = engine, x0, y0
+        self._given, self._states = given, states
+        programs = engine.programs
+        fed = {t.name: t for p in (programs.linear, programs.transpose) for t in p.graph.inputs}
+        held = sum(tensor_bytes(fed[name], 1) for name in states)
+        self._forward = Pass(engine, programs.linear, states, held, (PROBE, FROZEN))
+        self._transpose = Pass(engine, programs.transpose, states, held, (COTANGENT, TRANSPOSED))
+        self.inputs, self.outputs = (self._space(t) for t in (PROBE, COTANGENT))
+
+    def _space(self, name: str) -> Space:
+        shape = tuple(int(d) for d in self.engine.scope.tensor(name).shape[1:])
+        return ArraySpace(shape) if self.engine.on.name == "cpu" else ValueSpace(shape, self.engine.on)
+
+    @property
+    def batch(self) -> int:
+        return min(self._forward.batch, self._transpose.batch)
+
+    def forward(self, block: Block) -> Block:
+        return self._forward(block, self.outputs.shape)
+
+    def transpose(self, block: Block) -> Block:
+        return self._transpose(block, self.inputs.shape)
+
+    @cached_property
+    def residual(self) -> np.ndarray:
+        """r = F·0 + r, shaped as y0."""
+        nothing = np.zeros((1, *self.inputs.shape), np.float32)
+        affine = Pass(self.engine, self.engine.programs.affine, self._given, 0, (PROBE, FROZEN))
+        return np.asarray(affine(nothing, self.outputs.shape)).reshape(self.y0.shape)
+
+    def ledger(self, cotangents: np.ndarray) -> np.ndarray:
+        """What every source pays towards ⟨cotangent, y0⟩: [cotangents, sources], in the scope's order."""
+        sources = self.engine.scope.at_sources
+        return np.asarray(self._ledger(cotangents, (len(sources),))) if sources else np.zeros((len(cotangents), 0), np.float32)
+
+    def contributions(self, cotangent: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """cotangent · value at these tensors of the base, for one cotangent, by name; the base runs beside it."""
+        program = self.engine.programs.contributions(tuple(names))
+        session = self.engine.session(program)
+        fed = {n: v for n, v in {**self._given, COTANGENT: session.value(cotangent)}.items() if n in program.inputs}
+        found = session.on_values(fed)
+        return {name: from_ort_value(found[made]) for name, made in zip(names, program.outputs, strict=True)}
+
+    @cached_property
+    def _ledger(self) -> Pass:
+        """With the sources that the image decides beside the states."""
+        programs = self.engine.programs
+        known = {**self._given, **self._states}
+        if programs.sources.outputs:
+            known |= self.engine.session(programs.sources).on_values(self._given)
+        read = [t for t in programs.ledger.graph.inputs if t.name != COTANGENT]
+        return Pass(self.engine, programs.ledger, {t.name: known[t.name] for t in read}, sum(tensor_bytes(t, 1) for t in read),
+                    (COTANGENT, LEDGER))
+
+
+class Pass:
+    """One program on any number of probes, in batches that the memory budget holds."""
+
+    def __init__(self, engine: Engine, program: Program, states: Mapping[str, Value], held: int, names: tuple[str, str]) -> None:
+        self._engine, self._program, self._states, self._held = engine, program, states, held
+        self._fed, self._made = names
+
+    @cached_property
+    def batch(self) -> int:
+        return self._engine.batch(self._program, self._held)
+
+    @cached_property
+    def _binding(self) -> Binding:
+        return Binding(self._engine.session(self._program), self._states)
+
+    def __call__(self, block: Block, shape: tuple[int, ...]) -> Block:
+        if isinstance(block, np.ndarray):
+            return self._arrays(block, shape)
+        count = block.shape()[0]
+        try:
+            if count <= self.batch:
+                return self._binding(self._fed, block, self._made)
+        except OutOfMemory:
+            self._halve(count)
+        return self._engine.session(self._program).value(self._arrays(block.numpy(), shape))
+
+    def _arrays(self, block: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        result = np.empty((len(block), *shape), np.float32)
+        start = 0
+        while start < len(block):
+            count = min(self.batch, len(block) - start)
+            try:
+                self._run(block[start : start + count], result[start : start + count])
+                start += count
+            except OutOfMemory:
+                self._halve(count)
+        return result
+
+    def _run(self, probes: np.ndarray, result: np.ndarray) -> None:
+        value = self._engine.session(self._program).value(probes)
+        if self._engine.on.name == "cpu":
+            self._binding(self._fed, value, self._made, into=ort_value(result))
+        else:
+            result[...] = self._binding(self._fed, value, self._made).numpy()
+
+    def _halve(self, count: int) -> None:
+        """Go on with half as many probes, and say so."""
+        if count == 1:
+            raise no_memory()
+        self.batch = count // 2
+        self._engine.say(f"{self._program.name}: out of memory with {count} probes at once; going on with {self.batch}")
+
+
+def taken(program: Program, probes: int) -> int:
+    """The memory that so many probes take at once."""
+    return int(ARENA * program.peak_bytes(probes))
+
+
+def fitted(t: Tensor, array: np.ndarray) -> np.ndarray:
+    shape = tuple(t.shape)
+    if array.shape != shape and (1, *array.shape) != shape:
+        raise BadOption(f"has shape {array.shape}, the model's input '{t.name}' {shape}", where="image", remedy="resize it")
+    if array.dtype.kind not in "biuf":
+        raise BadOption(f"holds no numbers but {array.dtype}", where="image", remedy="give an array of numbers")
+    if not np.isfinite(array).all():
+        raise BadOption("holds NaN or infinity", where="image", remedy="give finite numbers")
+    return np.ascontiguousarray(array.reshape(shape), t.dtype if is_float(t) else None)
+
+
+def size_text(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,1 @@
+"""The tour: everything worth seeing of one network and one image, on one page."""
