@@ -54,8 +54,17 @@ def shortened(text: str, most: int) -> str:
 
 def misfit(error: Exception, where: str) -> BadModel:
     """What a rule stumbled over, which may be the model's fault or ours."""
-    return BadModel(f"its sizes or attributes do not fit together ({type(error).__name__}: {error})", where=where,
-                    remedy="check the model in onnxruntime, and report it if it runs there")
+    return BadModel(
+        f"its sizes or attributes do not fit together ({type(error).__name__}: {error})",
+        where=where,
+        remedy="check the model in onnxruntime, and report it if it runs there",
+    )
 
 
-MISFITS = (AssertionError, LookupError, ValueError, TypeError, ArithmeticError)  # what sizes that do not fit together raise in a rule
+MISFITS = (
+    AssertionError,
+    LookupError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+)  # what sizes that do not fit together raise in a rule

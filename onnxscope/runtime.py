@@ -26,7 +26,10 @@ Value: TypeAlias = onnxruntime.OrtValue  # a tensor that stays where it is: on t
 ODD_TYPES = {"tensor(bfloat16)": ml_dtypes.bfloat16}  # what NumPy knows only by ml_dtypes, which onnx brings
 CODES = [  # of onnxruntime's messages, and what stands for them
     (r"\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+\.(cc|h):\d+ |Load model from .*? failed:", ""),
-    (r"Non-zero status code returned while running (\w+) node. Name:'(.*?)' Status Message:", r"node '\2' (\1):"),
+    (
+        r"Non-zero status code returned while running (\w+) node. Name:'(.*?)' Status Message:",
+        r"node '\2' (\1):",
+    ),
 ]
 
 
@@ -45,7 +48,10 @@ class Device:
     @property
     def providers(self) -> list[tuple[str, dict[str, str]]]:
         """onnxruntime's providers; convolutions are chosen without trials, which could choose others the next time."""
-        cuda = ("CUDAExecutionProvider", {"use_tf32": str(int(self.tf32)), "cudnn_conv_algo_search": "HEURISTIC"})
+        cuda = (
+            "CUDAExecutionProvider",
+            {"use_tf32": str(int(self.tf32)), "cudnn_conv_algo_search": "HEURISTIC"},
+        )
         return [*([cuda] if self.name == "cuda" else []), ("CPUExecutionProvider", {})]
 
     @property
@@ -60,12 +66,22 @@ CPU = Device()
 def device(name: str = "auto", *, threads: int = 0, tf32: bool = False) -> Device:
     """The device of this name; `auto` is CUDA only if a session really runs there."""
     if name not in DEVICES:
-        raise BadOption(f"there is no device '{name}'", where="--device", remedy=f"choose {', '.join(DEVICES)}")
+        raise BadOption(
+            f"there is no device '{name}'", where="--device", remedy=f"choose {', '.join(DEVICES)}"
+        )
     if threads < 0:
-        raise BadOption(f"{threads} is no number of threads", where="--threads", remedy="give 1 or more, or 0 for all cores")
+        raise BadOption(
+            f"{threads} is no number of threads",
+            where="--threads",
+            remedy="give 1 or more, or 0 for all cores",
+        )
     problem = "" if name == "cpu" else no_cuda()
     if problem and name == "cuda":
-        raise BadOption(f"CUDA does not run here ({problem})", where="--device cuda", remedy="choose --device cpu, or install '.[cuda]'")
+        raise BadOption(
+            f"CUDA does not run here ({problem})",
+            where="--device cuda",
+            remedy="choose --device cpu, or install '.[cuda]'",
+        )
     return Device("cpu" if problem else name.replace("auto", "cuda"), threads, tf32, problem)
 
 
@@ -107,8 +123,15 @@ class Session:
     The optimised graph is written to `written`, its large weights beside it.
     """
 
-    def __init__(self, model: Path | bytes, *, optimise: bool = True, on: Device = CPU,
-                 weights: Mapping[str, Value] | None = None, written: Path | None = None) -> None:
+    def __init__(
+        self,
+        model: Path | bytes,
+        *,
+        optimise: bool = True,
+        on: Device = CPU,
+        weights: Mapping[str, Value] | None = None,
+        written: Path | None = None,
+    ) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = on.threads
@@ -121,8 +144,12 @@ class Session:
                 options.add_session_config_entry("session.disable_prepacking", "1")
         if written is not None:
             options.optimized_model_filepath = str(written)
-            options.add_session_config_entry("session.optimized_model_external_initializers_file_name", f"{written.name}.data")
-            options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+            options.add_session_config_entry(
+                "session.optimized_model_external_initializers_file_name", f"{written.name}.data"
+            )
+            options.add_session_config_entry(
+                "session.optimized_model_external_initializers_min_size_in_bytes", "1024"
+            )
         if weights:
             options.add_external_initializers(list(weights), list(weights.values()))
             for name, value in weights.items():  # without this the session keeps a copy
@@ -133,8 +160,10 @@ class Session:
         except Exception as error:  # onnxruntime raises many kinds of its own
             if NO_MEMORY.search(str(error)):
                 raise no_memory() from error
-            raise Unsupported(f"onnxruntime cannot run the model ({first_line(error)})",
-                              remedy="export it with operators and types that onnxruntime has") from error
+            raise Unsupported(
+                f"onnxruntime cannot run the model ({first_line(error)})",
+                remedy="export it with operators and types that onnxruntime has",
+            ) from error
         self._weights = weights  # they must outlive the session
         self.inputs = {i.name: i.type for i in self._session.get_inputs()}
         self._types = {o.name: o.type for o in self._session.get_outputs()}
@@ -155,10 +184,16 @@ class Session:
         """The operators that run on the CPU although another device was asked for, and how often."""
         if self.on.name == "cpu":
             return {}
-        parts = [part for part in self._session.get_provider_graph_assignment_info() if part.ep_name == "CPUExecutionProvider"]
+        parts = [
+            part
+            for part in self._session.get_provider_graph_assignment_info()
+            if part.ep_name == "CPUExecutionProvider"
+        ]
         return dict(sorted(Counter(node.op_type for part in parts for node in part.get_nodes()).items()))
 
-    def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    def run(
+        self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None
+    ) -> dict[str, np.ndarray]:
         """The named outputs, or all of them."""
         names = list(outputs or self.outputs)
         feeds = {k: v for k, v in feeds.items() if k in self.inputs}
@@ -216,12 +251,17 @@ def failing() -> Iterator[None]:
     except Exception as error:  # onnxruntime raises many kinds of its own
         if NO_MEMORY.search(str(error)) or isinstance(error, MemoryError):
             raise no_memory() from error
-        raise BadModel(f"onnxruntime stops while it runs the model ({first_line(error)})",
-                       remedy="check the sizes given with --input-shape, or the export") from error
+        raise BadModel(
+            f"onnxruntime stops while it runs the model ({first_line(error)})",
+            remedy="check the sizes given with --input-shape, or the export",
+        ) from error
 
 
 def no_memory() -> OutOfMemory:
-    return OutOfMemory("there is not enough memory to run it", remedy="give a smaller --memory, smaller sizes, or --stateless")
+    return OutOfMemory(
+        "there is not enough memory to run it",
+        remedy="give a smaller --memory, smaller sizes, or --stateless",
+    )
 
 
 def first_line(error: Exception) -> str:

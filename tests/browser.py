@@ -52,22 +52,34 @@ class Browser:
 
     def emulate(self, width: int, dark: bool = False, media: str = "screen") -> None:
         self.width = width
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
-            "width": width, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": width < PHONE})
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {
-            "media": media, "features": [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]})
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": width < PHONE},
+        )
+        self.driver.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia",
+            {
+                "media": media,
+                "features": [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
+            },
+        )
 
     def open(self, page: Path) -> None:
         self.driver.get(page.resolve().as_uri())
 
     def complaints(self) -> list[str]:
         """Errors and warnings on the console since the last call."""
-        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+        return [
+            entry["message"]
+            for entry in self.driver.get_log("browser")
+            if entry["level"] in ("SEVERE", "WARNING")
+        ]
 
     def broken_images(self) -> list[str]:
         """The alternative texts of images that did not load."""
         return self.driver.execute_script(
-            "return [...document.images].filter(i => !(i.complete && i.naturalWidth > 0)).map(i => i.alt)")
+            "return [...document.images].filter(i => !(i.complete && i.naturalWidth > 0)).map(i => i.alt)"
+        )
 
     def overflow(self) -> int:
         """By how many pixels the page is wider than the window."""
@@ -80,7 +92,9 @@ class Browser:
     def places(self, selector: str) -> list[dict[str, float]]:
         """Left, top, width and height of the elements, in pixels of the page."""
         return self.driver.execute_script(
-            "return [...document.querySelectorAll(arguments[0])].map(e => e.getBoundingClientRect().toJSON())", selector)
+            "return [...document.querySelectorAll(arguments[0])].map(e => e.getBoundingClientRect().toJSON())",
+            selector,
+        )
 
     def screenshot(self, target: Path) -> None:
         """The whole page, from top to bottom."""
@@ -88,5 +102,7 @@ class Browser:
         target.write_bytes(base64.b64decode(picture["data"]))
 
     def pdf(self, target: Path) -> None:
-        printed = self.driver.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True, "printBackground": True})
+        printed = self.driver.execute_cdp_cmd(
+            "Page.printToPDF", {"preferCSSPageSize": True, "printBackground": True}
+        )
         target.write_bytes(base64.b64decode(printed["data"]))

@@ -53,8 +53,10 @@ NAMED = set(
     Softmax LogSoftmax Resize Upsample Pad GridSample DepthToSpace SpaceToDepth Reshape Flatten Transpose Squeeze Unsqueeze Concat
     Split Slice Expand Tile Gather GatherElements GatherND Scatter ScatterElements ScatterND Trilu CumSum ReverseSequence DeformConv
     RoiAlign Attention QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul ConvInteger MatMulInteger
-    Dropout Identity Cast Constant ConstantOfShape Shape Size If Loop Affine Crop ImageScaler Scale""".split())
+    Dropout Identity Cast Constant ConstantOfShape Shape Size If Loop Affine Crop ImageScaler Scale""".split()
+)
 NEVER_NAMED = set(
     """Adagrad Adam Momentum AffineGrid ArrayFeatureExtractor Bernoulli Binarizer CastLike CausalConvWithState CenterCropPad Col2Im
     Compress CumProd DFT Det FlexAttention GRU LSTM RNN LinearAttention MelWeightMatrix Mod NegativeLogLikelihoodLoss OneHot
-    OptionalGetElement Range RotaryEmbedding STFT Scan SoftmaxCrossEntropyLoss SwiGLU TensorScatter TopK TreeEnsemble Unique""".split())
+    OptionalGetElement Range RotaryEmbedding STFT Scan SoftmaxCrossEntropyLoss SwiGLU TensorScatter TopK TreeEnsemble Unique""".split()
+)

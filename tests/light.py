@@ -9,7 +9,17 @@ import onnx
 from onnx import numpy_helper
 
 FOLDER = Path(onnx.__file__).parent / "backend/test/data/light"
-NAMES = ("bvlc_alexnet", "densenet121", "inception_v1", "inception_v2", "resnet50", "shufflenet", "squeezenet", "vgg19", "zfnet512")
+NAMES = (
+    "bvlc_alexnet",
+    "densenet121",
+    "inception_v1",
+    "inception_v2",
+    "resnet50",
+    "shufflenet",
+    "squeezenet",
+    "vgg19",
+    "zfnet512",
+)
 
 
 def light_model(name: str, seed: int = 0) -> onnx.ModelProto:

@@ -35,19 +35,40 @@ class Writer:
         self.nodes.append(helper.make_node(op, inputs, [name], name, **attributes))
         return name
 
-    def conv(self, x: str, name: str, channels: tuple[int, int], kernel: int = 3, stride: int = 1, pad: int = 1, gain: float = 1) -> str:
+    def conv(
+        self,
+        x: str,
+        name: str,
+        channels: tuple[int, int],
+        kernel: int = 3,
+        stride: int = 1,
+        pad: int = 1,
+        gain: float = 1,
+    ) -> str:
         """A convolution with weights of variance gain/(inputs of a sum); 1 keeps the size of what passes through, 2 through a Relu."""
         into, out = channels
-        weight = self.drawn(f"{name}.weight", (out, into, kernel, kernel), (kernel * kernel * into / gain) ** -0.5)
+        weight = self.drawn(
+            f"{name}.weight", (out, into, kernel, kernel), (kernel * kernel * into / gain) ** -0.5
+        )
         bias = self.drawn(f"{name}.bias", (out,), 0.1)
-        return self.node("Conv", name, [x, weight, bias], kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pad] * 4)
+        return self.node(
+            "Conv", name, [x, weight, bias], kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pad] * 4
+        )
 
     def doubled(self, x: str, name: str, channels: tuple[int, int]) -> str:
         """A transposed convolution to twice the size, where a pixel sums 9/4 taps of every channel on average."""
         into, out = channels
         weight = self.drawn(f"{name}.weight", (into, out, 3, 3), (9 / 4 * into) ** -0.5)
         bias = self.drawn(f"{name}.bias", (out,), 0.1)
-        return self.node("ConvTranspose", name, [x, weight, bias], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, output_padding=[1, 1])
+        return self.node(
+            "ConvTranspose",
+            name,
+            [x, weight, bias],
+            kernel_shape=[3, 3],
+            strides=[2, 2],
+            pads=[1] * 4,
+            output_padding=[1, 1],
+        )
 
     def normalised(self, x: str, name: str, channels: int) -> str:
         scale = self.drawn(f"{name}.weight", (channels,), 0.1, mean=1.0)
@@ -57,7 +78,9 @@ class Writer:
     def batch_normalised(self, x: str, channels: int) -> str:
         """With the statistics that a training starts from."""
         statistics = {"scale": 1, "shift": 0, "mean": 0, "var": 1}
-        inputs = [self.constant(f"{x}.norm.{k}", np.full(channels, v, np.float32)) for k, v in statistics.items()]
+        inputs = [
+            self.constant(f"{x}.norm.{k}", np.full(channels, v, np.float32)) for k, v in statistics.items()
+        ]
         return self.node("BatchNormalization", f"{x}.norm", [x, *inputs], epsilon=1e-5, momentum=0.9)
 
     def dense(self, x: str, name: str, sizes: tuple[int, int]) -> str:
@@ -67,13 +90,22 @@ class Writer:
     def relu(self, x: str) -> str:
         return self.node("Relu", f"{x}.relu", [x])
 
-    def model(self, name: str, image: Sequence[Size], result: str, shape: Sequence[Size], opset: int = 18) -> onnx.ModelProto:
-        inputs, outputs = (helper.make_tensor_value_info(n, TensorProto.FLOAT, list(s)) for n, s in (("image", image), (result, shape)))
+    def model(
+        self, name: str, image: Sequence[Size], result: str, shape: Sequence[Size], opset: int = 18
+    ) -> onnx.ModelProto:
+        inputs, outputs = (
+            helper.make_tensor_value_info(n, TensorProto.FLOAT, list(s))
+            for n, s in (("image", image), (result, shape))
+        )
         graph = helper.make_graph(self.nodes, name, [inputs], [outputs], self.weights)
-        return helper.make_model(graph, producer_name="onnxscope", opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+        return helper.make_model(
+            graph, producer_name="onnxscope", opset_imports=[helper.make_opsetid("", opset)], ir_version=8
+        )
 
 
-def edsr(features: int = 64, blocks: int = 16, scale: int = 2, size: int | None = 48, seed: int = 0) -> onnx.ModelProto:
+def edsr(
+    features: int = 64, blocks: int = 16, scale: int = 2, size: int | None = 48, seed: int = 0
+) -> onnx.ModelProto:
     """Super-resolution: [N, 3, size, size] to [N, 3, scale·size, scale·size]; without a size, height and width are free."""
     w, inner = Writer(seed), (features, features)
     factor = w.constant("residual_scale", np.array(RESIDUAL_SCALE, np.float32))
@@ -111,7 +143,9 @@ def cyclegan(blocks: int = 9, size: int = 128, features: int = 64, seed: int = 0
     inner = (4 * features, 4 * features)
     for k in range(blocks):
         branch = layer(w.conv(padded(x, 1), f"block{k}.conv1", inner, pad=0), f"block{k}.conv1", inner)
-        branch = w.normalised(w.conv(padded(branch, 1), f"block{k}.conv2", inner, pad=0), f"block{k}.norm2", inner[1])
+        branch = w.normalised(
+            w.conv(padded(branch, 1), f"block{k}.conv2", inner, pad=0), f"block{k}.norm2", inner[1]
+        )
         x = w.node("Add", f"block{k}", [branch, x])
     for k in range(2):
         channels = (4 * features >> k, 2 * features >> k)
@@ -121,7 +155,9 @@ def cyclegan(blocks: int = 9, size: int = 128, features: int = 64, seed: int = 0
     return w.model("cyclegan", same, "translated", same, opset=13)  # the newest whose Pad onnx2torch reads
 
 
-def vgg(normalised: bool, kinds: int, widths: Sequence[int] = (16, 32, 48, 64, 64), side: int = 96, seed: int = 0) -> onnx.ModelProto:
+def vgg(
+    normalised: bool, kinds: int, widths: Sequence[int] = (16, 32, 48, 64, 64), side: int = 96, seed: int = 0
+) -> onnx.ModelProto:
     """A classifier in VGG's form: pairs of convolutions with a MaxPool after each, then two dense layers; or with BatchNormalization."""
     w, into, x = Writer(seed), 3, "image"
     for k, width in enumerate(widths):
@@ -135,7 +171,9 @@ def vgg(normalised: bool, kinds: int, widths: Sequence[int] = (16, 32, 48, 64, 6
     return w.model("vgg", ["N", 3, side, side], "scores", ["N", kinds])
 
 
-def resnet(kinds: int, widths: Sequence[int] = (16, 24, 32, 48), side: int = 96, seed: int = 0) -> onnx.ModelProto:
+def resnet(
+    kinds: int, widths: Sequence[int] = (16, 24, 32, 48), side: int = 96, seed: int = 0
+) -> onnx.ModelProto:
     """A residual classifier: a block of two normalised convolutions for each width, which halves the size, and a mean over the rest."""
     w = Writer(seed)
 
@@ -146,7 +184,11 @@ def resnet(kinds: int, widths: Sequence[int] = (16, 24, 32, 48), side: int = 96,
     x = w.relu(layer("image", "stem", (3, into), stride=2))
     for k, width in enumerate(widths):
         stride = 2 if k else 1
-        branch = layer(w.relu(layer(x, f"block{k}.conv1", (into, width), stride=stride)), f"block{k}.conv2", (width, width))
+        branch = layer(
+            w.relu(layer(x, f"block{k}.conv1", (into, width), stride=stride)),
+            f"block{k}.conv2",
+            (width, width),
+        )
         short = layer(x, f"block{k}.short", (into, width), kernel=1, stride=stride, pad=0) if k else x
         x, into = w.relu(w.node("Add", f"block{k}", [branch, short])), width
     x = w.node("Flatten", "features", [w.node("GlobalAveragePool", "mean", [x])])
@@ -162,10 +204,17 @@ def pixel_shuffle(scale: int = 2, seed: int = 0) -> onnx.ModelProto:
     x = w.relu(w.conv(x, "conv3", (64, 32), gain=2))
     x = w.conv(x, "conv4", (32, 3 * scale * scale))
     w.node("DepthToSpace", "upscaled", [x], blocksize=scale, mode="CRD")
-    return w.model("pixel_shuffle", ["N", 3, "height", "width"], "upscaled", ["N", 3, "upscaled_height", "upscaled_width"])
+    return w.model(
+        "pixel_shuffle",
+        ["N", 3, "height", "width"],
+        "upscaled",
+        ["N", 3, "upscaled_height", "upscaled_width"],
+    )
 
 
-NETWORKS: dict[str, tuple[Callable[[], onnx.ModelProto], int]] = {  # what makes a network, and the height and width of its image
+NETWORKS: dict[
+    str, tuple[Callable[[], onnx.ModelProto], int]
+] = {  # what makes a network, and the height and width of its image
     "vgg19": (lambda: light.light_model("vgg19"), 224),
     "resnet50": (lambda: light.light_model("resnet50"), 224),
     "squeezenet": (lambda: light.light_model("squeezenet"), 224),

@@ -49,8 +49,15 @@ class Net:
     def draw(self, *shape: int) -> Array:
         return (self.rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
 
-    def add(self, op: str, inputs: Sequence[str], values: Sequence[Array | None], shape: Sequence[int], like: Layer | None = None,
-            **attrs: Any) -> str:
+    def add(
+        self,
+        op: str,
+        inputs: Sequence[str],
+        values: Sequence[Array | None],
+        shape: Sequence[int],
+        like: Layer | None = None,
+        **attrs: Any,
+    ) -> str:
         """One node, and the layer that says the same; outputs are called after their operators."""
         output = f"{op.lower()}{sum(layer.op == op for layer in self.layers)}"
         stored = {f"{output}_{k}": v for k, v in enumerate(values) if v is not None}
@@ -60,28 +67,53 @@ class Net:
         self.shapes[output] = tuple(shape)
         return output
 
-    def conv(self, x: str, channels: int, kernel: int = 3, *, bias: bool = True, stride: int = 1, pad: int = 0, group: int = 1) -> str:
+    def conv(
+        self,
+        x: str,
+        channels: int,
+        kernel: int = 3,
+        *,
+        bias: bool = True,
+        stride: int = 1,
+        pad: int = 0,
+        group: int = 1,
+    ) -> str:
         _, c, *size = self.shapes[x]
         w, b = self.draw(channels, c // group, kernel, kernel), self.draw(channels) if bias else None
         out = [(s + 2 * pad - kernel) // stride + 1 for s in size]
         m = np.zeros((channels, *out, c, *size))
-        for k, i, j, a, p, q in product(range(channels), *map(range, out), range(c // group), range(kernel), range(kernel)):
+        for k, i, j, a, p, q in product(
+            range(channels), *map(range, out), range(c // group), range(kernel), range(kernel)
+        ):
             y, z = i * stride + p - pad, j * stride + q - pad
             if 0 <= y < size[0] and 0 <= z < size[1]:
                 m[k, i, j, k // (channels // group) * (c // group) + a, y, z] += w[k, a, p, q]
         like = layer_of(m, (channels, *out), (c, *size), b)
-        return self.add("Conv", [x], [w, b], (1, channels, *out), like, strides=[stride] * 2, pads=[pad] * 4, group=group)
+        return self.add(
+            "Conv", [x], [w, b], (1, channels, *out), like, strides=[stride] * 2, pads=[pad] * 4, group=group
+        )
 
-    def conv_transpose(self, x: str, channels: int, kernel: int = 3, *, bias: bool = True, stride: int = 2, group: int = 1) -> str:
+    def conv_transpose(
+        self, x: str, channels: int, kernel: int = 3, *, bias: bool = True, stride: int = 2, group: int = 1
+    ) -> str:
         _, c, *size = self.shapes[x]
         each = channels // group
         w, b = self.draw(c, each, kernel, kernel), self.draw(channels) if bias else None
         out = [(s - 1) * stride + kernel for s in size]
         m = np.zeros((channels, *out, c, *size))
-        for a, i, j, k, p, q in product(range(c), *map(range, size), range(each), range(kernel), range(kernel)):
+        for a, i, j, k, p, q in product(
+            range(c), *map(range, size), range(each), range(kernel), range(kernel)
+        ):
             m[a // (c // group) * each + k, i * stride + p, j * stride + q, a, i, j] += w[a, k, p, q]
-        return self.add("ConvTranspose", [x], [w, b], (1, channels, *out), layer_of(m, (channels, *out), (c, *size), b),
-                        strides=[stride] * 2, group=group)
+        return self.add(
+            "ConvTranspose",
+            [x],
+            [w, b],
+            (1, channels, *out),
+            layer_of(m, (channels, *out), (c, *size), b),
+            strides=[stride] * 2,
+            group=group,
+        )
 
     def norm(self, x: str) -> str:
         """BatchNormalization, with scales of both signs."""
@@ -90,8 +122,14 @@ class Net:
         var = (self.rng.random(c) + 0.5).astype(np.float32)
         gain = (scale / np.sqrt(var + np.float64(1e-3))).repeat(np.prod(size))
         bias = shift.repeat(np.prod(size)) - mean.repeat(np.prod(size)) * gain
-        return self.add("BatchNormalization", [x], [scale, shift, mean, var], self.shapes[x],
-                        Layer("", (), "", np.diag(gain), bias), epsilon=1e-3)
+        return self.add(
+            "BatchNormalization",
+            [x],
+            [scale, shift, mean, var],
+            self.shapes[x],
+            Layer("", (), "", np.diag(gain), bias),
+            epsilon=1e-3,
+        )
 
     def gemm(self, x: str, size: int, *, bias: bool = True) -> str:
         w, b = self.draw(size, self.shapes[x][1]), self.draw(size) if bias else None
@@ -118,10 +156,19 @@ class Net:
         _, c, *size = self.shapes[x]
         out = [(s - kernel) // stride + 1 for s in size]
         places = np.arange(c * size[0] * size[1]).reshape(c, *size)
-        windows = [places[k, i * stride:i * stride + kernel, j * stride:j * stride + kernel].ravel().tolist()
-                   for k, i, j in product(range(c), *map(range, out))]
-        return self.add("MaxPool", [x], [], (1, c, *out), Layer("", (), "", windows=windows), kernel_shape=[kernel] * 2,
-                        strides=[stride] * 2)
+        windows = [
+            places[k, i * stride : i * stride + kernel, j * stride : j * stride + kernel].ravel().tolist()
+            for k, i, j in product(range(c), *map(range, out))
+        ]
+        return self.add(
+            "MaxPool",
+            [x],
+            [],
+            (1, c, *out),
+            Layer("", (), "", windows=windows),
+            kernel_shape=[kernel] * 2,
+            strides=[stride] * 2,
+        )
 
     def mean(self, x: str) -> str:
         _, c, *size = self.shapes[x]
@@ -136,7 +183,14 @@ class Net:
         """Channels behind the others become channels before them."""
         _, y, z, c = self.shapes[x]
         order = np.arange(c * y * z).reshape(y, z, c).transpose(2, 0, 1).ravel()
-        return self.add("Transpose", [x], [], (1, c, y, z), Layer("", (), "", np.eye(len(order))[order]), perm=[0, 3, 1, 2])
+        return self.add(
+            "Transpose",
+            [x],
+            [],
+            (1, c, y, z),
+            Layer("", (), "", np.eye(len(order))[order]),
+            perm=[0, 3, 1, 2],
+        )
 
     def join(self, *xs: str) -> str:
         return self.add("Add", xs, [], self.shapes[xs[0]])
@@ -146,7 +200,12 @@ class Net:
         return self.add("Concat", xs, [], (1, sum(self.shapes[x][1] for x in xs), *first[2:]), axis=1)
 
     def proto(self) -> onnx.ModelProto:
-        return model(self.nodes, {"x": np.zeros(self.shape, np.float32)}, [self.layers[-1].output], weights=self.weights)
+        return model(
+            self.nodes,
+            {"x": np.zeros(self.shape, np.float32)},
+            [self.layers[-1].output],
+            weights=self.weights,
+        )
 
     def reference(self, x0: Array, policy: str = "freeze") -> Reference:
         return Reference(self.layers, x0.astype(np.float64).ravel(), policy)
@@ -156,10 +215,16 @@ class Net:
         layers: list[Layer] = []
         for layer in self.layers:
             before = next((k for k in layers if k.output == layer.inputs[0]), None)
-            if layer.op == "BatchNormalization" and before is not None and before.op in ("Conv", "ConvTranspose"):
+            if (
+                layer.op == "BatchNormalization"
+                and before is not None
+                and before.op in ("Conv", "ConvTranspose")
+            ):
                 assert layer.matrix is not None and before.matrix is not None and layer.bias is not None
                 bias = layer.bias + (layer.matrix @ before.bias if before.bias is not None else 0)
-                layers[layers.index(before)] = replace(before, output=layer.output, matrix=layer.matrix @ before.matrix, bias=bias)
+                layers[layers.index(before)] = replace(
+                    before, output=layer.output, matrix=layer.matrix @ before.matrix, bias=bias
+                )
             else:
                 layers.append(layer)
         return replace(self, layers=layers)
@@ -171,7 +236,9 @@ def layer_of(m: Array, out: Sequence[int], size: Sequence[int], bias: Array | No
     return Layer("", (), "", m.reshape(np.prod(out), np.prod(size)), spread)
 
 
-Shares = Callable[[Layer, Array, Array], Array]  # of a layer with its input and output: what of R[k] goes to which input
+Shares = Callable[
+    [Layer, Array, Array], Array
+]  # of a layer with its input and output: what of R[k] goes to which input
 
 
 @dataclass
@@ -200,7 +267,9 @@ class Reference:
     def map(self, method: str, u: Array) -> Array:
         return self.relevance(*RULES[method], u) if method in RULES else OTHERS[method](self, u)
 
-    def cotangents(self, u: Array, relu: Callable[[Array, Array], Array] = lambda m, c: m.T @ c) -> dict[str, Array]:
+    def cotangents(
+        self, u: Array, relu: Callable[[Array, Array], Array] = lambda m, c: m.T @ c
+    ) -> dict[str, Array]:
         """What arrives at each value; `relu` says what passes one, given its frozen matrix."""
         found = {name: np.zeros_like(v) for name, v in self.values.items()}
         found[self.layers[-1].output] = u.astype(np.float64)
@@ -211,13 +280,19 @@ class Reference:
 
     def send(self, found: dict[str, Array], layer: Layer, arrived: Array) -> None:
         """To each of a layer's inputs its part."""
-        for name, part in zip(layer.inputs, np.split(arrived, np.cumsum([len(self.values[i]) for i in layer.inputs])), strict=False):
+        for name, part in zip(
+            layer.inputs,
+            np.split(arrived, np.cumsum([len(self.values[i]) for i in layer.inputs])),
+            strict=False,
+        ):
             found[name] = found[name] + part
 
     def discussion(self, u: Array) -> Array:
         """row·x0 + Σ_k F_kᵀ(c_k∘b_k)."""
         c = self.cotangents(u)
-        return c["x"] * self.x0 + sum(self.jacobians[k].T @ (c[k] * source) for k, source in self.sources.items())
+        return c["x"] * self.x0 + sum(
+            self.jacobians[k].T @ (c[k] * source) for k, source in self.sources.items()
+        )
 
     def relevance(self, hidden: Shares, dense: Shares, first: Shares, u: Array) -> Array:
         """From R = u·y to the image; what has no weights shares in proportion, as LRP-0."""
@@ -230,8 +305,18 @@ class Reference:
             if layer.op not in WEIGHTED:
                 rule = whole if known and first is box and layer in shifts else lrp0
             else:
-                rule = first if known and layer in readers else dense if layer.op in ("Gemm", "MatMul") else hidden
-            self.send(found, layer, rule(replace(layer, matrix=self.frozen[layer.output]), x, z).T @ found[layer.output])
+                rule = (
+                    first
+                    if known and layer in readers
+                    else dense
+                    if layer.op in ("Gemm", "MatMul")
+                    else hidden
+                )
+            self.send(
+                found,
+                layer,
+                rule(replace(layer, matrix=self.frozen[layer.output]), x, z).T @ found[layer.output],
+            )
         return found["x"]
 
 
@@ -263,7 +348,9 @@ def frozen(layer: Layer, x: Array, policy: str) -> tuple[Array, Array]:
         y = 1 / (1 + np.exp(-x))
         gain = y * (1 - y) if policy == "taylor" else y / x
         return np.diag(gain), y - gain * x
-    return np.diag(np.where(x > 0, 1.0, layer.slope)) if layer.op in ("Relu", "LeakyRelu") else np.eye(len(x)), nothing
+    return np.diag(np.where(x > 0, 1.0, layer.slope)) if layer.op in ("Relu", "LeakyRelu") else np.eye(
+        len(x)
+    ), nothing
 
 
 def portions(terms: Array, whole: Array) -> Array:
@@ -306,7 +393,9 @@ def box(layer: Layer, x: Array, z: Array) -> Array:
 
 
 ZPLUS, ALPHA_BETA = alpha_beta(1, 0), alpha_beta(2, 1)
-RULES: dict[str, tuple[Shares, Shares, Shares]] = {  # of convolutions, of dense layers, of those that read the image
+RULES: dict[
+    str, tuple[Shares, Shares, Shares]
+] = {  # of convolutions, of dense layers, of those that read the image
     "lrp-epsilon": (epsilon, epsilon, epsilon),
     "lrp-gamma": (gamma, gamma, gamma),
     "lrp-zplus": (ZPLUS, ZPLUS, ZPLUS),

@@ -54,7 +54,9 @@ def node_cases() -> dict[str, Any]:
     """Float in, float out, not the expanded form of another case."""
     from onnx.backend.test.case.node import collect_testcases
 
-    return {c.name: c for c in collect_testcases(None) if "_expanded" not in c.name and is_float_case(c.model)}
+    return {
+        c.name: c for c in collect_testcases(None) if "_expanded" not in c.name and is_float_case(c.model)
+    }
 
 
 @functools.cache
@@ -67,7 +69,11 @@ def converted_cases() -> dict[str, Path]:
 
 def operators(name: str) -> set[str]:
     """The operators of a case."""
-    model = node_cases()[name].model if name in node_cases() else onnx.load(converted_cases()[name] / "model.onnx")
+    model = (
+        node_cases()[name].model
+        if name in node_cases()
+        else onnx.load(converted_cases()[name] / "model.onnx")
+    )
     return {n.op_type for n in model.graph.node}
 
 
@@ -91,7 +97,11 @@ def baked(model: onnx.ModelProto, inputs: list[Any]) -> Material:
     given = [i for i in model.graph.input if i.name not in initial]
     assert len(given) >= len(inputs)
     image = next(k for k, i in enumerate(given) if element(i) in FLOATS)
-    values = numpy_helper.to_array(inputs[image]) if isinstance(inputs[image], onnx.TensorProto) else np.asarray(inputs[image])
+    values = (
+        numpy_helper.to_array(inputs[image])
+        if isinstance(inputs[image], onnx.TensorProto)
+        else np.asarray(inputs[image])
+    )
     for k, info in enumerate(given):
         if k == image:
             shape = info.type.tensor_type.shape
@@ -110,7 +120,11 @@ def baked(model: onnx.ModelProto, inputs: list[Any]) -> Material:
     with np.errstate(over="ignore"):
         narrow = values.astype(np.float32)
     if not np.isfinite(narrow).all():  # some files hold what memory happened to hold
-        return Material(model, np.random.default_rng(0).standard_normal(values.shape).astype(values.dtype), given[image].name)
+        return Material(
+            model,
+            np.random.default_rng(0).standard_normal(values.shape).astype(values.dtype),
+            given[image].name,
+        )
     return Material(model, values, given[image].name)
 
 
@@ -121,7 +135,11 @@ def outcome(name: str, policy: str) -> Outcome:
         scope = build(load(m.model), Choice(shapes, policy=Policy(policy)))
     except ScopeError as error:
         line = str(error)
-        return Outcome("failed", f"refused in {line.count(chr(10)) + 1} lines") if "\n" in line else Outcome("refused", line)
+        return (
+            Outcome("failed", f"refused in {line.count(chr(10)) + 1} lines")
+            if "\n" in line
+            else Outcome("refused", line)
+        )
     try:
         with np.errstate(all="ignore"):
             return proved(scope, m)
@@ -147,7 +165,11 @@ def entries(scope: Scope, m: Material) -> Outcome:
         y0 = function.run({scope.image: x0})[scope.output]
 
         def f(x: np.ndarray) -> np.ndarray:
-            return function.run({scope.image: x.reshape(x0.shape).astype(x0.dtype)})[scope.output].astype(np.float64).ravel()
+            return (
+                function.run({scope.image: x.reshape(x0.shape).astype(x0.dtype)})[scope.output]
+                .astype(np.float64)
+                .ravel()
+            )
 
         if x0.size > SMALL or y0.size > SMALL or not x0.size or not y0.size:
             return Outcome("passed", "too large to write out")
@@ -158,14 +180,24 @@ def entries(scope: Scope, m: Material) -> Outcome:
         columns, rows = out[FROZEN].reshape(x0.size, y0.size), out[TRANSPOSED].reshape(y0.size, x0.size)
         scale = max(np.abs(columns).max(), 1e-30)
         if np.abs(columns - rows.T).max() > 1e-5 * scale:
-            return Outcome("failed", f"F and its transpose differ by {np.abs(columns - rows.T).max() / scale:.1e}")
+            return Outcome(
+                "failed", f"F and its transpose differ by {np.abs(columns - rows.T).max() / scale:.1e}"
+            )
         linear_only = all(s.how == "linear" for s in scope.steps)
-        if x0.dtype != np.float32 or not (linear_only or scope.policy == "taylor") or not all(s.tangent for s in scope.steps):
+        if (
+            x0.dtype != np.float32
+            or not (linear_only or scope.policy == "taylor")
+            or not all(s.tangent for s in scope.steps)
+        ):
             return Outcome("passed")
         flat = x0.ravel().astype(np.float64)
         step = 1.0 if linear_only else 1e-2
         wrong = [k for k in range(min(x0.size, 48)) if not matches(f, flat, k, step, columns[k], scale)]
-        return Outcome("failed", f"column {wrong[0]} is not the original's slope") if wrong else Outcome("passed")
+        return (
+            Outcome("failed", f"column {wrong[0]} is not the original's slope")
+            if wrong
+            else Outcome("passed")
+        )
 
 
 def matches(f: Any, flat: np.ndarray, k: int, step: float, column: np.ndarray, scale: float) -> bool:
@@ -181,7 +213,8 @@ def matches(f: Any, flat: np.ndarray, k: int, step: float, column: np.ndarray, s
         up, middle, down = f(flat + e), f(flat), f(flat - e)
         quotients = [(up - down) / (2 * h), (up - middle) / h, (middle - down) / h]
         central.append(quotients[0])
-        if any(np.abs(q - column)[np.isfinite(q)].max(initial=0) <= SLOPE * max(scale, 1e-6) for q in quotients):
+        if any(
+            np.abs(q - column)[np.isfinite(q)].max(initial=0) <= SLOPE * max(scale, 1e-6) for q in quotients
+        ):
             return True
     return bool(np.abs(central[1]).max() > 4 * np.abs(central[0]).max())
-

@@ -22,12 +22,27 @@ Arrays = Mapping[str, np.ndarray]
 POLICIES = ("freeze", "taylor")
 
 
-def model(nodes: Sequence[onnx.NodeProto], inputs: Arrays, outputs: Sequence[str], *, opset: int = 18,
-          weights: Mapping[str, Any] | None = None, types: Mapping[str, int] | None = None) -> onnx.ModelProto:
+def model(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Arrays,
+    outputs: Sequence[str],
+    *,
+    opset: int = 18,
+    weights: Mapping[str, Any] | None = None,
+    types: Mapping[str, int] | None = None,
+) -> onnx.ModelProto:
     """A model of these nodes; inputs are described by arrays, output types are inferred unless given."""
-    infos = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for k, v in inputs.items()]
-    outs = [helper.make_tensor_value_info(o, (types or {}).get(o, onnx.TensorProto.FLOAT), None) for o in outputs]
-    constants = [v if isinstance(v, onnx.TensorProto) else numpy_helper.from_array(np.asarray(v), k) for k, v in (weights or {}).items()]
+    infos = [
+        helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
+        for k, v in inputs.items()
+    ]
+    outs = [
+        helper.make_tensor_value_info(o, (types or {}).get(o, onnx.TensorProto.FLOAT), None) for o in outputs
+    ]
+    constants = [
+        v if isinstance(v, onnx.TensorProto) else numpy_helper.from_array(np.asarray(v), k)
+        for k, v in (weights or {}).items()
+    ]
     for name, tensor in zip(weights or {}, constants, strict=True):
         tensor.name = name
     graph = helper.make_graph(list(nodes), "test", infos, outs, constants)
@@ -52,7 +67,9 @@ def collected() -> tuple[Any, ...]:
 
 def standard_cases(op: str) -> list[Any]:
     """The standard's own cases of one operator, without those that it writes as functions."""
-    cases = (c for c in collected() if c.model is not None and any(n.op_type == op for n in c.model.graph.node))
+    cases = (
+        c for c in collected() if c.model is not None and any(n.op_type == op for n in c.model.graph.node)
+    )
     return sorted((c for c in cases if "_expanded" not in c.name), key=lambda c: c.name)
 
 
@@ -65,7 +82,9 @@ def case_model(case: Any, image: str, newest: int = 23) -> tuple[onnx.ModelProto
         if info.name != image:
             value = feeds[info.name]
             stored = proto.graph.initializer.add()
-            stored.CopyFrom(value if isinstance(value, onnx.TensorProto) else numpy_helper.from_array(np.asarray(value)))
+            stored.CopyFrom(
+                value if isinstance(value, onnx.TensorProto) else numpy_helper.from_array(np.asarray(value))
+            )
             stored.name = info.name
             proto.graph.input.remove(info)
     proto.ir_version = min(proto.ir_version, 10)
@@ -85,8 +104,13 @@ class Dense:
     backward: np.ndarray  # Fᵀ, one row per input element
 
 
-def materialise(proto: onnx.ModelProto, feeds: Arrays, policy: str = "freeze", image: str | None = None,
-                output: str | None = None) -> Dense:
+def materialise(
+    proto: onnx.ModelProto,
+    feeds: Arrays,
+    policy: str = "freeze",
+    image: str | None = None,
+    output: str | None = None,
+) -> Dense:
     """F and Fᵀ by probing with every unit vector."""
     sc = build.build(models.load(proto), build.Choice(image=image, output=output, policy=Policy(policy)))
     data = models.to_bytes(sc.graph)
@@ -95,7 +119,10 @@ def materialise(proto: onnx.ModelProto, feeds: Arrays, policy: str = "freeze", i
     x0 = np.asarray(feeds[sc.image], np.float32)
     n, m = (int(np.prod(sizes[k])) for k in (scope.PROBE, scope.COTANGENT))
     probes = np.concatenate([x0.reshape(1, n), np.zeros((1, n), np.float32)]).reshape(-1, *sizes[scope.PROBE])
-    units = {k: np.eye(c, dtype=np.float32).reshape(-1, *sizes[k]) for k, c in ((scope.PROBE, n), (scope.COTANGENT, m))}
+    units = {
+        k: np.eye(c, dtype=np.float32).reshape(-1, *sizes[k])
+        for k, c in ((scope.PROBE, n), (scope.COTANGENT, m))
+    }
     base = runtime.Session(data).run({**feeds, **units, scope.PROBE: probes})
     y = base.pop(scope.FROZEN).reshape(2, m).astype(np.float64)
     back = base.pop(scope.TRANSPOSED).reshape(m, n).astype(np.float64)
@@ -130,7 +157,9 @@ def columns(proto: onnx.ModelProto, feeds: Arrays, image: str, output: str, step
     if not h:
         y0 = session.run(feeds)[output].astype(np.float64).reshape(-1)
         return np.stack([at(k, 1.0) - y0 for k in range(x0.size)], 1)
-    return np.stack([(8 * (at(k, h) - at(k, -h)) - (at(k, 2 * h) - at(k, -2 * h))) / (12 * h) for k in range(x0.size)], 1)
+    return np.stack(
+        [(8 * (at(k, h) - at(k, -h)) - (at(k, 2 * h) - at(k, -2 * h))) / (12 * h) for k in range(x0.size)], 1
+    )
 
 
 def close(have: np.ndarray, want: np.ndarray, tolerance: float, what: str) -> None:
@@ -143,13 +172,27 @@ def close(have: np.ndarray, want: np.ndarray, tolerance: float, what: str) -> No
     assert worst <= tolerance, f"{what}: off by {worst:.2e} of the largest entry"
 
 
-def check(proto: onnx.ModelProto, feeds: Arrays, policy: str = "freeze", *, image: str = "x", output: str = "y",
-          linear: bool = False, step: float = 0.0, tolerance: float = 1e-5) -> Dense:
+def check(
+    proto: onnx.ModelProto,
+    feeds: Arrays,
+    policy: str = "freeze",
+    *,
+    image: str = "x",
+    output: str = "y",
+    linear: bool = False,
+    step: float = 0.0,
+    tolerance: float = 1e-5,
+) -> Dense:
     """The base is unchanged, frozen(x0) = y0, F and Fᵀ are one matrix, and F is the reference's where one is asked for."""
     d = materialise(proto, feeds, policy, image, output)
     y0 = run(proto, feeds)
     for name, value in y0.items():
-        close(d.base[name], value, 0.0 if value.dtype.kind in "iub" else max(1e-6, np.finfo(value.dtype).eps), f"base output {name}")
+        close(
+            d.base[name],
+            value,
+            0.0 if value.dtype.kind in "iub" else max(1e-6, np.finfo(value.dtype).eps),
+            f"base output {name}",
+        )
     at_x0 = d.base[output] if output in d.base else y0[output]
     close(d.frozen_at_x0, at_x0.reshape(-1), tolerance, "frozen(x0)")
     close(d.backward.T, d.forward, tolerance, "transpose")

@@ -39,12 +39,22 @@ def image(*shape: int, seed: int = 11) -> np.ndarray:
 
 # ledgers
 
+
 def pooled() -> onnx.ModelProto:
     """A convolution, a Sigmoid, a MaxPool and a dense layer."""
-    nodes = [node("Conv", ["x", "w", "b"], ["c"], name="conv"), node("Sigmoid", ["c"], ["s"], name="sigmoid"),
-             node("MaxPool", ["s"], ["p"], name="pool", kernel_shape=[2, 2], strides=[2, 2]), node("Flatten", ["p"], ["f"], name="flat"),
-             node("Gemm", ["f", "v", "a"], ["y"], name="dense")]
-    weights = {"w": randn(2, 3, 3, 3, seed=1), "b": randn(2, seed=2), "v": randn(18, 4, seed=3), "a": randn(4, seed=4)}
+    nodes = [
+        node("Conv", ["x", "w", "b"], ["c"], name="conv"),
+        node("Sigmoid", ["c"], ["s"], name="sigmoid"),
+        node("MaxPool", ["s"], ["p"], name="pool", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Flatten", ["p"], ["f"], name="flat"),
+        node("Gemm", ["f", "v", "a"], ["y"], name="dense"),
+    ]
+    weights = {
+        "w": randn(2, 3, 3, 3, seed=1),
+        "b": randn(2, seed=2),
+        "v": randn(18, 4, seed=3),
+        "a": randn(4, seed=4),
+    }
     return model(nodes, {"x": np.zeros((1, 3, 8, 8), np.float32)}, ["y"], weights=weights)
 
 
@@ -68,7 +78,9 @@ def test_a_ledger_adds_up_in_the_order_of_computation(name: str, policy: str) ->
         assert book.score == x.output.reshape(-1)[score]
         assert abs(sum(entries) - book.score) <= 1e-5 * max(map(abs, [*entries, book.score]))
         assert book.remainder == pytest.approx(book.score - sum(entries), abs=1e-12)
-        np.testing.assert_allclose(book.residual, x.residual().reshape(-1)[score], atol=1e-5 * max(map(abs, entries)))
+        np.testing.assert_allclose(
+            book.residual, x.residual().reshape(-1)[score], atol=1e-5 * max(map(abs, entries))
+        )
         nodes = [n.name for n in proto.graph.node]
         assert [n for n in nodes if n in book.layers] == list(book.layers)
 
@@ -84,7 +96,9 @@ def convolution(weight: np.ndarray, height: int, width: int) -> np.ndarray:
     return matrix.reshape(out * height * width, -1)
 
 
-def chain(layers: Sequence[tuple[str, np.ndarray, np.ndarray]], x: np.ndarray) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
+def chain(
+    layers: Sequence[tuple[str, np.ndarray, np.ndarray]], x: np.ndarray
+) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Of every output of a chain of matrices with Relus between them: its row of F, and what each layer's bias pays."""
     states, masks = [x], []
     for _, matrix, bias in layers:
@@ -92,7 +106,9 @@ def chain(layers: Sequence[tuple[str, np.ndarray, np.ndarray]], x: np.ndarray) -
         masks.append(before > 0)
         states.append(before.clip(0))
     after, paid = np.eye(len(layers[-1][2])), {}  # what follows a layer, as a matrix
-    for (name, matrix, bias), mask in zip(reversed(layers), reversed([*masks[:-1], np.ones(len(after), bool)]), strict=True):
+    for (name, matrix, bias), mask in zip(
+        reversed(layers), reversed([*masks[:-1], np.ones(len(after), bool)]), strict=True
+    ):
         after = after * mask
         paid[name] = after @ bias
         after = after @ matrix
@@ -105,21 +121,35 @@ def dense_chain() -> tuple[onnx.ModelProto, list[tuple[str, np.ndarray, np.ndarr
     weights |= {f"{n}.b": randn(b, seed=30 + b) for n, b in zip(names, sizes[1:], strict=True)}
     nodes, value = [], "x"
     for name in names:
-        nodes.append(node("Gemm", [value, f"{name}.w", f"{name}.b"], ["y" if name == "third" else name], name=name))
+        nodes.append(
+            node("Gemm", [value, f"{name}.w", f"{name}.b"], ["y" if name == "third" else name], name=name)
+        )
         nodes += [node("Relu", [name], [f"{name}.r"], name=f"{name}.relu")] if name != "third" else []
         value = f"{name}.r"
     x = randn(1, 5, seed=40)
-    layers = [(n, weights[f"{n}.w"].T.astype(np.float64), weights[f"{n}.b"].astype(np.float64)) for n in names]
+    layers = [
+        (n, weights[f"{n}.w"].T.astype(np.float64), weights[f"{n}.b"].astype(np.float64)) for n in names
+    ]
     return model(nodes, {"x": x}, ["y"], weights=weights), layers, x
 
 
 def convolution_chain() -> tuple[onnx.ModelProto, list[tuple[str, np.ndarray, np.ndarray]], np.ndarray]:
-    weights = {"w1": randn(4, 2, 3, 3, seed=50), "b1": randn(4, seed=51), "w2": randn(3, 4, 3, 3, seed=52), "b2": randn(3, seed=53)}
-    nodes = [node("Conv", ["x", "w1", "b1"], ["c"], name="early", pads=[1] * 4), node("Relu", ["c"], ["r"], name="relu"),
-             node("Conv", ["r", "w2", "b2"], ["y"], name="late", pads=[1] * 4)]
+    weights = {
+        "w1": randn(4, 2, 3, 3, seed=50),
+        "b1": randn(4, seed=51),
+        "w2": randn(3, 4, 3, 3, seed=52),
+        "b2": randn(3, seed=53),
+    }
+    nodes = [
+        node("Conv", ["x", "w1", "b1"], ["c"], name="early", pads=[1] * 4),
+        node("Relu", ["c"], ["r"], name="relu"),
+        node("Conv", ["r", "w2", "b2"], ["y"], name="late", pads=[1] * 4),
+    ]
     x = randn(1, 2, 5, 4, seed=54)
-    layers = [(name, convolution(weights[w].astype(np.float64), 5, 4), np.repeat(weights[b].astype(np.float64), 20))
-              for name, w, b in (("early", "w1", "b1"), ("late", "w2", "b2"))]
+    layers = [
+        (name, convolution(weights[w].astype(np.float64), 5, 4), np.repeat(weights[b].astype(np.float64), 20))
+        for name, w, b in (("early", "w1", "b1"), ("late", "w2", "b2"))
+    ]
     return model(nodes, {"x": x}, ["y"], weights=weights), layers, x
 
 
@@ -129,7 +159,9 @@ def test_every_entry_is_that_of_the_chain_written_out(make: Callable, policy: st
     proto, layers, x0 = make()
     x = onnxscope.load(proto, policy=policy).freeze(x0)
     every = range(x.output.size)
-    for book, (row, paid) in zip(ledgers(x, every), chain(layers, x0.reshape(-1).astype(np.float64)), strict=True):
+    for book, (row, paid) in zip(
+        ledgers(x, every), chain(layers, x0.reshape(-1).astype(np.float64)), strict=True
+    ):
         assert list(book.layers) == [name for name, *_ in layers]
         np.testing.assert_allclose([book.layers[name] for name in paid], list(paid.values()), atol=2e-5)
         np.testing.assert_allclose(book.input, row @ x0.reshape(-1), atol=2e-5)
@@ -137,9 +169,18 @@ def test_every_entry_is_that_of_the_chain_written_out(make: Callable, policy: st
 
 def test_a_tangent_pays_its_offset() -> None:
     """y = W2·h(W1·x + b1) + b2 with h′ and h − h′·z at z = W1·x0 + b1, written out for the logistic function."""
-    w1, b1, w2, b2, x0 = randn(4, 6, seed=60), randn(6, seed=61), randn(6, 2, seed=62), randn(2, seed=63), randn(1, 4, seed=64)
-    nodes = [node("Gemm", ["x", "w1", "b1"], ["z"], name="first"), node("Sigmoid", ["z"], ["h"], name="bent"),
-             node("Gemm", ["h", "w2", "b2"], ["y"], name="last")]
+    w1, b1, w2, b2, x0 = (
+        randn(4, 6, seed=60),
+        randn(6, seed=61),
+        randn(6, 2, seed=62),
+        randn(2, seed=63),
+        randn(1, 4, seed=64),
+    )
+    nodes = [
+        node("Gemm", ["x", "w1", "b1"], ["z"], name="first"),
+        node("Sigmoid", ["z"], ["h"], name="bent"),
+        node("Gemm", ["h", "w2", "b2"], ["y"], name="last"),
+    ]
     proto = model(nodes, {"x": x0}, ["y"], weights={"w1": w1, "b1": b1, "w2": w2, "b2": b2})
     z = (x0 @ w1 + b1).astype(np.float64)[0]
     h = 1 / (1 + np.exp(-z))
@@ -147,12 +188,16 @@ def test_a_tangent_pays_its_offset() -> None:
     want = {"first": (slope * b1) @ w2, "bent": (h - slope * z) @ w2, "last": b2}
     for k, book in enumerate(ledgers(onnxscope.load(proto, policy="taylor").freeze(x0), [0, 1])):
         assert list(book.layers) == list(want)
-        np.testing.assert_allclose(list(book.layers.values()), [values[k] for values in want.values()], atol=1e-5)
+        np.testing.assert_allclose(
+            list(book.layers.values()), [values[k] for values in want.values()], atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_ledger_without_layers(policy: str) -> None:
-    proto = model([node("Gemm", ["x", "w"], name="dense")], {"x": randn(1, 4)}, ["y"], weights={"w": randn(4, 3)})
+    proto = model(
+        [node("Gemm", ["x", "w"], name="dense")], {"x": randn(1, 4)}, ["y"], weights={"w": randn(4, 3)}
+    )
     (book,) = ledgers(onnxscope.load(proto, policy=policy).freeze(randn(1, 4, seed=70)), [2])
     assert book.layers == {} and book.residual == 0
     assert book.score == pytest.approx(book.input, rel=1e-6)
@@ -172,8 +217,13 @@ def test_names_that_begin_with_a_slash_or_end_in_a_number_stay_apart() -> None:
     """As torch's exporters write them."""
     names = ["/Conv", "/Conv_1", "/body/Conv_2", "Conv_3"]
     values = ["x", "a", "b", "c", "y"]
-    nodes = [node("Conv", [values[k], "w", f"b{k}"], [values[k + 1]], name=name) for k, name in enumerate(names)]
-    weights = {"w": np.eye(2, dtype=np.float32).reshape(2, 2, 1, 1), **{f"b{k}": np.full(2, 10.0**k, np.float32) for k in range(4)}}
+    nodes = [
+        node("Conv", [values[k], "w", f"b{k}"], [values[k + 1]], name=name) for k, name in enumerate(names)
+    ]
+    weights = {
+        "w": np.eye(2, dtype=np.float32).reshape(2, 2, 1, 1),
+        **{f"b{k}": np.full(2, 10.0**k, np.float32) for k in range(4)},
+    }
     x0 = image(1, 2, 3, 3)
     (book,) = ledgers(onnxscope.load(model(nodes, {"x": x0}, ["y"], weights=weights)).freeze(x0), [0])
     assert book.layers == pytest.approx({name: 10.0**k for k, name in enumerate(names)})
@@ -183,15 +233,23 @@ def test_a_second_source_is_not_taken_for_another_nodes() -> None:
     """The same network with names that end in numbers and with names that do not."""
     found = []
     for names in (("norm", "norm_3"), ("early", "late")):
-        nodes = [node("InstanceNormalization", ["x", "w", "b"], ["a"], name=names[0]),
-                 node("InstanceNormalization", ["a", "w", "b"], ["y"], name=names[1])]
+        nodes = [
+            node("InstanceNormalization", ["x", "w", "b"], ["a"], name=names[0]),
+            node("InstanceNormalization", ["a", "w", "b"], ["y"], name=names[1]),
+        ]
         weights = {"w": np.array([1, 2], np.float32), "b": np.array([3, -1], np.float32)}
-        (book,) = ledgers(onnxscope.load(model(nodes, {"x": image(1, 2, 4, 4)}, ["y"], weights=weights)).freeze(image(1, 2, 4, 4)), [5])
+        (book,) = ledgers(
+            onnxscope.load(model(nodes, {"x": image(1, 2, 4, 4)}, ["y"], weights=weights)).freeze(
+                image(1, 2, 4, 4)
+            ),
+            [5],
+        )
         found.append(list(book.layers.values()))
     np.testing.assert_allclose(*found, atol=1e-6)
 
 
 # filters: where to look
+
 
 def test_chosen_places() -> None:
     """Flat on the left, then a slope, and in the slope an edge."""
@@ -227,10 +285,14 @@ def test_moved_places_cover_each_other() -> None:
     assert moved((7, 7), (8, 8), (3, 100)) == (2, 93)
     for factor in (1, 2, 3):
         for place in np.ndindex(4, 5):
-            assert moved(moved(place, (4, 5), (4 * factor, 5 * factor)), (4 * factor, 5 * factor), (4, 5)) == place
+            assert (
+                moved(moved(place, (4, 5), (4 * factor, 5 * factor)), (4 * factor, 5 * factor), (4, 5))
+                == place
+            )
 
 
 # filters: their reach
+
 
 def energy(size: Place, **coefficients: float) -> np.ndarray:
     """Of a picture with these squares: `r10c13=2` is 2 at row 10 and column 13."""
@@ -270,13 +332,23 @@ def test_nothing_reaches_nowhere() -> None:
 
 # filters of networks
 
+
 def convolved(layout: str) -> LinearInterpreter:
     """Two channels a pixel to three, at half the size, with a Relu."""
     shape = (1, 8, 6, 2) if layout == "nhwc" else (1, 2, 8, 6)
     nodes = [node("Conv", ["n", "w", "b"], ["c"], strides=[2, 2], pads=[1] * 4), node("Relu", ["c"], ["r"])]
-    nodes = [node("Transpose", ["x"], ["n"], perm=[0, 3, 1, 2]), *nodes, node("Transpose", ["r"], ["y"], perm=[0, 2, 3, 1])] \
-        if layout == "nhwc" else [node("Identity", ["x"], ["n"]), *nodes, node("Identity", ["r"], ["y"])]
-    proto = model(nodes, {"x": image(*shape)}, ["y"], weights={"w": randn(3, 2, 3, 3, seed=80), "b": randn(3, seed=81)})
+    nodes = (
+        [
+            node("Transpose", ["x"], ["n"], perm=[0, 3, 1, 2]),
+            *nodes,
+            node("Transpose", ["r"], ["y"], perm=[0, 2, 3, 1]),
+        ]
+        if layout == "nhwc"
+        else [node("Identity", ["x"], ["n"]), *nodes, node("Identity", ["r"], ["y"])]
+    )
+    proto = model(
+        nodes, {"x": image(*shape)}, ["y"], weights={"w": randn(3, 2, 3, 3, seed=80), "b": randn(3, seed=81)}
+    )
     return onnxscope.load(proto, layout=layout).freeze(image(*shape))
 
 
@@ -291,7 +363,9 @@ def test_filters_are_sums_over_the_channels(layout: str) -> None:
         np.testing.assert_allclose(have, sum(x.column((c, i, j)) for c in range(2)), atol=1e-6)
         assert have.shape == x.output.shape
     axis = 3 if layout == "nhwc" else 1
-    np.testing.assert_allclose(energies(receptive(x, outputs), layout), (receptive(x, outputs)[:, 0] ** 2).sum(axis), rtol=1e-6)
+    np.testing.assert_allclose(
+        energies(receptive(x, outputs), layout), (receptive(x, outputs)[:, 0] ** 2).sum(axis), rtol=1e-6
+    )
 
 
 def test_a_place_is_one_in_every_channel() -> None:
@@ -307,12 +381,17 @@ SIZE = (8, 12)
 
 def exchanged() -> LinearInterpreter:
     """The left half and the right half change places."""
-    nodes = [node("Split", ["x"], ["left", "right"], axis=3, num_outputs=2), node("Concat", ["right", "left"], axis=3)]
+    nodes = [
+        node("Split", ["x"], ["left", "right"], axis=3, num_outputs=2),
+        node("Concat", ["right", "left"], axis=3),
+    ]
     return onnxscope.load(model(nodes, {"x": image(1, 3, *SIZE)}, ["y"])).freeze(image(1, 3, *SIZE))
 
 
 def unchanged() -> LinearInterpreter:
-    proto = model([node("Mul", ["x", "one"])], {"x": image(1, 3, *SIZE)}, ["y"], weights={"one": np.float32(1)})
+    proto = model(
+        [node("Mul", ["x", "one"])], {"x": image(1, 3, *SIZE)}, ["y"], weights={"one": np.float32(1)}
+    )
     return onnxscope.load(proto).freeze(image(1, 3, *SIZE))
 
 
@@ -320,7 +399,9 @@ def unchanged() -> LinearInterpreter:
 def test_all_comes_from_afar(side: Callable) -> None:
     found = sampled(side, exchanged(), SIZE, 4)
     assert found.places == grid(SIZE, 4)
-    assert {(r.radius, r.rows, r.columns, r.energy, r.far, r.pixels) for r in found.reaches} == {(6, 1, 1, 3, 1, 1)}
+    assert {(r.radius, r.rows, r.columns, r.energy, r.far, r.pixels) for r in found.reaches} == {
+        (6, 1, 1, 3, 1, 1)
+    }
     want = np.zeros(SIZE)
     for y, x in found.places:
         want[y, (x + 6) % 12] = 1 / 16
@@ -330,16 +411,29 @@ def test_all_comes_from_afar(side: Callable) -> None:
 @pytest.mark.parametrize("side", [receptive, projective])
 def test_nothing_comes_from_afar(side: Callable) -> None:
     found = sampled(side, unchanged(), SIZE, 4)
-    assert {(r.radius, r.rows, r.columns, r.energy, r.far, r.pixels) for r in found.reaches} == {(0, 1, 1, 3, 0, 1)}
+    assert {(r.radius, r.rows, r.columns, r.energy, r.far, r.pixels) for r in found.reaches} == {
+        (0, 1, 1, 3, 0, 1)
+    }
     assert found.farthest == 0 and not found.afar.any()
 
 
 def gathered() -> LinearInterpreter:
     """The last column shows ten times what is in the first, all others nothing."""
-    weights = {"gain": np.float32(10), "to": np.array([0, 0, 0, 11, 0, 0, 0, 0]), "one": np.array([1]), "zero": np.array([0]),
-               "axis": np.array([3])}
-    nodes = [node("Slice", ["x", "zero", "one", "axis"], ["s"]), node("Mul", ["s", "gain"], ["m"]), node("Pad", ["m", "to"])]
-    return onnxscope.load(model(nodes, {"x": image(1, 3, *SIZE)}, ["y"], weights=weights)).freeze(image(1, 3, *SIZE))
+    weights = {
+        "gain": np.float32(10),
+        "to": np.array([0, 0, 0, 11, 0, 0, 0, 0]),
+        "one": np.array([1]),
+        "zero": np.array([0]),
+        "axis": np.array([3]),
+    }
+    nodes = [
+        node("Slice", ["x", "zero", "one", "axis"], ["s"]),
+        node("Mul", ["s", "gain"], ["m"]),
+        node("Pad", ["m", "to"]),
+    ]
+    return onnxscope.load(model(nodes, {"x": image(1, 3, *SIZE)}, ["y"], weights=weights)).freeze(
+        image(1, 3, *SIZE)
+    )
 
 
 def test_where_there_is_nothing_counts_for_nothing() -> None:
@@ -364,12 +458,17 @@ def test_along_the_middle_line() -> None:
 
 # bicubic enlargement
 
-@pytest.mark.parametrize(("given", "made"), [((12, 10), (24, 20)), ((12, 10), (36, 40)), ((12, 16), (18, 20))])
+
+@pytest.mark.parametrize(
+    ("given", "made"), [((12, 10), (24, 20)), ((12, 10), (36, 40)), ((12, 16), (18, 20))]
+)
 def test_bicubic_is_what_image_libraries_do(given: Place, made: Place) -> None:
     picture = image(*given)
     want = np.asarray(Image.fromarray(picture).resize(made[::-1], Image.Resampling.BICUBIC))
     have = bicubic_matrix(given[0], made[0]) @ picture @ bicubic_matrix(given[1], made[1]).T
-    inner = tuple(slice(2 * m // g + 2, m - 2 * m // g - 2) for g, m in zip(given, made, strict=True))  # libraries differ at edges
+    inner = tuple(
+        slice(2 * m // g + 2, m - 2 * m // g - 2) for g, m in zip(given, made, strict=True)
+    )  # libraries differ at edges
     np.testing.assert_allclose(have[inner], want[inner], atol=1e-5)
 
 
@@ -384,9 +483,13 @@ def test_bicubic_moves_with_whole_pixels() -> None:
     np.testing.assert_array_equal(bicubic_matrix(7, 7), np.eye(7))
     matrix = bicubic_matrix(12, 36)
     for shift in (1, 2):
-        np.testing.assert_allclose(np.roll(matrix, (3 * shift, shift), (0, 1))[15:24], matrix[15:24], atol=1e-12)
+        np.testing.assert_allclose(
+            np.roll(matrix, (3 * shift, shift), (0, 1))[15:24], matrix[15:24], atol=1e-12
+        )
     slope = bicubic_matrix(12, 24) @ np.arange(12.0)
-    np.testing.assert_allclose(slope[4:-4], ((np.arange(24) + 0.5) / 2 - 0.5)[4:-4], atol=1e-12)  # straight lines stay straight
+    np.testing.assert_allclose(
+        slope[4:-4], ((np.arange(24) + 0.5) / 2 - 0.5)[4:-4], atol=1e-12
+    )  # straight lines stay straight
 
 
 @pytest.mark.parametrize("k", [1, 8, 500])

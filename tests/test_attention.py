@@ -7,8 +7,14 @@ import pytest
 from support import POLICIES, case_model, check, model, node, randn, runs, standard_cases
 
 HALF = 5e-3  # what float16 leaves of a number, some roundings later
-CASES = [c for c in standard_cases("Attention") if "bf16" not in c.name and "window" not in c.name]  # onnxruntime has no kernels for these
-OUTPUTS = {"present_key": "K", "present_value": "V", "qk_matmul_output": "Q"}  # which input each of the others is read in
+CASES = [
+    c for c in standard_cases("Attention") if "bf16" not in c.name and "window" not in c.name
+]  # onnxruntime has no kernels for these
+OUTPUTS = {
+    "present_key": "K",
+    "present_value": "V",
+    "qk_matmul_output": "Q",
+}  # which input each of the others is read in
 
 
 def prepared(case, image):
@@ -32,8 +38,14 @@ def test_standard_cases(case):
         check(proto, feeds, "taylor", image=image, output="Y", step=step, tolerance=tolerance)
     for output in outputs[1:]:
         proto, feeds = prepared(case, OUTPUTS[output])
-        if "nan" not in case.name and "fullymasked" not in case.name and not ("bias" in case.name and "causal" in case.name):
-            check(proto, feeds, "taylor", image=OUTPUTS[output], output=output, step=step, tolerance=tolerance)
+        if (
+            "nan" not in case.name
+            and "fullymasked" not in case.name
+            and not ("bias" in case.name and "causal" in case.name)
+        ):
+            check(
+                proto, feeds, "taylor", image=OUTPUTS[output], output=output, step=step, tolerance=tolerance
+            )
 
 
 def self_attention(heads, **attrs):
@@ -46,7 +58,9 @@ def self_attention(heads, **attrs):
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("heads,attrs", [(2, {}), (4, {"is_causal": 1}), (2, {"softcap": 1.5, "scale": 0.7})], ids=str)
+@pytest.mark.parametrize(
+    "heads,attrs", [(2, {}), (4, {"is_causal": 1}), (2, {"softcap": 1.5, "scale": 0.7})], ids=str
+)
 def test_self_attention(heads, attrs, policy):
     proto, feeds = self_attention(heads, **attrs)
     d = check(proto, feeds, policy, step=0.01 if policy == "taylor" else 0)
@@ -56,4 +70,10 @@ def test_self_attention(heads, attrs, policy):
 @pytest.mark.parametrize("case", standard_cases("RotaryEmbedding"), ids=lambda c: c.name[5:])
 def test_rotary_embedding(case):
     proto, feeds = case_model(case, case.model.graph.input[0].name)
-    check(proto, feeds, image=case.model.graph.input[0].name, output=case.model.graph.output[0].name, linear=True)
+    check(
+        proto,
+        feeds,
+        image=case.model.graph.input[0].name,
+        output=case.model.graph.output[0].name,
+        linear=True,
+    )

@@ -26,7 +26,12 @@ WEIGHT = randn(4, 3, 3, 3, seed=1)
 
 
 def sound(weight: np.ndarray = WEIGHT) -> onnx.ModelProto:
-    return model([node("Conv", ["x", "w"], ["h"], name="conv"), node("Relu", ["h"], name="relu")], X, ["y"], weights={"w": weight})
+    return model(
+        [node("Conv", ["x", "w"], ["h"], name="conv"), node("Relu", ["h"], name="relu")],
+        X,
+        ["y"],
+        weights={"w": weight},
+    )
 
 
 def spoilt(**changes: object) -> onnx.ModelProto:
@@ -61,7 +66,9 @@ def refused(capsys: pytest.CaptureFixture[str], place: Path, *arguments: object)
     return said.err
 
 
-def rewrite(capsys: pytest.CaptureFixture[str], place: Path, source: onnx.ModelProto | bytes, *arguments: object) -> str:
+def rewrite(
+    capsys: pytest.CaptureFixture[str], place: Path, source: onnx.ModelProto | bytes, *arguments: object
+) -> str:
     """The line with which a rewrite of this model, in a file `in/bad.onnx`, is refused."""
     path = place.parent / "in" / "bad.onnx"
     path.parent.mkdir(exist_ok=True)
@@ -76,7 +83,10 @@ FILES: Mapping[str, tuple[bytes, str]] = {
     "a text file": (b"import numpy as np\n", "not an ONNX model"),
     "a web page": (b"<!DOCTYPE html><html></html>", "not an ONNX model"),
     "empty": (b"", "is empty"),
-    "a name that is no text": (sound().SerializeToString().replace(b"\x04relu", b"\x04\xff\xfe\xfd\xfc"), "not text"),
+    "a name that is no text": (
+        sound().SerializeToString().replace(b"\x04relu", b"\x04\xff\xfe\xfd\xfc"),
+        "not text",
+    ),
 }
 
 
@@ -101,7 +111,9 @@ def test_places_that_cannot_be_read(capsys, place, tmp_path, monkeypatch):
 
 
 def cycle() -> onnx.ModelProto:
-    return model([node("Add", ["x", "b"], ["a"], name="first"), node("Relu", ["a"], ["b"], name="second")], X, ["b"])
+    return model(
+        [node("Add", ["x", "b"], ["a"], name="first"), node("Relu", ["a"], ["b"], name="second")], X, ["b"]
+    )
 
 
 def unknown_domain() -> onnx.ModelProto:
@@ -111,7 +123,9 @@ def unknown_domain() -> onnx.ModelProto:
 
 
 def integers_only() -> onnx.ModelProto:
-    return model([node("Cast", ["x"], ["f"], to=1), node("Relu", ["f"])], {"x": np.zeros((1, 3), np.uint8)}, ["y"])
+    return model(
+        [node("Cast", ["x"], ["f"], to=1), node("Relu", ["f"])], {"x": np.zeros((1, 3), np.uint8)}, ["y"]
+    )
 
 
 def two_images() -> onnx.ModelProto:
@@ -127,7 +141,12 @@ def free_sizes() -> onnx.ModelProto:
 
 def unsupported() -> onnx.ModelProto:
     weights = {"w": randn(1, 32, 3), "r": randn(1, 32, 8)}
-    return model([node("LSTM", ["x", "w", "r"], name="reader", hidden_size=8)], {"x": randn(5, 1, 3)}, ["y"], weights=weights)
+    return model(
+        [node("LSTM", ["x", "w", "r"], name="reader", hidden_size=8)],
+        {"x": randn(5, 1, 3)},
+        ["y"],
+        weights=weights,
+    )
 
 
 def no_such_operator() -> onnx.ModelProto:
@@ -160,22 +179,31 @@ def constant_node(**changes: object) -> onnx.ModelProto:
 
 
 def sparse(place: int, **changes: object) -> onnx.ModelProto:
-    held = onnx.SparseTensorProto(values=numpy_helper.from_array(randn(2), "w"), dims=[8],
-                                  indices=numpy_helper.from_array(np.array([1, place])))
+    held = onnx.SparseTensorProto(
+        values=numpy_helper.from_array(randn(2), "w"),
+        dims=[8],
+        indices=numpy_helper.from_array(np.array([1, place])),
+    )
     for field, value in changes.items():
-        getattr(held, field).MergeFrom(value) if isinstance(value, list) else getattr(held, field).CopyFrom(value)
+        getattr(held, field).MergeFrom(value) if isinstance(value, list) else getattr(held, field).CopyFrom(
+            value
+        )
     proto = model([node("Add", ["x", "w"])], X, ["y"])
     proto.graph.sparse_initializer.append(held)
     return proto
 
 
-def chain(op: str, inputs: Sequence[str], outputs: Sequence[str] = ("y",), **attrs: object) -> onnx.ModelProto:
+def chain(
+    op: str, inputs: Sequence[str], outputs: Sequence[str] = ("y",), **attrs: object
+) -> onnx.ModelProto:
     """One node named `odd`."""
     return model([node(op, inputs, outputs, name="odd", **attrs)], X, ["y"])
 
 
 def constant_of_another_kind() -> onnx.ModelProto:
-    proto = model([node("Constant", [], ["w"], name="odd", value_float=1.0), node("Add", ["x", "w"])], X, ["y"])
+    proto = model(
+        [node("Constant", [], ["w"], name="odd", value_float=1.0), node("Add", ["x", "w"])], X, ["y"]
+    )
     proto.graph.node[0].attribute[0].name = "value"
     return proto
 
@@ -185,9 +213,16 @@ def doubled(function: str, depth: int) -> onnx.ModelProto:
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("local", 1)]
     proto = model([helper.make_node(f"{function}0", ["x"], ["y"], "call", domain="local")], X, ["y"])
     for k in range(depth):
-        body = [helper.make_node(f"{function}{k + 1}", [i], [o], domain="local") for i, o in (("a", "b"), ("b", "c"))]
+        body = [
+            helper.make_node(f"{function}{k + 1}", [i], [o], domain="local")
+            for i, o in (("a", "b"), ("b", "c"))
+        ]
         proto.functions.append(helper.make_function("local", f"{function}{k}", ["a"], ["c"], body, opsets))
-    proto.functions.append(helper.make_function("local", f"{function}{depth}", ["a"], ["c"], [node("Relu", ["a"], ["c"])], opsets))
+    proto.functions.append(
+        helper.make_function(
+            "local", f"{function}{depth}", ["a"], ["c"], [node("Relu", ["a"], ["c"])], opsets
+        )
+    )
     proto.opset_import.append(opsets[1])
     return proto
 
@@ -205,22 +240,70 @@ MODELS: Mapping[str, tuple[Callable[[], onnx.ModelProto], Sequence[str], str]] =
     "free sizes": (free_sizes, (), "--input-shape x:1x3x?x?"),
     "NaN": (lambda: special(np.nan), (), "initializer 'w': 2 NaN among its 108 values"),
     "infinity": (lambda: special(np.inf), (), "initializer 'w': 2 infinite among its 108 values"),
-    "too few bytes": (lambda: spoilt(raw_data=bytes(12)), (), "initializer 'w': it holds 12 bytes where its size 4x3x3x3 needs 432"),
-    "too few bytes in a node": (lambda: constant_node(raw_data=bytes(12)), (), "node 'holder' (Constant): it holds 12 bytes"),
+    "too few bytes": (
+        lambda: spoilt(raw_data=bytes(12)),
+        (),
+        "initializer 'w': it holds 12 bytes where its size 4x3x3x3 needs 432",
+    ),
+    "too few bytes in a node": (
+        lambda: constant_node(raw_data=bytes(12)),
+        (),
+        "node 'holder' (Constant): it holds 12 bytes",
+    ),
     "an unknown element type": (lambda: spoilt(data_type=99), (), "initializer 'w': its element type 99"),
     "a negative size": (negative_size, (), "initializer 'w': its size -4x3x3x3"),
-    "a sparse weight with an index outside": (lambda: sparse(8), (), "sparse initializer 'w': an index lies outside of its size 8"),
-    "a sparse weight without end": (lambda: sparse(2, dims=[1 << 60]), (), "sparse initializer 'w': its size 8x1152921504606846976"),
-    "sparse indices that do not fit": (lambda: sparse(2, indices=numpy_helper.from_array(np.arange(3))), (), "do not fit its values"),
-    "an attribute of another kind": (constant_of_another_kind, (), "node 'odd' (Constant): its attribute 'value' is not of the type"),
-    "an axis without end": (lambda: chain("Softmax", ["x"], axis=1 << 40), (), "node 'odd' (Softmax): its axis 1099511627776"),
-    "an input that is left out": (lambda: chain("Sum", ["x", ""]), (), "node 'odd' (Sum): its input 1 is left out"),
-    "an output that is left out": (lambda: chain("Split", ["x"], ["y", ""], axis=3, num_outputs=2), (), "its output 1 is left out"),
-    "an output without end": (lambda: chain("MaxPool", ["x"], kernel_shape=[3, 3], pads=[1 << 40] * 4), (), "'odd' (MaxPool: 1x3x8x8)"),
-    "an output of negative size": (lambda: chain("AveragePool", ["x"], kernel_shape=[99, 1]), (), "would have the size 1x3x-90x8"),
+    "a sparse weight with an index outside": (
+        lambda: sparse(8),
+        (),
+        "sparse initializer 'w': an index lies outside of its size 8",
+    ),
+    "a sparse weight without end": (
+        lambda: sparse(2, dims=[1 << 60]),
+        (),
+        "sparse initializer 'w': its size 8x1152921504606846976",
+    ),
+    "sparse indices that do not fit": (
+        lambda: sparse(2, indices=numpy_helper.from_array(np.arange(3))),
+        (),
+        "do not fit its values",
+    ),
+    "an attribute of another kind": (
+        constant_of_another_kind,
+        (),
+        "node 'odd' (Constant): its attribute 'value' is not of the type",
+    ),
+    "an axis without end": (
+        lambda: chain("Softmax", ["x"], axis=1 << 40),
+        (),
+        "node 'odd' (Softmax): its axis 1099511627776",
+    ),
+    "an input that is left out": (
+        lambda: chain("Sum", ["x", ""]),
+        (),
+        "node 'odd' (Sum): its input 1 is left out",
+    ),
+    "an output that is left out": (
+        lambda: chain("Split", ["x"], ["y", ""], axis=3, num_outputs=2),
+        (),
+        "its output 1 is left out",
+    ),
+    "an output without end": (
+        lambda: chain("MaxPool", ["x"], kernel_shape=[3, 3], pads=[1 << 40] * 4),
+        (),
+        "'odd' (MaxPool: 1x3x8x8)",
+    ),
+    "an output of negative size": (
+        lambda: chain("AveragePool", ["x"], kernel_shape=[99, 1]),
+        (),
+        "would have the size 1x3x-90x8",
+    ),
     "names that steer a terminal": (sound, ("--output", "\x1b[2J\u202e"), "no tensor '\\x1b[2J\\u202e'"),
     "a name of any length": (sound, ("--output", "n" * 100_000), "nnn…nnn"),
-    "an input named twice": (sound, ("--input-shape", "x:1x3x8x8", "--input-shape", "x:1x3x8x9"), "--input-shape: 'x' is named twice"),
+    "an input named twice": (
+        sound,
+        ("--input-shape", "x:1x3x8x8", "--input-shape", "x:1x3x8x9"),
+        "--input-shape: 'x' is named twice",
+    ),
     "a size of any length": (sound, ("--input-shape", "x:" + "9" * 5000), "not a name and sizes"),
     "no such image": (sound, ("--image-input", "nosuch"), "--image-input: the model has no tensor 'nosuch'"),
     "no such output": (sound, ("--output", "nosuch"), "--output: the model has no tensor 'nosuch'"),
@@ -229,8 +312,16 @@ MODELS: Mapping[str, tuple[Callable[[], onnx.ModelProto], Sequence[str], str]] =
     "no such input": (sound, ("--input-shape", "nosuch:1x3x8x8"), "--input-shape"),
     "no such policy": (sound, ("--policy", "nosuch"), "--policy: there is no policy 'nosuch'"),
     "no such policy for a node": (sound, ("--policy-for", "Relu=nosuch"), "there is no policy 'nosuch'"),
-    "a policy for nothing": (sound, ("--policy-for", "taylor"), "--policy-for taylor: not a name and a policy"),
-    "a shape that does not fit": (sound, ("--input-shape", "x:1x4x8x8"), "--input-shape x: 1x4x8x8 does not fit"),
+    "a policy for nothing": (
+        sound,
+        ("--policy-for", "taylor"),
+        "--policy-for taylor: not a name and a policy",
+    ),
+    "a shape that does not fit": (
+        sound,
+        ("--input-shape", "x:1x4x8x8"),
+        "--input-shape x: 1x4x8x8 does not fit",
+    ),
     "a shape of another rank": (sound, ("--input-shape", "x:1x3x8"), "--input-shape x: 1x3x8 does not fit"),
     "a shape too small for the kernel": (free_sizes, ("--input-shape", "x:1x3x2x2"), "conv"),
     "a shape without a name": (sound, ("--input-shape", "1x3x8x8"), "not a name and sizes"),
@@ -276,7 +367,10 @@ EXTERNAL: Mapping[str, tuple[Mapping[str, object], str]] = {
     "a name too long": ({"location": "w" * 5000}, "'w'"),
     "an offset beyond the end": ({"offset": 4096}, "which has only 440"),
     "one byte too few": ({"offset": 9}, "which has only 440"),
-    "a length beyond the end": ({"length": 4096}, "4096 bytes of external data where its size 4x3x3x3 needs 432"),
+    "a length beyond the end": (
+        {"length": 4096},
+        "4096 bytes of external data where its size 4x3x3x3 needs 432",
+    ),
     "a negative offset": ({"offset": -1}, "described wrongly"),
     "an offset that is no number": ({"offset": "eight"}, "described wrongly"),
 }
@@ -339,16 +433,30 @@ def test_a_full_disk(place, tmp_path):
     """A limit on the size of files stands for the disk's."""
     path = tmp_path / "bad.onnx"
     onnx.save(sound(), path)
-    program = ("import resource, sys; from onnxscope.cli import main; resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512))\n"
-               "main(['rewrite', *sys.argv[1:]])")
-    done = subprocess.run([sys.executable, "-B", "-c", program, path, "-o", place / "out.onnx"], capture_output=True, text=True,
-                          check=False, env={"PYTHONPATH": str(Path(__file__).parents[1])})
+    program = (
+        "import resource, sys; from onnxscope.cli import main; resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512))\n"
+        "main(['rewrite', *sys.argv[1:]])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", program, path, "-o", place / "out.onnx"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(Path(__file__).parents[1])},
+    )
     assert done.returncode == 2 and "(File too large)" in done.stderr and done.stderr.count("\n") == 1
     assert not list(place.iterdir())
 
 
-USAGE = [(), ("nosuch",), ("rewrite",), ("rewrite", "--nosuch", "a"), ("verify", "a", "--seed", "x"), ("verify", "a", "--seed", "-1"),
-         ("doctor", "a", "b")]
+USAGE = [
+    (),
+    ("nosuch",),
+    ("rewrite",),
+    ("rewrite", "--nosuch", "a"),
+    ("verify", "a", "--seed", "x"),
+    ("verify", "a", "--seed", "-1"),
+    ("doctor", "a", "b"),
+]
 
 
 @pytest.mark.parametrize("arguments", USAGE)
@@ -361,7 +469,11 @@ IMAGES: Mapping[str, tuple[str, bytes | np.ndarray | None, str]] = {
     "absent": ("cat.png", None, "No such file"),
     "a text file": ("cat.png", b"meow", "is not an image"),
     "cut short": ("cat.npy", b"\x93NUMPY\x01", "cannot be read"),
-    "of another shape": ("cat.npy", np.zeros((1, 3, 9, 9), np.float32), "has shape 1x3x9x9, the model's input 1x3x8x8"),
+    "of another shape": (
+        "cat.npy",
+        np.zeros((1, 3, 9, 9), np.float32),
+        "has shape 1x3x9x9, the model's input 1x3x8x8",
+    ),
     "with NaN": ("cat.npy", np.full((1, 3, 8, 8), np.nan), "holds NaN"),
     "of objects": ("cat.npy", np.array([{}]), "allow_pickle=False"),
     "without end": ("cat.npy", b"\x93NUMPY\x01\x00v\x00" + ENDLESS.ljust(117) + b"\n", "cannot be read"),

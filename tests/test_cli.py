@@ -46,15 +46,29 @@ def answer(capsys, *arguments):
 
 def test_rewrite_prints_what_it_did(capsys, scope):
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["image", "output", "policy", "method", "active", "note", "written"]
+    assert [line.split()[0] for line in lines] == [
+        "image",
+        "output",
+        "policy",
+        "method",
+        "active",
+        "note",
+        "written",
+    ]
     assert str(scope) in lines[-1] and "before the final Softmax" in lines[5]
     onnx.checker.check_model(scope, full_check=True)
 
 
 def test_rewrite_writes_beside_the_model_by_default(capsys, tmp_path):
     (tmp_path / "net.onnx").write_bytes(MODEL.read_bytes())
-    code, facts = answer(capsys, "rewrite", tmp_path / "net.onnx", "--policy", "taylor", "--policy-for", "Relu=freeze")
-    assert code == 0 and facts["written"] == str(tmp_path / "net.scope.onnx") and facts["policy"] == "taylor,Relu=freeze"
+    code, facts = answer(
+        capsys, "rewrite", tmp_path / "net.onnx", "--policy", "taylor", "--policy-for", "Relu=freeze"
+    )
+    assert (
+        code == 0
+        and facts["written"] == str(tmp_path / "net.scope.onnx")
+        and facts["policy"] == "taylor,Relu=freeze"
+    )
     assert facts["nodes"]["frozen"] > 0 and facts["bytes"] == (tmp_path / "net.scope.onnx").stat().st_size
 
 
@@ -68,7 +82,9 @@ def test_doctor(capsys):
 
 
 def test_doctor_says_what_stops_a_rewrite(capsys, monkeypatch):
-    monkeypatch.setattr(opening, "doctor", lambda model, **_: opening.Diagnosis((), "x", "y", (), ("node 'n': no rule",)))
+    monkeypatch.setattr(
+        opening, "doctor", lambda model, **_: opening.Diagnosis((), "x", "y", (), ("node 'n': no rule",))
+    )
     code, found = answer(capsys, "doctor", MODEL)
     assert code == 1 and not found["ok"]
     assert cli.run(["doctor", str(MODEL)]) == 1
@@ -96,14 +112,29 @@ def test_a_check_that_fell_short(capsys, monkeypatch):
     assert "FELL SHORT" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("raised", "code", "line"), [
-    (NotProved("differs", where="base"), 1, "onnxscope: error: base: differs\n"),
-    (BadOption("two\nlines"), 2, "onnxscope: error: two lines\n"),
-    (KeyboardInterrupt(), 130, "onnxscope: error: interrupted\n"),
-    (MemoryError(), 2, "onnxscope: error: there is not enough memory; give smaller sizes with --input-shape, or use a larger machine\n"),
-    (RecursionError(), 2, "onnxscope: error: the model's functions or bodies are nested too deeply; export it without them\n"),
-    (ZeroDivisionError("a\nb"), 70, f"onnxscope: error: internal error: ZeroDivisionError: a b; {cli.REPORT}\n"),
-])
+@pytest.mark.parametrize(
+    ("raised", "code", "line"),
+    [
+        (NotProved("differs", where="base"), 1, "onnxscope: error: base: differs\n"),
+        (BadOption("two\nlines"), 2, "onnxscope: error: two lines\n"),
+        (KeyboardInterrupt(), 130, "onnxscope: error: interrupted\n"),
+        (
+            MemoryError(),
+            2,
+            "onnxscope: error: there is not enough memory; give smaller sizes with --input-shape, or use a larger machine\n",
+        ),
+        (
+            RecursionError(),
+            2,
+            "onnxscope: error: the model's functions or bodies are nested too deeply; export it without them\n",
+        ),
+        (
+            ZeroDivisionError("a\nb"),
+            70,
+            f"onnxscope: error: internal error: ZeroDivisionError: a b; {cli.REPORT}\n",
+        ),
+    ],
+)
 def test_errors_are_one_line(capsys, monkeypatch, tmp_path, raised, code, line):
     def failing(model, **_):
         raise raised
@@ -128,15 +159,24 @@ def test_tracebacks_are_for_those_who_ask(capsys, monkeypatch):
     assert "Traceback" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("shell", "code", "said"), [
-    ('"$@" | head -n 1; exit ${PIPESTATUS[0]}', 0, ""),
-    ('"$@" | true; exit ${PIPESTATUS[0]}', 0, ""),
-    ('"$@" > /dev/full', 2, "onnxscope: error: standard output: cannot be written (No space left on device); make room there\n"),
-    ('"$@" >&-', 0, ""),
-])
+@pytest.mark.parametrize(
+    ("shell", "code", "said"),
+    [
+        ('"$@" | head -n 1; exit ${PIPESTATUS[0]}', 0, ""),
+        ('"$@" | true; exit ${PIPESTATUS[0]}', 0, ""),
+        (
+            '"$@" > /dev/full',
+            2,
+            "onnxscope: error: standard output: cannot be written (No space left on device); make room there\n",
+        ),
+        ('"$@" >&-', 0, ""),
+    ],
+)
 def test_output_that_no_one_reads(shell, code, said):
     program = [sys.executable, "-c", "from onnxscope.cli import main; main()", "doctor", str(MODEL)]
-    done = subprocess.run(["bash", "-c", shell, "bash", *program], capture_output=True, text=True, check=False, cwd=ROOT)
+    done = subprocess.run(
+        ["bash", "-c", shell, "bash", *program], capture_output=True, text=True, check=False, cwd=ROOT
+    )
     assert (done.returncode, done.stderr) == (code, said)
 
 
@@ -152,11 +192,39 @@ def test_names_may_hold_colons_and_equal_signs():
 
 def test_options_reach_the_api(monkeypatch):
     given = {}
-    monkeypatch.setattr(opening, "doctor", lambda model, **kw: given.update(kw) or opening.Diagnosis((), "x", "y", (), ()))
-    cli.run(["doctor", "m.onnx", "--input-shape", "a:1x2", "--input-shape", "b:3", "--image-input", "a", "--output", "o",
-             "--policy", "taylor", "--policy-for", "Relu=freeze", "--opaque", "TopK", "--opaque", "n"])
-    assert given == {"input_shapes": {"a": (1, 2), "b": (3,)}, "image": "a", "output": "o", "policy": "taylor",
-                     "policy_for": {"Relu": "freeze"}, "opaque": ["TopK", "n"]}
+    monkeypatch.setattr(
+        opening, "doctor", lambda model, **kw: given.update(kw) or opening.Diagnosis((), "x", "y", (), ())
+    )
+    cli.run(
+        [
+            "doctor",
+            "m.onnx",
+            "--input-shape",
+            "a:1x2",
+            "--input-shape",
+            "b:3",
+            "--image-input",
+            "a",
+            "--output",
+            "o",
+            "--policy",
+            "taylor",
+            "--policy-for",
+            "Relu=freeze",
+            "--opaque",
+            "TopK",
+            "--opaque",
+            "n",
+        ]
+    )
+    assert given == {
+        "input_shapes": {"a": (1, 2), "b": (3,)},
+        "image": "a",
+        "output": "o",
+        "policy": "taylor",
+        "policy_for": {"Relu": "freeze"},
+        "opaque": ["TopK", "n"],
+    }
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -174,7 +242,9 @@ def test_help_and_version(capsys):
     assert capsys.readouterr().out.startswith("onnxscope 0.")
 
 
-@pytest.mark.parametrize(("shape", "corner"), [((1, 3, 4, 6), (0, slice(None), 0, 0)), ((1, 5, 6, 3), (0, 0, 0, slice(None)))])
+@pytest.mark.parametrize(
+    ("shape", "corner"), [((1, 3, 4, 6), (0, slice(None), 0, 0)), ((1, 5, 6, 3), (0, 0, 0, slice(None)))]
+)
 def test_pictures_take_the_shape_of_the_input(tmp_path, shape, corner):
     Image.new("RGB", (60, 40), (255, 51, 0)).save(tmp_path / "red.png")
     pixels = pictures.read(tmp_path / "red.png", shape)

@@ -14,9 +14,16 @@ import onnxscope
 from onnxscope.ask.ledger import ledgers
 
 SHARED = MODELS.parents[1] / "shared" / "models"
-BUNDLED = [f"scenes_{kind}" for kind in ("vgg", "vgg_bn", "resnet", "resnet_torch", "resnet_int8", "resnet_fp16")]
-GIVEN = {"mnist_cntk_op8": {}, "cifar10_winml_op10": {}, "ppocr_mobile_v2_cls_op14": {"x": (1, 3, 48, 192)},
-         "det_ultraface_slim320_simp_op9": {}, "det_blazeface_front_op12": {}}
+BUNDLED = [
+    f"scenes_{kind}" for kind in ("vgg", "vgg_bn", "resnet", "resnet_torch", "resnet_int8", "resnet_fp16")
+]
+GIVEN = {
+    "mnist_cntk_op8": {},
+    "cifar10_winml_op10": {},
+    "ppocr_mobile_v2_cls_op14": {"x": (1, 3, 48, 192)},
+    "det_ultraface_slim320_simp_op9": {},
+    "det_blazeface_front_op12": {},
+}
 LIGHT = ("squeezenet", "shufflenet", "inception_v1")  # the other six take a minute and a half
 EXPLAINED = 5  # of the highest scores
 BOUNDS = {"scenes_resnet_fp16": 1e-2}  # its scores are float16 numbers
@@ -29,7 +36,9 @@ def checked(model: str | Path | onnx.ModelProto, policy: str, bound: float, **op
     x = opened.freeze(np.random.default_rng(0).random(tuple(given.shape)).astype(given.dtype))
     scores = x.output.reshape(-1).astype(np.float64)
     for book in ledgers(x, np.argsort(-scores)[:EXPLAINED].tolist()):
-        assert abs(book.remainder) <= bound * max(np.abs(scores).max(), abs(book.input), *map(abs, book.layers.values()))
+        assert abs(book.remainder) <= bound * max(
+            np.abs(scores).max(), abs(book.input), *map(abs, book.layers.values())
+        )
 
 
 @pytest.mark.parametrize("policy", ["freeze", "taylor"])

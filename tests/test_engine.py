@@ -25,16 +25,25 @@ STEP = 1e-6  # of the differences: far below any kink's distance, far above the 
 
 def strided() -> onnx.ModelProto:
     """What small super-resolution and classification networks lack: a stride both ways, reflection, a slope below zero, an average."""
-    weights = {"down": randn(6, 2, 3, 3, seed=1) / 3, "bias": randn(6, seed=2), "up": randn(6, 3, 4, 4, seed=3) / 4,
-               "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "mean": randn(3, seed=4), "var": np.abs(randn(3, seed=5)) + 0.5,
-               "scale": randn(3, seed=6), "shift": randn(3, seed=7)}
-    nodes = [node("Pad", ["image", "pads"], ["p"], mode="reflect"),
-             node("Conv", ["p", "down", "bias"], ["c"], strides=[2, 2]),
-             node("LeakyRelu", ["c"], ["l"], alpha=0.2),
-             node("ConvTranspose", ["l", "up"], ["t"], strides=[2, 2], pads=[1, 1, 1, 1]),
-             node("BatchNormalization", ["t", "scale", "shift", "mean", "var"], ["n"]),
-             node("MaxPool", ["n"], ["m"], kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1]),
-             node("AveragePool", ["m"], ["y"], kernel_shape=[2, 2], strides=[2, 2])]
+    weights = {
+        "down": randn(6, 2, 3, 3, seed=1) / 3,
+        "bias": randn(6, seed=2),
+        "up": randn(6, 3, 4, 4, seed=3) / 4,
+        "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+        "mean": randn(3, seed=4),
+        "var": np.abs(randn(3, seed=5)) + 0.5,
+        "scale": randn(3, seed=6),
+        "shift": randn(3, seed=7),
+    }
+    nodes = [
+        node("Pad", ["image", "pads"], ["p"], mode="reflect"),
+        node("Conv", ["p", "down", "bias"], ["c"], strides=[2, 2]),
+        node("LeakyRelu", ["c"], ["l"], alpha=0.2),
+        node("ConvTranspose", ["l", "up"], ["t"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        node("BatchNormalization", ["t", "scale", "shift", "mean", "var"], ["n"]),
+        node("MaxPool", ["n"], ["m"], kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1]),
+        node("AveragePool", ["m"], ["y"], kernel_shape=[2, 2], strides=[2, 2]),
+    ]
     return model(nodes, {"image": randn(1, 2, 8, 8)}, ["y"], weights=weights)
 
 
@@ -87,7 +96,9 @@ def case(request: pytest.FixtureRequest) -> tuple[onnx.ModelProto, np.ndarray]:
 
 
 @pytest.mark.parametrize("stateless", [False, True])
-def test_both_passes_are_the_derivative_entry_by_entry(case: tuple[onnx.ModelProto, np.ndarray], stateless: bool) -> None:
+def test_both_passes_are_the_derivative_entry_by_entry(
+    case: tuple[onnx.ModelProto, np.ndarray], stateless: bool
+) -> None:
     """Piecewise linear networks: F is the derivative."""
     proto, image = case
     opened = onnxscope.load(proto, stateless=stateless)
@@ -103,7 +114,9 @@ def test_both_passes_are_the_derivative_entry_by_entry(case: tuple[onnx.ModelPro
     np.testing.assert_allclose(affine, x.output.reshape(-1), atol=2e-5 * np.abs(x.output).max())
 
 
-def test_a_saved_scope_runs_as_the_model_does(case: tuple[onnx.ModelProto, np.ndarray], tmp_path: Path) -> None:
+def test_a_saved_scope_runs_as_the_model_does(
+    case: tuple[onnx.ModelProto, np.ndarray], tmp_path: Path
+) -> None:
     proto, image = case
     fresh = onnxscope.load(proto).freeze(image)
     saved = onnxscope.load(onnxscope.rewrite(proto).save(tmp_path / "a.scope.onnx")).freeze(image)
@@ -116,7 +129,10 @@ def test_a_saved_scope_runs_as_the_model_does(case: tuple[onnx.ModelProto, np.nd
 def test_states_are_masks_and_short_indices(name: str) -> None:
     programs = onnxscope.load(SMALL[name]).engine.programs
     inputs = programs.linear.graph.inputs + programs.transpose.graph.inputs
-    assert {np.dtype(t.dtype) for t in inputs if t.name in programs.states} <= {np.dtype(bool), np.dtype(np.int32)}
+    assert {np.dtype(t.dtype) for t in inputs if t.name in programs.states} <= {
+        np.dtype(bool),
+        np.dtype(np.int32),
+    }
 
 
 def test_a_second_image_builds_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +145,9 @@ def test_a_second_image_builds_no_session(monkeypatch: pytest.MonkeyPatch) -> No
     second = opened.freeze(images[1])
     assert np.abs(second.column((0, 1, 2)) - want[0]).max() > 0
     second.row((0, 0, 0)), second.residual()
-    for got, value in zip([first.column((0, 1, 2)), first.row((1, 2, 3)), first.residual()], want, strict=True):
+    for got, value in zip(
+        [first.column((0, 1, 2)), first.row((1, 2, 3)), first.residual()], want, strict=True
+    ):
         np.testing.assert_array_equal(got, value)
 
 
@@ -150,7 +168,9 @@ def test_any_two_tensors(case: tuple[onnx.ModelProto, np.ndarray], tmp_path: Pat
     a, b = middle[0], middle[-1]
     saved = onnxscope.rewrite(proto).save(tmp_path / "a.scope.onnx")
     for source in (proto, saved, onnxscope.rewrite(proto)):
-        head, tail, whole = (onnxscope.load(source, image=i, output=o).freeze(image) for i, o in ((None, a), (a, b), (None, b)))
+        head, tail, whole = (
+            onnxscope.load(source, image=i, output=o).freeze(image) for i, o in ((None, a), (a, b), (None, b))
+        )
         assert tail.image.shape == head.output.shape
         np.testing.assert_array_equal(tail.image, head.output)
         probe = randn(2, *whole.map.inputs.shape)
@@ -158,7 +178,9 @@ def test_any_two_tensors(case: tuple[onnx.ModelProto, np.ndarray], tmp_path: Pat
         np.testing.assert_allclose(tail.project(head.project(probe)), want, atol=1e-5 * np.abs(want).max())
         back = randn(2, *whole.map.outputs.shape, seed=1)
         want = whole.back_project(back)
-        np.testing.assert_allclose(head.back_project(tail.back_project(back)), want, atol=1e-5 * np.abs(want).max())
+        np.testing.assert_allclose(
+            head.back_project(tail.back_project(back)), want, atol=1e-5 * np.abs(want).max()
+        )
 
 
 def test_batches_keep_to_the_memory() -> None:
@@ -180,8 +202,13 @@ def test_out_of_memory_halves_the_batch_and_says_so(monkeypatch: pytest.MonkeyPa
     x = onnxscope.load(proto).freeze(image_of(proto))
     probes = randn(11, *x.map.inputs.shape)
     want = x.map.forward(probes)
-    monkeypatch.setattr(runtime.Binding, "__call__", lambda self, name, value, *rest, call=runtime.Binding.__call__, **into:
-                        failing(value.shape()[0]) or call(self, name, value, *rest, **into))
+    monkeypatch.setattr(
+        runtime.Binding,
+        "__call__",
+        lambda self, name, value, *rest, call=runtime.Binding.__call__, **into: (
+            failing(value.shape()[0]) or call(self, name, value, *rest, **into)
+        ),
+    )
     np.testing.assert_allclose(x.map.forward(probes), want, atol=1e-6)
     assert x.map.batch == 2
     assert any("out of memory with 11 probes at once; going on with 5" in note for note in x.about()["notes"])
@@ -200,8 +227,11 @@ def test_vectors_on_a_device_reckon_as_arrays_do() -> None:
     a, b, c = randn(4, *shape), randn(2, *shape, seed=1), randn(2, 4, seed=2)
     va, vb = on_device.of(a), on_device.of(b)
     np.testing.assert_allclose(on_device.dot(va, vb), arrays.dot(a, b), atol=1e-6)
-    for got, want in [(on_device.combine(c, va), arrays.combine(c, a)), (on_device.subtract(vb, c, va), arrays.subtract(b, c, a)),
-                      (on_device.join([va, vb, va]), arrays.join([a, b, a]))]:
+    for got, want in [
+        (on_device.combine(c, va), arrays.combine(c, a)),
+        (on_device.subtract(vb, c, va), arrays.subtract(b, c, a)),
+        (on_device.join([va, vb, va]), arrays.join([a, b, a])),
+    ]:
         np.testing.assert_allclose(on_device.array(got), want, atol=1e-6)
 
 
@@ -219,7 +249,11 @@ def test_values_on_the_device_stay_there() -> None:
 
 
 def test_several_inputs_are_given_by_name() -> None:
-    proto = model([node("Mul", ["a", "b"], ["m"]), node("Relu", ["m"])], {"a": randn(1, 2, 3, 3), "b": randn(1, 2, 3, 3)}, ["y"])
+    proto = model(
+        [node("Mul", ["a", "b"], ["m"]), node("Relu", ["m"])],
+        {"a": randn(1, 2, 3, 3), "b": randn(1, 2, 3, 3)},
+        ["y"],
+    )
     opened = onnxscope.load(proto, image="a")
     a, b = randn(1, 2, 3, 3), randn(1, 2, 3, 3, seed=1)
     np.testing.assert_allclose(opened.freeze({"a": a, "b": b}).output, np.maximum(a * b, 0))
@@ -228,21 +262,27 @@ def test_several_inputs_are_given_by_name() -> None:
             opened.freeze(given)
 
 
-@pytest.mark.parametrize(("image", "said"), [
-    (np.zeros((1, 3, 5, 6), np.float32), "has shape"),
-    (np.full((1, 3, 6, 6), np.nan, np.float32), "NaN"),
-    (np.full((3, 6, 6), "a"), "no numbers"),
-])
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (np.zeros((1, 3, 5, 6), np.float32), "has shape"),
+        (np.full((1, 3, 6, 6), np.nan, np.float32), "NaN"),
+        (np.full((3, 6, 6), "a"), "no numbers"),
+    ],
+)
 def test_images_that_do_not_fit_are_refused(image: np.ndarray, said: str) -> None:
     with pytest.raises(onnxscope.BadOption, match=said):
         onnxscope.load(SMALL["edsr"]).freeze(image)
 
 
-@pytest.mark.parametrize(("options", "said"), [
-    ({"device": "tpu"}, "no device 'tpu'"),
-    ({"threads": -1}, "no number of threads"),
-    ({"layout": "chwn"}, "no layout 'chwn'"),
-])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"device": "tpu"}, "no device 'tpu'"),
+        ({"threads": -1}, "no number of threads"),
+        ({"layout": "chwn"}, "no layout 'chwn'"),
+    ],
+)
 def test_options_that_name_nothing_are_refused(options: dict[str, object], said: str) -> None:
     with pytest.raises(onnxscope.BadOption, match=said):
         onnxscope.load(SMALL["edsr"], **options)

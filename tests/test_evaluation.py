@@ -38,20 +38,31 @@ def linear(weights: np.ndarray) -> evaluation.Network:
 
 def linear_model(weights: np.ndarray, shape: tuple[int, ...]) -> onnx.ModelProto:
     nodes = [node("Flatten", ["x"], ["f"]), node("Gemm", ["f", "w"], ["y"], name="dense")]
-    return model(nodes, {"x": np.zeros(shape, np.float32)}, ["y"], weights={"w": np.ascontiguousarray(weights.T, np.float32)})
+    return model(
+        nodes,
+        {"x": np.zeros(shape, np.float32)},
+        ["y"],
+        weights={"w": np.ascontiguousarray(weights.T, np.float32)},
+    )
 
 
 # against the network
 
+
 def test_places_follow_relevance_and_equals_are_shuffled() -> None:
-    np.testing.assert_array_equal(evaluation.ranks(np.array([[3.0, 1.0], [2.0, 9.0]])), [[0.25, 0.75], [0.5, 0]])
+    np.testing.assert_array_equal(
+        evaluation.ranks(np.array([[3.0, 1.0], [2.0, 9.0]])), [[0.25, 0.75], [0.5, 0]]
+    )
     flat = evaluation.ranks(np.zeros((10, 10)))
     assert sorted(flat.reshape(-1)) == pytest.approx(np.arange(100) / 100)
     assert 0.3 < flat[:5].mean() < 0.7  # not in the order of reading
     np.testing.assert_array_equal(flat, evaluation.ranks(np.ones((10, 10))))
 
 
-@pytest.mark.parametrize(("shape", "layout"), [((1, 3, 2, 4), "auto"), ((3, 2, 4), "auto"), ((1, 2, 4, 3), "auto"), ((1, 2, 4, 7), "nhwc")])
+@pytest.mark.parametrize(
+    ("shape", "layout"),
+    [((1, 3, 2, 4), "auto"), ((3, 2, 4), "auto"), ((1, 2, 4, 3), "auto"), ((1, 2, 4, 7), "nhwc")],
+)
 def test_pixels_are_kept_in_every_layout(shape: tuple[int, ...], layout: str) -> None:
     image, pixels = randn(*shape), np.arange(8).reshape(2, 4) % 3 == 0
     kept = evaluation.with_only(image, pixels, 0.0, layout)
@@ -81,13 +92,19 @@ def test_contributions_are_the_best_order_for_a_linear_network() -> None:
     orders = [np.array(p, float).reshape(2, 3) for p in itertools.permutations(range(6))]
     for test, extreme in ((evaluation.deletion, min), (evaluation.insertion, max)):
         areas = [test(linear(weights), image, order, 1, steps=6).areas[1] for order in orders]
-        assert test(linear(weights), image, best, 1, steps=6).areas[1] == pytest.approx(extreme(areas), rel=1e-5)
+        assert test(linear(weights), image, best, 1, steps=6).areas[1] == pytest.approx(
+            extreme(areas), rel=1e-5
+        )
 
 
 def test_curves_go_from_the_image_to_its_mean_colour_and_back() -> None:
     weights, image, relevance = randn(3, 12, seed=3), randn(1, 3, 2, 2, seed=4), randn(2, 2, seed=5)
-    ends = [linear(weights)(i)[1] for i in (image, np.broadcast_to(evaluation.mean_colour(image), image.shape))]
-    deleted, inserted = (f(linear(weights), image, relevance, 1) for f in (evaluation.deletion, evaluation.insertion))
+    ends = [
+        linear(weights)(i)[1] for i in (image, np.broadcast_to(evaluation.mean_colour(image), image.shape))
+    ]
+    deleted, inserted = (
+        f(linear(weights), image, relevance, 1) for f in (evaluation.deletion, evaluation.insertion)
+    )
     np.testing.assert_allclose(deleted.score[[0, -1]], ends, rtol=1e-5)
     np.testing.assert_allclose(inserted.score[[-1, 0]], ends, rtol=1e-5)
     assert evaluation.Curve(np.array([0.0, 1, 1]), np.array([2.0, 2, 2])).areas == (0.75, 2)
@@ -99,6 +116,7 @@ def test_probabilities() -> None:
 
 
 # against masks
+
 
 def test_masks() -> None:
     mask = np.zeros((4, 5), bool)
@@ -116,6 +134,7 @@ def test_masks() -> None:
 
 # against other maps
 
+
 def test_distances() -> None:
     a, b = randn(3, 50, 50, seed=6), randn(3, 50, 50, seed=7)
     assert evaluation.correlation(a, 3 * a + 1) == pytest.approx(1)
@@ -123,7 +142,9 @@ def test_distances() -> None:
     assert evaluation.correlation(a, np.ones_like(a)) == 0
     assert sensitivity.rank_correlation(a, np.exp(a)) == pytest.approx(1)
     mixed = a + b
-    assert sensitivity.rank_correlation(a, mixed) == pytest.approx(spearmanr(a.reshape(-1), mixed.reshape(-1)).statistic)
+    assert sensitivity.rank_correlation(a, mixed) == pytest.approx(
+        spearmanr(a.reshape(-1), mixed.reshape(-1)).statistic
+    )
 
 
 def test_sensitivity_to_the_class() -> None:
@@ -131,7 +152,9 @@ def test_sensitivity_to_the_class() -> None:
     assert evaluation.class_sensitivity(np.stack([a, a, a])) == pytest.approx(0)
     assert evaluation.class_sensitivity(np.stack([a, a, -a])) == pytest.approx(1)
     assert evaluation.class_sensitivity(np.stack([a, np.zeros_like(a)])) == 1
-    assert math.isnan(evaluation.class_sensitivity(a[None])) and math.isnan(evaluation.class_sensitivity(np.zeros((2, 3, 3))))
+    assert math.isnan(evaluation.class_sensitivity(a[None])) and math.isnan(
+        evaluation.class_sensitivity(np.zeros((2, 3, 3)))
+    )
 
 
 def test_recovery_of_the_image() -> None:
@@ -142,6 +165,7 @@ def test_recovery_of_the_image() -> None:
 
 # weights and attacks
 
+
 def weights_by_layer(scope: Scope) -> dict[str, np.ndarray]:
     return {n.name: t.values for n, t in sensitivity.weighted(scope)}
 
@@ -150,15 +174,23 @@ def test_weights_are_drawn_anew_from_the_top_down() -> None:
     scope = opening.opened(networks.vgg(False, 4, (4, 6), side=16))
     before = weights_by_layer(scope)
     stages = list(sensitivity.randomised(scope))
-    assert [name for name, _ in stages] == list(before)[::-1] == ["scores", "dense", "conv1b", "conv1a", "conv0b", "conv0a"]
+    assert (
+        [name for name, _ in stages]
+        == list(before)[::-1]
+        == ["scores", "dense", "conv1b", "conv1a", "conv0b", "conv0a"]
+    )
     for k, (_, changed) in enumerate(stages, 1):
         after = weights_by_layer(changed)
         assert [not np.array_equal(after[n], before[n]) for n in before] == [False] * (6 - k) + [True] * k
         assert all(after[n].std() == pytest.approx(before[n].std(), rel=0.3) for n in before)
     assert all(np.array_equal(values, before[n]) for n, values in weights_by_layer(scope).items())
     again = list(sensitivity.randomised(scope))
-    assert all(np.array_equal(a, b) for a, b in zip(weights_by_layer(stages[-1][1]).values(), weights_by_layer(again[-1][1]).values(),
-                                                    strict=True))
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(
+            weights_by_layer(stages[-1][1]).values(), weights_by_layer(again[-1][1]).values(), strict=True
+        )
+    )
 
 
 def test_a_network_without_weights_has_none_to_draw() -> None:
@@ -169,17 +201,23 @@ def test_a_network_without_weights_has_none_to_draw() -> None:
 
 def test_quantized_weights_are_drawn_too() -> None:
     scope = opening.opened(Path(__file__).parents[1] / "models" / "scenes_resnet_int8.onnx")
-    assert len(sensitivity.weighted(scope)) == 13 and all(w.dtype == np.int8 for w in weights_by_layer(scope).values())
+    assert len(sensitivity.weighted(scope)) == 13 and all(
+        w.dtype == np.int8 for w in weights_by_layer(scope).values()
+    )
     _, changed = next(sensitivity.randomised(scope))
     assert weights_by_layer(changed)["scores"].dtype == np.int8
 
 
-@pytest.mark.parametrize(("kind", "middle"), [(np.float32, 0), (np.float16, 0), (np.int8, 0), (np.uint8, 130)])
+@pytest.mark.parametrize(
+    ("kind", "middle"), [(np.float32, 0), (np.float16, 0), (np.int8, 0), (np.uint8, 130)]
+)
 def test_weights_are_drawn_in_their_type(kind: type, middle: float) -> None:
     values = (130 if kind is np.uint8 else 30) + 9 * randn(90, 90)
     drawn = sensitivity.drawn_like(values.astype(kind), np.random.default_rng(0))
     assert drawn.dtype == kind
-    assert (drawn.astype(float).mean(), drawn.astype(float).std()) == pytest.approx((middle, 9), abs=0.7)  # numbers were cut off
+    assert (drawn.astype(float).mean(), drawn.astype(float).std()) == pytest.approx(
+        (middle, 9), abs=0.7
+    )  # numbers were cut off
 
 
 def test_random_weights_leave_little_of_a_gradient() -> None:
@@ -211,6 +249,7 @@ def test_depth_is_where_payments_were_made() -> None:
 
 
 # trials
+
 
 def small(kinds: int = 4) -> onnx.ModelProto:
     return networks.vgg(False, kinds, (4, 6), side=SIDE)
@@ -247,7 +286,9 @@ def test_trials_of_pictures_with_channels_last() -> None:
     proto.graph.input[0].CopyFrom(onnx.helper.make_tensor_value_info("pixels", 1, shape))
     first, last = (Trials(Explainer(opening.opened(p))) for p in (small(), proto))
     for method in ("input-x-gradient", "grad-cam"):
-        assert last.measures(method, picture().transpose(0, 2, 3, 1)) == pytest.approx(first.measures(method, picture()), abs=1e-3)
+        assert last.measures(method, picture().transpose(0, 2, 3, 1)) == pytest.approx(
+            first.measures(method, picture()), abs=1e-3
+        )
 
 
 # the verb
@@ -262,7 +303,9 @@ def folder(tmp_path: Path) -> Path:
     pictures.mkdir()
     onnx.save(small(), tmp_path / "net.onnx")
     for name, seed in (("a", 1), ("c", 2)):
-        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), np.uint8)).save(pictures / f"{name}.png")
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), np.uint8)).save(
+            pictures / f"{name}.png"
+        )
     (pictures / "b.png").write_bytes((pictures / "a.png").read_bytes()[:300])
     mask = np.zeros((2 * SIDE, 2 * SIDE), bool)
     Image.fromarray(mask).save(pictures / "c.mask.png")
@@ -275,7 +318,9 @@ def folder(tmp_path: Path) -> Path:
 def evaluate(folder: Path, capsys: pytest.CaptureFixture) -> Evaluate:
     def asked(*options: str) -> tuple[int, dict[str, Any], list[dict[str, str]]]:
         table = folder.parent / "out.csv"
-        code = cli.run(["evaluate", str(folder.parent / "net.onnx"), str(folder), "-o", str(table), "--json", *options])
+        code = cli.run(
+            ["evaluate", str(folder.parent / "net.onnx"), str(folder), "-o", str(table), "--json", *options]
+        )
         with table.open(newline="", encoding="utf-8") as file:
             return code, json.loads(capsys.readouterr().out), list(csv.DictReader(file))
 
@@ -285,9 +330,13 @@ def evaluate(folder: Path, capsys: pytest.CaptureFixture) -> Evaluate:
 def test_a_folder_is_evaluated(evaluate: Evaluate) -> None:
     code, facts, rows = evaluate("--method", "votes,guided", "--fgsm", "2", "--randomise")
     assert code == 0 and (facts["pictures"], facts["masks"]) == (2, 1)
-    assert [s["picture"] for s in facts["skipped"]] == ["b.png"] and "cannot be read" in facts["skipped"][0]["why"]
+    assert [s["picture"] for s in facts["skipped"]] == ["b.png"] and "cannot be read" in facts["skipped"][0][
+        "why"
+    ]
     assert list(rows[0]) == ["picture", "class", "mask_share", "method", *MEASURES]
-    assert [(r["picture"], r["method"]) for r in rows] == [(p, m) for p in ("a.png", "c.png") for m in (VOTES, "guided", CHANCE)]
+    assert [(r["picture"], r["method"]) for r in rows] == [
+        (p, m) for p in ("a.png", "c.png") for m in (VOTES, "guided", CHANCE)
+    ]
     assert [r["mask_share"] for r in rows] == ["0.5"] * 3 + [""] * 3
     assert rows[0]["pointing"] and not rows[3]["pointing"] and not rows[1]["voting_inside"]
     insertions = [float(r["insertion"]) for r in rows if r["method"] == "guided"]
@@ -306,8 +355,18 @@ def test_only_the_first_pictures(evaluate: Evaluate) -> None:
 def test_the_table_for_people(folder: Path, capsys: pytest.CaptureFixture) -> None:
     labels = folder / "labels.txt"
     labels.write_text("ant\nbee\ncat\ndog\n", encoding="utf-8")
-    arguments = ["evaluate", str(folder.parent / "net.onnx"), str(folder), "--method", "guided", "--labels", str(labels), "--randomise",
-                 "--fgsm", "1"]
+    arguments = [
+        "evaluate",
+        str(folder.parent / "net.onnx"),
+        str(folder),
+        "--method",
+        "guided",
+        "--labels",
+        str(labels),
+        "--randomise",
+        "--fgsm",
+        "1",
+    ]
     assert cli.run(arguments) == 0
     said = capsys.readouterr().out
     lines = said.splitlines()
@@ -329,29 +388,51 @@ def test_without_masks_their_columns_are_left_out(folder: Path, capsys: pytest.C
 def test_one_score_has_no_others_to_compare_with(folder: Path, evaluate: Evaluate) -> None:
     onnx.save(small(kinds=1), folder.parent / "net.onnx")
     _, facts, _ = evaluate("--method", "guided")
-    assert facts["methods"]["guided"]["class_sensitivity"] is None and facts["methods"]["guided"]["top_kept"] is None
+    assert (
+        facts["methods"]["guided"]["class_sensitivity"] is None
+        and facts["methods"]["guided"]["top_kept"] is None
+    )
     assert 0 < facts["methods"]["guided"]["insertion"] < 1
 
 
-@pytest.mark.parametrize(("change", "line"), [
-    (lambda f: [p.unlink() for p in f.iterdir()], "holds no pictures; name a folder with files in .png, .jpg, .jpeg"),
-    (lambda f: [(f / f"{n}.png").write_bytes(b"no") for n in "abc"], "c.png': is not an image; give a PNG, JPEG or .npy file"),
-    (lambda f: onnx.save(networks.edsr(4, 1, size=SIDE), f.parent / "net.onnx"), "the network makes no scores but an image"),
-])
-def test_what_cannot_be_evaluated(folder: Path, capsys: pytest.CaptureFixture, change: Callable[[Path], Any], line: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (
+            lambda f: [p.unlink() for p in f.iterdir()],
+            "holds no pictures; name a folder with files in .png, .jpg, .jpeg",
+        ),
+        (
+            lambda f: [(f / f"{n}.png").write_bytes(b"no") for n in "abc"],
+            "c.png': is not an image; give a PNG, JPEG or .npy file",
+        ),
+        (
+            lambda f: onnx.save(networks.edsr(4, 1, size=SIDE), f.parent / "net.onnx"),
+            "the network makes no scores but an image",
+        ),
+    ],
+)
+def test_what_cannot_be_evaluated(
+    folder: Path, capsys: pytest.CaptureFixture, change: Callable[[Path], Any], line: str
+) -> None:
     change(folder)
     assert cli.run(["evaluate", str(folder.parent / "net.onnx"), str(folder)]) == 2
     said = capsys.readouterr().err.lstrip("\n")
     assert line in said and said.count("\n") == 1
 
 
-@pytest.mark.parametrize(("options", "line"), [
-    (["--method", "guided,nosuch"], "there is no method 'nosuch'"),
-    (["--method", "grad-cam", "--layer", "nosuch"], "no tensor 'nosuch'"),
-    (["--labels", "absent.txt"], "cannot be read as text"),
-    (["--image-input", "conv0a"], "'conv0a' is not what the model is fed with"),
-])
-def test_options_that_do_not_fit(folder: Path, capsys: pytest.CaptureFixture, options: list[str], line: str) -> None:
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--method", "guided,nosuch"], "there is no method 'nosuch'"),
+        (["--method", "grad-cam", "--layer", "nosuch"], "no tensor 'nosuch'"),
+        (["--labels", "absent.txt"], "cannot be read as text"),
+        (["--image-input", "conv0a"], "'conv0a' is not what the model is fed with"),
+    ],
+)
+def test_options_that_do_not_fit(
+    folder: Path, capsys: pytest.CaptureFixture, options: list[str], line: str
+) -> None:
     assert cli.run(["evaluate", str(folder.parent / "net.onnx"), str(folder), *options]) == 2
     said = capsys.readouterr().err.lstrip("\n")
     assert line in said and said.count("\n") == 1 and not list(folder.parent.glob("*.csv"))
@@ -364,11 +445,27 @@ def test_a_folder_that_is_none(folder: Path, capsys: pytest.CaptureFixture) -> N
 
 @pytest.mark.skipif(importlib.util.find_spec("pyarrow") is not None, reason="pyarrow is installed")
 def test_parquet_says_what_it_needs(folder: Path, capsys: pytest.CaptureFixture) -> None:
-    assert cli.run(["evaluate", str(folder.parent / "net.onnx"), str(folder), "-o", str(folder / "out.parquet")]) == 2
+    assert (
+        cli.run(["evaluate", str(folder.parent / "net.onnx"), str(folder), "-o", str(folder / "out.parquet")])
+        == 2
+    )
     assert "Parquet needs pyarrow; pip install pyarrow, or write .csv" in capsys.readouterr().err
 
 
 def test_parquet(folder: Path, capsys: pytest.CaptureFixture) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    assert cli.run(["evaluate", str(folder.parent / "net.onnx"), str(folder), "--method", "guided", "-o", str(folder / "out.parquet")]) == 0
+    assert (
+        cli.run(
+            [
+                "evaluate",
+                str(folder.parent / "net.onnx"),
+                str(folder),
+                "--method",
+                "guided",
+                "-o",
+                str(folder / "out.parquet"),
+            ]
+        )
+        == 0
+    )
     assert parquet.read_table(folder / "out.parquet").column("method").to_pylist() == ["guided", CHANCE] * 2

@@ -36,8 +36,12 @@ def dense(biased: bool = True) -> tuple[onnx.ModelProto, list[np.ndarray]]:
     """A picture of 4×4 pixels, two layers with a Relu between them; and its weights."""
     weights = [randn(8, 48), randn(8, seed=1), randn(3, 8, seed=2), randn(3, seed=3)]
     names = ["w", "b", "v", "c"] if biased else ["w", None, "v", None]
-    nodes = [node("Flatten", ["x"], ["f"]), node("Gemm", ["f", "w", *names[1:2]] if biased else ["f", "w"], ["h"], transB=1),
-             node("Relu", ["h"], ["r"]), node("Gemm", ["r", "v", "c"] if biased else ["r", "v"], ["y"], transB=1)]
+    nodes = [
+        node("Flatten", ["x"], ["f"]),
+        node("Gemm", ["f", "w", *names[1:2]] if biased else ["f", "w"], ["h"], transB=1),
+        node("Relu", ["h"], ["r"]),
+        node("Gemm", ["r", "v", "c"] if biased else ["r", "v"], ["y"], transB=1),
+    ]
     kept = {n: w for n, w in zip(names, weights, strict=True) if n}
     return model(nodes, {"x": randn(1, 3, 4, 4)}, ["y"], weights=kept), weights
 
@@ -48,12 +52,15 @@ def image(*shape: int) -> np.ndarray:
 
 # contributions
 
+
 def test_contributions_of_a_dense_network() -> None:
     proto, (w, b, v, c) = dense()
     x0 = image(1, 3, 4, 4)
     h = w @ x0.ravel() + b
     found = {k.tensor: k for k in contributions(onnxscope.load(proto).freeze(x0), 1)}
-    np.testing.assert_allclose(found["x"].values, ((v[1] * (h > 0)) @ w * x0.ravel()).reshape(3, 4, 4).sum(0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        found["x"].values, ((v[1] * (h > 0)) @ w * x0.ravel()).reshape(3, 4, 4).sum(0), rtol=1e-4, atol=1e-5
+    )
     np.testing.assert_allclose(found["h"].values, v[1] * (h > 0) * h, rtol=1e-4, atol=1e-5)
     assert found["r"].bias == pytest.approx(c[1], abs=1e-5)
     assert found["x"].bias == pytest.approx(c[1] + (v[1] * (h > 0)) @ b, rel=1e-4)
@@ -72,25 +79,38 @@ def test_what_remains_behind_a_tensor_is_the_residual_of_that_part(policy: str) 
 
 def test_tensors_that_every_path_passes() -> None:
     """A sum of two branches: what is in one of them is passed by the other."""
-    nodes = [node("Neg", ["x"], ["a"]), node("Relu", ["a"], ["b"]), node("Abs", ["a"], ["c"]), node("Add", ["b", "c"], ["d"]),
-             node("Flatten", ["d"], ["y"])]
+    nodes = [
+        node("Neg", ["x"], ["a"]),
+        node("Relu", ["a"], ["b"]),
+        node("Abs", ["a"], ["c"]),
+        node("Add", ["b", "c"], ["d"]),
+        node("Flatten", ["d"], ["y"]),
+    ]
     x = onnxscope.load(model(nodes, {"x": randn(1, 2, 3, 3)}, ["y"])).freeze(randn(1, 2, 3, 3))
     assert passed_by_all(x) == ["x", "a", "d", "y"]
 
 
 # votes
 
+
 def test_votes_are_for_the_score_that_a_pixel_adds_most_to() -> None:
     proto, (w, b, v, c) = dense()
     x0 = image(1, 3, 4, 4)
     x = onnxscope.load(proto, method="discussion").freeze(x0)
     back = v * ((w @ x0.ravel() + b) > 0)  # of the scores, to the hidden layer
-    want = np.stack([(back[k] @ w * x0.ravel() + (back[k] * b) @ w + c[k] * back[k] @ w).reshape(3, 4, 4).sum(0) for k in range(3)])
+    want = np.stack(
+        [
+            (back[k] @ w * x0.ravel() + (back[k] * b) @ w + c[k] * back[k] @ w).reshape(3, 4, 4).sum(0)
+            for k in range(3)
+        ]
+    )
     np.testing.assert_allclose(discussions(x, [0, 1, 2]), want, rtol=1e-4, atol=1e-4)
     found = votes(x)
     assert (found.winner == want.argmax(0)).all()
     np.testing.assert_allclose(found.strength, want.max(0), rtol=1e-4, atol=1e-4)
-    assert sum(found.tally().values()) == 16 and list(found.tally().values()) == sorted(found.tally().values(), reverse=True)
+    assert sum(found.tally().values()) == 16 and list(found.tally().values()) == sorted(
+        found.tally().values(), reverse=True
+    )
 
 
 def test_votes_are_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +131,7 @@ def test_votes_need_discussions_and_a_choice() -> None:
 
 
 # the usual methods
+
 
 def test_without_biases_integrated_gradients_are_image_times_gradient() -> None:
     """Such a network is linear on the way from black."""
@@ -133,22 +154,36 @@ def test_integrated_gradients_add_up_to_the_change_of_the_score(monkeypatch: pyt
 
 def test_smoothgrad_of_a_linear_network_is_its_gradient() -> None:
     weights = randn(3, 48)
-    proto = model([node("Flatten", ["x"], ["f"]), node("Gemm", ["f", "w"], ["y"], transB=1)], {"x": randn(1, 3, 4, 4)}, ["y"],
-                  weights={"w": weights})
+    proto = model(
+        [node("Flatten", ["x"], ["f"]), node("Gemm", ["f", "w"], ["y"], transB=1)],
+        {"x": randn(1, 3, 4, 4)},
+        ["y"],
+        weights={"w": weights},
+    )
     found = Explainer(opened(proto)).attributions("smoothgrad", image(1, 3, 4, 4), [2])
     np.testing.assert_allclose(found.ravel(), weights[2], rtol=1e-4)
-    assert (Explainer(opened(proto)).maps("saliency", image(1, 3, 4, 4), [2])[0] == np.abs(weights[2].reshape(3, 4, 4)).max(0)).all()
+    assert (
+        Explainer(opened(proto)).maps("saliency", image(1, 3, 4, 4), [2])[0]
+        == np.abs(weights[2].reshape(3, 4, 4)).max(0)
+    ).all()
 
 
 def test_class_activation_maps_by_hand() -> None:
     """Conv, Relu, mean, dense: the gradients at the feature map are the dense weights over its number of pixels."""
     w, v = randn(5, 3, 3, 3), randn(2, 5, seed=1)
-    nodes = [node("Conv", ["x", "w"], ["c"], pads=[1] * 4), node("Relu", ["c"], ["r"]), node("GlobalAveragePool", ["r"], ["g"]),
-             node("Flatten", ["g"], ["f"]), node("Gemm", ["f", "v"], ["y"], transB=1)]
+    nodes = [
+        node("Conv", ["x", "w"], ["c"], pads=[1] * 4),
+        node("Relu", ["c"], ["r"]),
+        node("GlobalAveragePool", ["r"], ["g"]),
+        node("Flatten", ["g"], ["f"]),
+        node("Gemm", ["f", "v"], ["y"], transB=1),
+    ]
     proto, x0 = model(nodes, {"x": randn(1, 3, 6, 6)}, ["y"], weights={"w": w, "v": v}), image(1, 3, 6, 6)
     e = Explainer(opened(proto))
     assert e.layer == "r"
-    values = run(onnx.utils.Extractor(onnx.shape_inference.infer_shapes(proto)).extract_model(["x"], ["r"]), {"x": x0})["r"][0]
+    values = run(
+        onnx.utils.Extractor(onnx.shape_inference.infer_shapes(proto)).extract_model(["x"], ["r"]), {"x": x0}
+    )["r"][0]
     want = (v[1][:, None, None] / 36 * values).sum(0).clip(0)
     for method in ("grad-cam", "hirescam"):
         np.testing.assert_allclose(e.maps(method, x0, [1])[0], want, rtol=1e-4, atol=1e-6)
@@ -162,7 +197,9 @@ def test_full_gradients_are_the_ledger_spread_over_pixels() -> None:
     cotangent = np.zeros((1, *x.map.outputs.shape), np.float32)
     cotangent.reshape(-1)[1] = 1
     met = x.map.contributions(cotangent, list(x.map.engine.scope.at_sources))
-    assert own + sum(float(m.sum()) for m in met.values()) == pytest.approx(float(x.output.ravel()[1]), rel=1e-4)
+    assert own + sum(float(m.sum()) for m in met.values()) == pytest.approx(
+        float(x.output.ravel()[1]), rel=1e-4
+    )
     assert (e.maps("fullgrad", x0, [1]) >= 0).all()
 
 
@@ -182,7 +219,9 @@ def test_every_method_gives_a_map_for_each_score(method: str) -> None:
 
 # in torch
 
-needs_torch = pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="pip install '.[train]' brings the torch to compare with")
+needs_torch = pytest.mark.skipif(
+    not importlib.util.find_spec("torch"), reason="pip install '.[train]' brings the torch to compare with"
+)
 
 
 @pytest.fixture(scope="module", params=["scenes_vgg", "scenes_vgg_bn", "scenes_resnet"])
@@ -192,8 +231,16 @@ def trained(request: pytest.FixtureRequest) -> tuple[onnx.ModelProto, np.ndarray
     from torch_graph import OPERATORS
 
     proto = onnx.load(networks.MODELS / f"{request.param}.onnx")
-    x0 = np.asarray(Image.open(networks.MODELS / "scenes" / "snail_0.png"), np.float32).transpose(2, 0, 1)[None] / 255
-    values = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()).double() for t in proto.graph.initializer}
+    x0 = (
+        np.asarray(Image.open(networks.MODELS / "scenes" / "snail_0.png"), np.float32).transpose(2, 0, 1)[
+            None
+        ]
+        / 255
+    )
+    values = {
+        t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()).double()
+        for t in proto.graph.initializer
+    }
     values["image"] = torch.from_numpy(x0).double().requires_grad_()
     for n in proto.graph.node:
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in n.attribute}
@@ -214,7 +261,9 @@ def gradient(found: dict[str, object], name: str) -> np.ndarray:
 
 
 @needs_torch
-def test_class_activation_maps_are_torchs(trained: tuple[onnx.ModelProto, np.ndarray, dict[str, object]]) -> None:
+def test_class_activation_maps_are_torchs(
+    trained: tuple[onnx.ModelProto, np.ndarray, dict[str, object]],
+) -> None:
     proto, x0, found = trained
     e = Explainer(opened(proto))
     values, slopes = found["values"][e.layer].detach().numpy()[0], gradient(found, e.layer)[0]
@@ -236,16 +285,23 @@ def test_full_gradients_are_torchs(trained: tuple[onnx.ModelProto, np.ndarray, d
         if n.op_type == "BatchNormalization":
             scale, shift, mean, var = (values[i].numpy() for i in n.input[1:])
             biases[n.name] = shift - mean * scale / np.sqrt(var + 1e-5)
-    paid = {name: gradient(found, name)[0] * (b.reshape(-1, 1, 1) if gradient(found, name).ndim == 4 else b) for name, b in biases.items()}
+    paid = {
+        name: gradient(found, name)[0] * (b.reshape(-1, 1, 1) if gradient(found, name).ndim == 4 else b)
+        for name, b in biases.items()
+    }
     (book,) = ledgers(onnxscope.load(proto).freeze(x0), [score])
     for name, want in paid.items():
-        assert book.layers[name] == pytest.approx(want.sum(), abs=1e-4 * max(abs(book.score), np.abs(want).sum())), name
+        assert book.layers[name] == pytest.approx(
+            want.sum(), abs=1e-4 * max(abs(book.score), np.abs(want).sum())
+        ), name
 
     def psi(channels: np.ndarray) -> np.ndarray:
         spread = []
         for c in np.abs(channels):
             c = (c - c.min()) / max(np.ptp(c), 1e-12)
-            spread.append(np.asarray(Image.fromarray(c.astype(np.float32)).resize((96, 96), Image.Resampling.BILINEAR)))
+            spread.append(
+                np.asarray(Image.fromarray(c.astype(np.float32)).resize((96, 96), Image.Resampling.BILINEAR))
+            )
         return np.sum(spread, axis=0)
 
     want = psi(x0[0] * gradient(found, "image")[0]) + sum(psi(p) for p in paid.values() if p.ndim == 3)
@@ -254,23 +310,45 @@ def test_full_gradients_are_torchs(trained: tuple[onnx.ModelProto, np.ndarray, d
 
 # the verbs
 
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("explaining")
     onnx.save(classifier(), path / "net.onnx")
     onnx.save(networks.edsr(4, 1, size=8), path / "larger.onnx")
     proto, _ = dense()
-    onnx.save(model(list(proto.graph.node), {"x": randn(1, 3, 4, 4)}, ["y"], weights={
-        t.name: onnx.numpy_helper.to_array(t)[:1] if t.name in "vc" else onnx.numpy_helper.to_array(t) for t in proto.graph.initializer}),
-        path / "one.onnx")
+    onnx.save(
+        model(
+            list(proto.graph.node),
+            {"x": randn(1, 3, 4, 4)},
+            ["y"],
+            weights={
+                t.name: onnx.numpy_helper.to_array(t)[:1] if t.name in "vc" else onnx.numpy_helper.to_array(t)
+                for t in proto.graph.initializer
+            },
+        ),
+        path / "one.onnx",
+    )
     (path / "labels.txt").write_text("ant\nbee\ncat\ndog\n", encoding="utf-8")
     Image.fromarray((255 * image(16, 16, 3)).astype(np.uint8)).save(path / "x.png")
     return path
 
 
 def answered(capsys: pytest.CaptureFixture[str], folder: Path, verb: str, *options: str) -> dict[str, object]:
-    code = cli.run([verb, str(folder / "net.onnx"), "--image", str(folder / "x.png"), "--labels", str(folder / "labels.txt"), "--json",
-                    "-o", str(folder / f"{verb}.out"), *options])
+    code = cli.run(
+        [
+            verb,
+            str(folder / "net.onnx"),
+            "--image",
+            str(folder / "x.png"),
+            "--labels",
+            str(folder / "labels.txt"),
+            "--json",
+            "-o",
+            str(folder / f"{verb}.out"),
+            *options,
+        ]
+    )
     out, err = capsys.readouterr()
     assert code == 0, err
     return dict(json.loads(out))
@@ -279,39 +357,88 @@ def answered(capsys: pytest.CaptureFixture[str], folder: Path, verb: str, *optio
 def test_ledger(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     found = answered(capsys, folder, "ledger", "--score", "cat")
     assert found["name"] == "cat (2)"
-    assert found["input"] + sum(layer["contribution"] for layer in found["layers"]) + found["remainder"] == pytest.approx(found["score"])
+    assert found["input"] + sum(layer["contribution"] for layer in found["layers"]) + found[
+        "remainder"
+    ] == pytest.approx(found["score"])
     assert abs(found["remainder"]) < 1e-4
     Image.open(found["written"][0]).load()
-    assert cli.run(["ledger", str(folder / "net.onnx"), "--image", str(folder / "x.png"), "-o", str(folder / "l")]) == 0
+    assert (
+        cli.run(
+            ["ledger", str(folder / "net.onnx"), "--image", str(folder / "x.png"), "-o", str(folder / "l")]
+        )
+        == 0
+    )
     assert "the image" in capsys.readouterr().out
 
 
 def test_a_folder_of_pictures(capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path) -> None:
     """The mean shares of its pictures; one that cannot be read is told."""
     for k in range(3):
-        Image.fromarray((255 * np.random.default_rng(k).random((16, 16, 3))).astype(np.uint8)).save(tmp_path / f"{k}.png")
+        Image.fromarray((255 * np.random.default_rng(k).random((16, 16, 3))).astype(np.uint8)).save(
+            tmp_path / f"{k}.png"
+        )
     (tmp_path / "1.png").write_bytes(b"no picture")
-    code = cli.run(["ledger", str(folder / "net.onnx"), "--image", str(tmp_path), "--score", "2", "--json", "-o", str(folder / "all")])
+    code = cli.run(
+        [
+            "ledger",
+            str(folder / "net.onnx"),
+            "--image",
+            str(tmp_path),
+            "--score",
+            "2",
+            "--json",
+            "-o",
+            str(folder / "all"),
+        ]
+    )
     found = json.loads(capsys.readouterr().out)
     assert code == 0 and found["pictures"] == 2 and [s["picture"] for s in found["skipped"]] == ["1.png"]
     net = onnxscope.load(folder / "net.onnx")
-    given = [np.asarray(Image.open(tmp_path / f"{k}.png"), np.float32).transpose(2, 0, 1)[None] / 255 for k in (0, 2)]
+    given = [
+        np.asarray(Image.open(tmp_path / f"{k}.png"), np.float32).transpose(2, 0, 1)[None] / 255
+        for k in (0, 2)
+    ]
     shares = [book.input / book.score for x0 in given for book in ledgers(net.freeze(x0), [2])]
     assert found["shares"][0]["name"] == "the image"
     assert found["shares"][0]["share"] == pytest.approx(np.mean(shares), rel=1e-3)
     assert found["shares"][0]["spread"] == pytest.approx(np.std(shares), rel=1e-3)
-    code = cli.run(["contributions", str(folder / "net.onnx"), "--image", str(tmp_path), "--score", "2", "--json", "-o",
-                    str(folder / "all")])
+    code = cli.run(
+        [
+            "contributions",
+            str(folder / "net.onnx"),
+            "--image",
+            str(tmp_path),
+            "--score",
+            "2",
+            "--json",
+            "-o",
+            str(folder / "all"),
+        ]
+    )
     behind = {share["name"]: share for share in json.loads(capsys.readouterr().out)["shares"]}
     assert code == 0 and behind["image"]["share"] == pytest.approx(1 - np.mean(shares), rel=1e-3)
     (tmp_path / "empty").mkdir()
-    assert cli.run(["ledger", str(folder / "net.onnx"), "--image", str(tmp_path / "empty"), "-o", str(tmp_path / "out")]) == 2
+    assert (
+        cli.run(
+            [
+                "ledger",
+                str(folder / "net.onnx"),
+                "--image",
+                str(tmp_path / "empty"),
+                "-o",
+                str(tmp_path / "out"),
+            ]
+        )
+        == 2
+    )
     assert "holds no pictures" in capsys.readouterr().err
 
 
 def test_contributions(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     found = answered(capsys, folder, "contributions", "--score", "1")
-    assert found["tensors"][0]["tensor"] == "image" and found["tensors"][-1]["bias"] == pytest.approx(0, abs=1e-5)
+    assert found["tensors"][0]["tensor"] == "image" and found["tensors"][-1]["bias"] == pytest.approx(
+        0, abs=1e-5
+    )
     assert all(t["pixels"] + t["bias"] == pytest.approx(found["value"]) for t in found["tensors"])
     one = answered(capsys, folder, "contributions", "--tensor", "pool0")
     assert [t["tensor"] for t in one["tensors"]] == ["pool0"]
@@ -319,7 +446,12 @@ def test_contributions(capsys: pytest.CaptureFixture[str], folder: Path) -> None
 
 def test_vote(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     found = answered(capsys, folder, "votes")
-    assert sum(found["votes"].values()) == 256 and set(found["votes"]) <= {"ant (0)", "bee (1)", "cat (2)", "dog (3)"}
+    assert sum(found["votes"].values()) == 256 and set(found["votes"]) <= {
+        "ant (0)",
+        "bee (1)",
+        "cat (2)",
+        "dog (3)",
+    }
     assert len(answered(capsys, folder, "votes", "--among", "2")["votes"]) <= 2
 
 
@@ -330,14 +462,32 @@ def test_comparison(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     assert saved["saliency"].shape == saved["grad-cam"].shape == (16, 16)
 
 
-@pytest.mark.parametrize(("verb", "name", "options", "said"), [
-    ("ledger", "net", ["--score", "4"], "there is no score '4'"), ("compare", "net", ["--score", "eel"], "there is no score 'eel'"),
-    ("compare", "net", ["--method", "magic"], "there is no method 'magic'"), ("votes", "larger", [], "gives no scores but an image"),
-    ("votes", "one", [], "one score only"), ("contributions", "net", ["--tensor", "nowhere"], "there is no tensor 'nowhere'"),
-    ("compare", "net", ["--method", "grad-cam", "--layer", "nowhere"], "no tensor 'nowhere'")])
-def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], folder: Path, verb: str, name: str, options: list[str],
-                               said: str) -> None:
-    code = cli.run([verb, str(folder / f"{name}.onnx"), "--image", str(folder / "x.png"), "-o", str(folder / "bad"), *options])
+@pytest.mark.parametrize(
+    ("verb", "name", "options", "said"),
+    [
+        ("ledger", "net", ["--score", "4"], "there is no score '4'"),
+        ("compare", "net", ["--score", "eel"], "there is no score 'eel'"),
+        ("compare", "net", ["--method", "magic"], "there is no method 'magic'"),
+        ("votes", "larger", [], "gives no scores but an image"),
+        ("votes", "one", [], "one score only"),
+        ("contributions", "net", ["--tensor", "nowhere"], "there is no tensor 'nowhere'"),
+        ("compare", "net", ["--method", "grad-cam", "--layer", "nowhere"], "no tensor 'nowhere'"),
+    ],
+)
+def test_bad_input_is_one_line(
+    capsys: pytest.CaptureFixture[str], folder: Path, verb: str, name: str, options: list[str], said: str
+) -> None:
+    code = cli.run(
+        [
+            verb,
+            str(folder / f"{name}.onnx"),
+            "--image",
+            str(folder / "x.png"),
+            "-o",
+            str(folder / "bad"),
+            *options,
+        ]
+    )
     error = capsys.readouterr().err
     assert code == 2 and said in error and error.count("\n") == 1, error
     assert not list(folder.glob("bad*"))

@@ -36,10 +36,22 @@ both_formats = pytest.mark.parametrize("suffix", SUFFIXES)
 class MatrixMap:
     """A matrix as F. What it gives depends a little on how many vectors are asked for at once, as it does in a real runtime."""
 
-    def __init__(self, batch: int = 4, *, told: Callable[[int], None] = lambda call: None, spoilt: int | None = None,
-                 inputs: tuple[int, ...] = INPUTS, outputs: tuple[int, ...] = OUTPUTS, trace: float = 0) -> None:
+    def __init__(
+        self,
+        batch: int = 4,
+        *,
+        told: Callable[[int], None] = lambda call: None,
+        spoilt: int | None = None,
+        inputs: tuple[int, ...] = INPUTS,
+        outputs: tuple[int, ...] = OUTPUTS,
+        trace: float = 0,
+    ) -> None:
         self.inputs, self.outputs, self.batch = ArraySpace(inputs), ArraySpace(outputs), batch
-        self.matrix = np.random.default_rng(3).standard_normal((math.prod(outputs), math.prod(inputs))).astype(np.float32)
+        self.matrix = (
+            np.random.default_rng(3)
+            .standard_normal((math.prod(outputs), math.prod(inputs)))
+            .astype(np.float32)
+        )
         if spoilt is not None:
             self.matrix[0, spoilt] = np.nan
         self.told, self.trace, self.counts = told, trace, list[int]()
@@ -53,7 +65,9 @@ class MatrixMap:
     def product(self, block: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         self.told(len(self.counts))
         self.counts.append(len(block))
-        picked = block.reshape(len(block), -1).argmax(axis=1)  # unit vectors, so that NaN elsewhere does not spread
+        picked = block.reshape(len(block), -1).argmax(
+            axis=1
+        )  # unit vectors, so that NaN elsewhere does not spread
         assert (block.reshape(len(block), -1) == np.eye(matrix.shape[1], dtype=np.float32)[picked]).all()
         return matrix.T[picked] + np.float32(self.trace * len(block))
 
@@ -104,7 +118,9 @@ def opened(path: Path) -> np.ndarray:
     if path.suffix == ".npy":
         mapped: np.ndarray = np.load(path, mmap_mode="r")
         return mapped
-    zarr = pytest.importorskip("zarr", reason="the zarr package, which is the referee for the folder, is not installed")
+    zarr = pytest.importorskip(
+        "zarr", reason="the zarr package, which is the referee for the folder, is not installed"
+    )
     return np.asarray(zarr.open_array(path, mode="r")[...])
 
 
@@ -116,13 +132,19 @@ def test_every_entry(path, side, batch):
     assert extract(f, path, about=ABOUT, side=side) == path
     array = opened(path)
     assert array.dtype == np.float32
-    expected = f.matrix.T.reshape(*INPUTS, *OUTPUTS) if side == "columns" else f.matrix.reshape(*OUTPUTS, *INPUTS)
+    expected = (
+        f.matrix.T.reshape(*INPUTS, *OUTPUTS) if side == "columns" else f.matrix.reshape(*OUTPUTS, *INPUTS)
+    )
     np.testing.assert_array_equal(array, expected)
-    assert max(f.counts) <= batch and sum(f.counts) == (math.prod(INPUTS) if side == "columns" else math.prod(OUTPUTS))
+    assert max(f.counts) <= batch and sum(f.counts) == (
+        math.prod(INPUTS) if side == "columns" else math.prod(OUTPUTS)
+    )
 
 
 @both_formats
-@pytest.mark.parametrize(("inputs", "outputs"), [((7,), (1,)), ((1, 10), ()), ((), (3,)), ((4, 4, 3), (1, 1, 6))])
+@pytest.mark.parametrize(
+    ("inputs", "outputs"), [((7,), (1,)), ((1, 10), ()), ((), (3,)), ((4, 4, 3), (1, 1, 6))]
+)
 def test_other_shapes(path, inputs, outputs):
     f = MatrixMap(3, inputs=inputs, outputs=outputs)
     extract(f, path, about={})
@@ -131,12 +153,19 @@ def test_other_shapes(path, inputs, outputs):
 
 @pytest.mark.parametrize("suffix", [".zarr"])
 def test_zarr_says_what_it_is_about(path):
-    zarr = pytest.importorskip("zarr", reason="the zarr package, which is the referee for the folder, is not installed")
+    zarr = pytest.importorskip(
+        "zarr", reason="the zarr package, which is the referee for the folder, is not installed"
+    )
     extract(MatrixMap(), path, about=ABOUT, side="rows")
     array = zarr.open_array(path, mode="r")
     assert array.metadata.zarr_format == 3 and array.chunks == (1, 1, 4, *INPUTS) and array.fill_value == 0
     facts = dict(array.attrs)
-    assert facts["about"] == ABOUT and facts["side"] == "rows" and facts["inputs"] == [2, 3, 5] and facts["batch"] == 4
+    assert (
+        facts["about"] == ABOUT
+        and facts["side"] == "rows"
+        and facts["inputs"] == [2, 3, 5]
+        and facts["batch"] == 4
+    )
     assert {p.stat().st_size for p in path.glob("c.*")} == {4 * 4 * math.prod(INPUTS)}
 
 
@@ -158,7 +187,9 @@ def test_blocks_are_boxes_of_neighbours(shape, most):
     blocks = Grid(tuple(shape), (), box).blocks
     assert math.prod(box) <= most and (box == tuple(shape) or math.prod(box) > most / 2)
     for block in blocks:
-        inside = numbers[tuple(slice(i * step, (i + 1) * step) for i, step in zip(block.chunk, box, strict=True))]
+        inside = numbers[
+            tuple(slice(i * step, (i + 1) * step) for i, step in zip(block.chunk, box, strict=True))
+        ]
         np.testing.assert_array_equal(inside.ravel(), range(block.first, block.first + block.count))
     assert sum(block.count for block in blocks) == numbers.size
 
@@ -179,11 +210,19 @@ def test_ctrl_c_keeps_finished_blocks(path, unbroken, after):
 @both_formats
 def test_a_killed_process_is_gone_on_with(path, unbroken):
     """The process stops within a block, and is killed there by its parent."""
-    program = ("import sys; from test_extract import *\n"
-               "def say(call): print(call, flush=True); call == 3 and sys.stdin.readline()\n"
-               "extract(traced(told=say), Path(sys.argv[1]), about=ABOUT)")
-    with subprocess.Popen([sys.executable, "-c", program, path], cwd=Path(__file__).parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          env=environment(), text=True) as process:
+    program = (
+        "import sys; from test_extract import *\n"
+        "def say(call): print(call, flush=True); call == 3 and sys.stdin.readline()\n"
+        "extract(traced(told=say), Path(sys.argv[1]), about=ABOUT)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, path],
+        cwd=Path(__file__).parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(),
+        text=True,
+    ) as process:
         assert process.stdout
         assert [process.stdout.readline() for _ in range(4)] == ["0\n", "1\n", "2\n", "3\n"]
         process.kill()
@@ -202,8 +241,14 @@ def environment() -> dict[str, str]:
 def test_a_kill_at_any_line_loses_no_finished_block(path):
     """In a process of its own, which has no threads, so that it can fork."""
     program = "import sys; from test_extract import *; print(kill_at_every_line(Path(sys.argv[1])))"
-    done = subprocess.run([sys.executable, "-c", program, path], cwd=Path(__file__).parent, env=environment(), capture_output=True,
-                          text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program, path],
+        cwd=Path(__file__).parent,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 60  # lines
 
@@ -254,7 +299,15 @@ def run_until(line: int, path: Path) -> None:
         nonlocal left
         if frame.f_code.co_filename not in (arrays.__file__, extracting.__file__):
             return None
-        if event == "line" and frame.f_code.co_name in ("extract", "fill", "prepare", "write", "finish", "put", "flush"):
+        if event == "line" and frame.f_code.co_name in (
+            "extract",
+            "fill",
+            "prepare",
+            "write",
+            "finish",
+            "put",
+            "flush",
+        ):
             if not left:
                 os.kill(os.getpid(), signal.SIGKILL)
             left -= 1
@@ -301,9 +354,14 @@ def test_data_that_are_gone_are_made_again(path, unbroken):
 
 
 OTHERS: dict[str, tuple[dict[str, Any], str]] = {
-    "another image": ({"about": {**ABOUT, "image": {"sha256": "ef" * 32, "mean": [0.5, 0.25]}}},
-                      r"\(sha256 .cdcd.* there, .efef.* here\)"),
-    "another model": ({"about": {**ABOUT, "model_sha256": "00" * 32}}, r"\(model_sha256 .abab.* there, .0000.* here\)"),
+    "another image": (
+        {"about": {**ABOUT, "image": {"sha256": "ef" * 32, "mean": [0.5, 0.25]}}},
+        r"\(sha256 .cdcd.* there, .efef.* here\)",
+    ),
+    "another model": (
+        {"about": {**ABOUT, "model_sha256": "00" * 32}},
+        r"\(model_sha256 .abab.* there, .0000.* here\)",
+    ),
     "an option more": ({"about": {**ABOUT, "opaque": ["LSTM"]}}, r'\(opaque null there, \["LSTM"\] here\)'),
     "another side": ({"side": "rows"}, r'\(side "columns" there, "rows" here\)'),
     "another size": ({"f": traced(inputs=(2, 3, 6))}, r"\(inputs \[2, 3, 5\] there, \[2, 3, 6\] here\)"),
@@ -316,7 +374,9 @@ def test_another_extraction_is_refused(path, other):
     stopped(path, 2)
     before = everything(path.parent)
     changed, says = OTHERS[other]
-    with pytest.raises(BadOption, match=f"belongs to another extraction {says}; delete it and 'F{path.suffix}.part'"):
+    with pytest.raises(
+        BadOption, match=f"belongs to another extraction {says}; delete it and 'F{path.suffix}.part'"
+    ):
         extract(**{"f": traced(), "path": path, "about": ABOUT, **changed})
     assert everything(path.parent) == before
 
@@ -330,8 +390,21 @@ def test_another_version_is_refused(path, monkeypatch):
 
 
 @both_formats
-@pytest.mark.parametrize("content", [b"", b"\n0\n", b"{", b"[1]\n", b'"text"\n', b"3\n", b"{}\n", b"\xff\xfe\n", b'{"batch": 0}\n',
-                                     b'{"batch": "4"}\n'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n0\n",
+        b"{",
+        b"[1]\n",
+        b'"text"\n',
+        b"3\n",
+        b"{}\n",
+        b"\xff\xfe\n",
+        b'{"batch": 0}\n',
+        b'{"batch": "4"}\n',
+    ],
+)
 def test_a_damaged_journal_is_refused(path, content):
     stopped(path, 2)
     journal_of(path).write_bytes(content)
@@ -363,7 +436,9 @@ def test_what_is_not_ours_stays(path, resume):
 @pytest.mark.parametrize("resume", [True, False])
 def test_a_finished_array_stays(path, unbroken, resume):
     extract(traced(), path, about=ABOUT)
-    with pytest.raises(BadOption, match=f"F{path.suffix}': is already there; delete it, or choose another file with -o"):
+    with pytest.raises(
+        BadOption, match=f"F{path.suffix}': is already there; delete it, or choose another file with -o"
+    ):
         extract(traced(), path, about=ABOUT, resume=resume)
     assert everything(path.parent) == unbroken
 
@@ -380,7 +455,10 @@ def test_a_full_disk_ends_in_one_line(path, unbroken, monkeypatch, failing):
         flush(file)
 
     monkeypatch.setattr(arrays, "flush", full)
-    with pytest.raises(BadOption, match=r"cannot be written \(No space left on device\); finished blocks are kept: mend that and run"):
+    with pytest.raises(
+        BadOption,
+        match=r"cannot be written \(No space left on device\); finished blocks are kept: mend that and run",
+    ):
         extract(traced(), path, about=ABOUT)
     assert not path.exists()
     monkeypatch.undo()
@@ -392,10 +470,14 @@ def test_a_full_disk_ends_in_one_line(path, unbroken, monkeypatch, failing):
 def test_room_is_asked_for_before_the_start(path, unbroken, monkeypatch):
     stopped(path, 4)
     before = everything(path.parent)
-    left = (30 - 10) * 64 if path.suffix == ".npy" else 8 * 3 * 64  # a Zarr chunk at the edge takes as much as any other
+    left = (
+        (30 - 10) * 64 if path.suffix == ".npy" else 8 * 3 * 64
+    )  # a Zarr chunk at the edge takes as much as any other
     usage = shutil.disk_usage(path.parent)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=left - 1))
-    with pytest.raises(BadOption, match=f"needs {left:,} bytes on the disk, where {left - 1:,} are free; make room there"):
+    with pytest.raises(
+        BadOption, match=f"needs {left:,} bytes on the disk, where {left - 1:,} are free; make room there"
+    ):
         extract(traced(), path, about=ABOUT)
     assert everything(path.parent) == before
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=left))
@@ -450,14 +532,21 @@ def test_bad_places(tmp_path, monkeypatch, place):
 
 @both_formats
 def test_a_folder_that_takes_nothing(path):
-    path.with_name(f"{path.name}.part.journal.new").mkdir()  # root may write into any folder, but not over this one
+    path.with_name(
+        f"{path.name}.part.journal.new"
+    ).mkdir()  # root may write into any folder, but not over this one
     with pytest.raises(BadOption, match=r"cannot be written \(Is a directory\)"):
         extract(traced(), path, about=ABOUT)
 
 
 @pytest.mark.parametrize("suffix", [".npy"])
-@pytest.mark.parametrize(("options", "says"), [({"side": "diagonals"}, "there is no side 'diagonals'; choose columns or rows"),
-                                               ({"batch": 0}, "--batch: 0 is no number of probes; give 1 or more")])
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"side": "diagonals"}, "there is no side 'diagonals'; choose columns or rows"),
+        ({"batch": 0}, "--batch: 0 is no number of probes; give 1 or more"),
+    ],
+)
 def test_bad_options(path, options, says):
     with pytest.raises(BadOption, match=says):
         extract(traced(), path, about=ABOUT, **options)

@@ -20,7 +20,9 @@ SMALL = 400
 def converted(proto, kind):
     """The model with all its float32 tensors in another type."""
     proto = onnx.ModelProto.FromString(proto.SerializeToString())
-    keep = {n.input[i] for n in proto.graph.node for op, i in FLOAT_ONLY if n.op_type == op and i < len(n.input)}
+    keep = {
+        n.input[i] for n in proto.graph.node for op, i in FLOAT_ONLY if n.op_type == op and i < len(n.input)
+    }
     for t in proto.graph.initializer:
         if t.data_type == TensorProto.FLOAT and t.name not in keep:
             values, name = numpy_helper.to_array(t), t.name

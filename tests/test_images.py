@@ -23,8 +23,13 @@ BY_HAND = {  # what torchvision's and Keras' documents say of such a pixel
     "caffe": [10 - 103.939, 51 - 116.779, 255 - 123.68],
     "raw": [255, 51, 10],
 }
-GREY = {"imagenet": (0.2 - (0.485 + 0.456 + 0.406) / 3) / ((0.229 + 0.224 + 0.225) / 3), "unit": 0.2, "signed": -0.6,
-        "caffe": 51 - (103.939 + 116.779 + 123.68) / 3, "raw": 51}
+GREY = {
+    "imagenet": (0.2 - (0.485 + 0.456 + 0.406) / 3) / ((0.229 + 0.224 + 0.225) / 3),
+    "unit": 0.2,
+    "signed": -0.6,
+    "caffe": 51 - (103.939 + 116.779 + 123.68) / 3,
+    "raw": 51,
+}
 
 
 @pytest.fixture
@@ -51,7 +56,9 @@ def test_presets_are_what_their_makers_say(tmp_path, preset, shape):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_one_channel_takes_luma_and_the_mean_of_the_figures(tmp_path, preset):
     Image.new("RGB", (9, 9), (51, 51, 51)).save(tmp_path / "a.png")
-    np.testing.assert_allclose(pictures.read(tmp_path / "a.png", (1, 1, 3, 3), PRESETS[preset]), GREY[preset], rtol=1e-5)
+    np.testing.assert_allclose(
+        pictures.read(tmp_path / "a.png", (1, 1, 3, 3), PRESETS[preset]), GREY[preset], rtol=1e-5
+    )
 
 
 def test_luma_weighs_the_colours(tmp_path):
@@ -62,13 +69,22 @@ def test_luma_weighs_the_colours(tmp_path):
 
 def test_pixels_stay_in_their_places(tmp_path, random_pixels):
     path = saved(tmp_path / "a.png", random_pixels)
-    np.testing.assert_array_equal(pictures.read(path, (1, 3, 5, 7), PRESETS["raw"])[0], random_pixels.transpose(2, 0, 1))
+    np.testing.assert_array_equal(
+        pictures.read(path, (1, 3, 5, 7), PRESETS["raw"])[0], random_pixels.transpose(2, 0, 1)
+    )
     np.testing.assert_array_equal(pictures.read(path, (1, 5, 7, 3), PRESETS["raw"])[0], random_pixels)
     reversed_ = pictures.read(path, (3, 5, 7), preprocessing("raw", channels="bgr"))
     np.testing.assert_array_equal(reversed_, random_pixels[..., ::-1].transpose(2, 0, 1))
 
 
-TURNED = {1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 6: lambda a: np.rot90(a, -1), 8: np.rot90}
+TURNED = {
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    6: lambda a: np.rot90(a, -1),
+    8: np.rot90,
+}
 
 
 @pytest.mark.parametrize("orientation", TURNED)
@@ -85,11 +101,16 @@ def test_pictures_are_set_upright(tmp_path, random_pixels, orientation):
 def test_sixteen_bits_are_rounded_to_eight(tmp_path):
     levels = np.array([[0, 128, 129, 257, 40000, 65535]], np.uint16)
     path = saved(tmp_path / "a.png", levels)
-    np.testing.assert_array_equal(pictures.read(path, (1, 1, 1, 6), PRESETS["raw"]).ravel(), [0, 0, 1, 1, 156, 255])
+    np.testing.assert_array_equal(
+        pictures.read(path, (1, 1, 1, 6), PRESETS["raw"]).ravel(), [0, 0, 1, 1, 156, 255]
+    )
     assert pictures.read(path, (1, 3, 1, 6)).max() == 1
 
 
-@pytest.mark.parametrize("levels", [np.full((4, 4), 0.5, np.float32), np.full((4, 4), 70000, np.int32), np.full((4, 4), -1, np.int32)])
+@pytest.mark.parametrize(
+    "levels",
+    [np.full((4, 4), 0.5, np.float32), np.full((4, 4), 70000, np.int32), np.full((4, 4), -1, np.int32)],
+)
 def test_pixels_without_a_white_are_refused(tmp_path, levels):
     with pytest.raises(BadOption, match=r"--image '.*a.tiff': holds pixels beyond 16 bits or with fractions"):
         pictures.read(saved(tmp_path / "a.tiff", levels), (1, 3, 4, 4))
@@ -137,17 +158,23 @@ def test_arrays_are_taken_as_they_are(tmp_path):
     np.save(tmp_path / "one.npy", values[0])
     np.save(tmp_path / "vector.npy", values.ravel()[:10])
     for name in ("whole", "one"):
-        np.testing.assert_array_equal(pictures.read(tmp_path / f"{name}.npy", values.shape, PRESETS["caffe"]), values)
+        np.testing.assert_array_equal(
+            pictures.read(tmp_path / f"{name}.npy", values.shape, PRESETS["caffe"]), values
+        )
         assert pictures.picture_size(tmp_path / f"{name}.npy") == (4, 5)
     assert pictures.picture_size(tmp_path / "one.npy", "nhwc") == (3, 4)
     assert pictures.read(tmp_path / "vector.npy", (1, 10)).shape == (1, 10)
     with pytest.raises(BadOption, match="has shape 3x4x5, the model's input 2x3x4x5"):
         pictures.read(tmp_path / "one.npy", (2, 3, 4, 5))
-    with pytest.raises(BadOption, match="has shape 10, which is no picture; give all sizes with --input-shape"):
+    with pytest.raises(
+        BadOption, match="has shape 10, which is no picture; give all sizes with --input-shape"
+    ):
         pictures.picture_size(tmp_path / "vector.npy")
 
 
-@pytest.mark.parametrize(("value", "cause"), [(np.nan, "holds NaN"), (np.inf, "holds NaN"), (1e300, "float32 does not reach")])
+@pytest.mark.parametrize(
+    ("value", "cause"), [(np.nan, "holds NaN"), (np.inf, "holds NaN"), (1e300, "float32 does not reach")]
+)
 def test_arrays_without_sense_are_refused(tmp_path, value, cause):
     np.save(tmp_path / "a.npy", np.full((1, 3, 4, 4), value))
     with pytest.raises(BadOption, match=cause):
@@ -178,7 +205,9 @@ def test_a_picture_that_is_cut_short(tmp_path, random_pixels):
 
 
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
-@pytest.mark.parametrize(("preset", "channels"), [(p, n) for p in PRESETS for n in (1, 3, 4) if n < 4 or len(PRESETS[p].mean) == 1])
+@pytest.mark.parametrize(
+    ("preset", "channels"), [(p, n) for p in PRESETS for n in (1, 3, 4) if n < 4 or len(PRESETS[p].mean) == 1]
+)
 def test_the_way_back(tmp_path, preset, channels, layout):
     seen = np.random.default_rng(1).integers(0, 256, (5, 7, channels)).astype(np.uint8)
     path = saved(tmp_path / "a.png", seen[..., 0] if channels == 1 else seen)
@@ -200,7 +229,11 @@ def test_colours_last_shows_red_first():
     array = np.arange(24).reshape(1, 3, 2, 4)
     np.testing.assert_array_equal(pictures.colours_last(array)[1, 2], [6, 14, 22])
     np.testing.assert_array_equal(pictures.colours_last(array, PRESETS["caffe"])[1, 2], [22, 14, 6])
-    assert pictures.colours_last(np.zeros((1, 64, 3, 3)), preprocessing("caffe", layout="nchw")).shape == (3, 3, 64)
+    assert pictures.colours_last(np.zeros((1, 64, 3, 3)), preprocessing("caffe", layout="nchw")).shape == (
+        3,
+        3,
+        64,
+    )
     assert pictures.colours_last(np.zeros((1, 10))).shape == (10,)
 
 
@@ -217,7 +250,9 @@ def test_what_was_done_is_saved_and_read_again(preset):
     assert Preprocess.from_dict(json.loads(json.dumps(done.as_dict()))) == done
 
 
-@pytest.mark.parametrize("damage", [{"extra": 1}, {"mean": 3}, {"scale": "x"}, {"channels": None}, {"std": [0]}, {"layout": []}])
+@pytest.mark.parametrize(
+    "damage", [{"extra": 1}, {"mean": 3}, {"scale": "x"}, {"channels": None}, {"std": [0]}, {"layout": []}]
+)
 def test_a_damaged_record_is_refused(damage):
     with pytest.raises(BadOption):
         Preprocess.from_dict(Preprocess().as_dict() | damage)
@@ -227,7 +262,9 @@ def test_a_damaged_record_is_refused(damage):
 
 def test_options_replace_a_presets_figures():
     assert preprocessing() == PRESETS["unit"]
-    chosen = preprocessing("imagenet", mean="0.5", std="1/2,0.25,1", scale="1/127.5", channels="BGR", layout="NHWC", fit="crop")
+    chosen = preprocessing(
+        "imagenet", mean="0.5", std="1/2,0.25,1", scale="1/127.5", channels="BGR", layout="NHWC", fit="crop"
+    )
     assert chosen == Preprocess(1 / 127.5, (0.5,), (0.5, 0.25, 1.0), "bgr", "nhwc", "crop")
 
 
@@ -238,7 +275,10 @@ def test_a_presets_figures_follow_their_colours():
 
 
 REFUSED = {
-    "preset": ({"preset": "vgg"}, "--preset: there is no preset 'vgg'; choose one of imagenet, unit, signed, caffe, raw"),
+    "preset": (
+        {"preset": "vgg"},
+        "--preset: there is no preset 'vgg'; choose one of imagenet, unit, signed, caffe, raw",
+    ),
     "words": ({"mean": "a,b"}, "--mean: 'a' is not a number"),
     "nothing": ({"mean": ""}, "--mean: '' is not a number"),
     "nan": ({"mean": "nan"}, "--mean: nan should be finite numbers"),
@@ -247,7 +287,10 @@ REFUSED = {
     "scale below zero": ({"scale": "-1"}, "--scale: -1.0 should be positive numbers"),
     "scale by zero": ({"scale": "1/0"}, "--scale: '1/0' is not a number"),
     "order": ({"channels": "grb"}, "--channels: there is no order 'grb'"),
-    "luma of three": ({"channels": "luma", "mean": "1,2,3"}, "--mean: 1.0,2.0,3.0 is more than the one that luma takes"),
+    "luma of three": (
+        {"channels": "luma", "mean": "1,2,3"},
+        "--mean: 1.0,2.0,3.0 is more than the one that luma takes",
+    ),
     "layout": ({"layout": "chwn"}, "--layout: there is no layout 'chwn'"),
     "fit": ({"fit": "stretch"}, "--fit: there is no fit 'stretch'"),
 }
@@ -261,13 +304,16 @@ def test_options_that_are_refused(kind):
     assert str(refusal.value).startswith(line)
 
 
-@pytest.mark.parametrize(("options", "shape", "line"), [
-    ({"channels": "luma"}, (1, 3, 4, 4), "--channels luma: the model's input 1x3x4x4 has 3 channels"),
-    ({"channels": "bgr"}, (1, 4, 8, 8), "--channels bgr: the model's input 1x4x8x8 has 4 channels"),
-    ({"preset": "imagenet"}, (1, 4, 8, 8), "--mean: 3 figures for 4 channels"),
-    ({"layout": "nchw"}, (1, 8, 8, 3), "--layout: the model's input 1x8x8x3 has 8 channels"),
-    ({}, (1, 10), "--layout: 1x10 is not the shape of a picture"),
-])
+@pytest.mark.parametrize(
+    ("options", "shape", "line"),
+    [
+        ({"channels": "luma"}, (1, 3, 4, 4), "--channels luma: the model's input 1x3x4x4 has 3 channels"),
+        ({"channels": "bgr"}, (1, 4, 8, 8), "--channels bgr: the model's input 1x4x8x8 has 4 channels"),
+        ({"preset": "imagenet"}, (1, 4, 8, 8), "--mean: 3 figures for 4 channels"),
+        ({"layout": "nchw"}, (1, 8, 8, 3), "--layout: the model's input 1x8x8x3 has 8 channels"),
+        ({}, (1, 10), "--layout: 1x10 is not the shape of a picture"),
+    ],
+)
 def test_options_that_contradict_the_model(options, shape, line):
     with pytest.raises(BadOption) as refusal:
         preprocessing(**options).settled(shape)
@@ -275,20 +321,41 @@ def test_options_that_contradict_the_model(options, shape, line):
 
 
 def test_figures_beyond_float32_are_named(tmp_path, random_pixels):
-    with pytest.raises(BadOption, match="--scale, --mean, --std: pixels become numbers that float32 does not reach"):
+    with pytest.raises(
+        BadOption, match="--scale, --mean, --std: pixels become numbers that float32 does not reach"
+    ):
         pictures.read(saved(tmp_path / "a.png", random_pixels), (1, 3, 5, 7), Preprocess(1e300))
 
 
-@pytest.mark.parametrize(("shape", "axis"), [
-    ((1, 3, 24, 24), 1), ((1, 24, 24, 3), 3), ((1, 1, 24, 24), 1), ((1, 24, 24, 1), 3), ((3, 24, 24), 0), ((24, 24, 4), 2),
-    ((1, 64, 24, 24), 1), ((1, 3, 5, 3), 1), ((1, 1000, 1, 1), 1), ((64, 7, 7), 0)])
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [
+        ((1, 3, 24, 24), 1),
+        ((1, 24, 24, 3), 3),
+        ((1, 1, 24, 24), 1),
+        ((1, 24, 24, 1), 3),
+        ((3, 24, 24), 0),
+        ((24, 24, 4), 2),
+        ((1, 64, 24, 24), 1),
+        ((1, 3, 5, 3), 1),
+        ((1, 1000, 1, 1), 1),
+        ((64, 7, 7), 0),
+    ],
+)
 def test_where_the_channels_are(shape, axis):
     assert pixels.channels_axis(shape) == axis
     assert pixels.channels_axis(shape, "nchw") == len(shape) - 3
     assert pixels.channels_axis(shape, "nhwc") == len(shape) - 1
 
 
-@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5), st.booleans(), st.sampled_from(["nchw", "nhwc"]), st.data())
+@given(
+    st.integers(1, 5),
+    st.integers(1, 5),
+    st.integers(1, 5),
+    st.booleans(),
+    st.sampled_from(["nchw", "nhwc"]),
+    st.data(),
+)
 def test_pixels_by_name(channels, height, width, lead, layout, data):
     """Against an array that holds its own elements' numbers."""
     pixel = tuple(data.draw(st.integers(0, n - 1)) for n in (channels, height, width))
@@ -308,15 +375,18 @@ def test_elements_of_what_is_no_picture(shape):
     assert pixels.channels_last(np.zeros(shape)).shape == (math.prod(shape),)
 
 
-@pytest.mark.parametrize(("shape", "pixel", "line"), [
-    ((1, 3, 24, 24), (3, 0, 0), "pixel 3,0,0 lies outside of 3x24x24 (channel, y, x)"),
-    ((1, 24, 20, 3), (0, 24, 0), "pixel 0,24,0 lies outside of 3x24x20 (channel, y, x)"),
-    ((1, 3, 24, 24), (0, -1, 0), "pixel 0,-1,0 lies outside of"),
-    ((1, 3, 24, 24), (0, 1), "pixel 0,1 has 2 number(s), and 3x24x24 (channel, y, x) takes 3"),
-    ((1, 3, 24, 24), 7, "pixel 7 has 1 number(s)"),
-    ((1, 10), 10, "pixel 10 lies outside of 10;"),
-    ((), 1, "pixel 1 lies outside of 1;"),
-])
+@pytest.mark.parametrize(
+    ("shape", "pixel", "line"),
+    [
+        ((1, 3, 24, 24), (3, 0, 0), "pixel 3,0,0 lies outside of 3x24x24 (channel, y, x)"),
+        ((1, 24, 20, 3), (0, 24, 0), "pixel 0,24,0 lies outside of 3x24x20 (channel, y, x)"),
+        ((1, 3, 24, 24), (0, -1, 0), "pixel 0,-1,0 lies outside of"),
+        ((1, 3, 24, 24), (0, 1), "pixel 0,1 has 2 number(s), and 3x24x24 (channel, y, x) takes 3"),
+        ((1, 3, 24, 24), 7, "pixel 7 has 1 number(s)"),
+        ((1, 10), 10, "pixel 10 lies outside of 10;"),
+        ((), 1, "pixel 1 lies outside of 1;"),
+    ],
+)
 def test_pixels_that_are_not_there(shape, pixel, line):
     with pytest.raises(BadOption) as refusal:
         pixels.flat_index(shape, pixel)

@@ -38,7 +38,13 @@ def test_all_ways_to_apply_a_matrix(matrix: np.ndarray) -> None:
     f = Matrix(matrix)
     operator, want = Filter(f), aslinearoperator(matrix)
     assert (operator.shape, operator.dtype) == (want.shape, want.dtype)
-    for name, size in (("matvec", (6,)), ("rmatvec", (4,)), ("matmat", (6, 3)), ("rmatmat", (4, 3)), ("matvec", (6, 1))):
+    for name, size in (
+        ("matvec", (6,)),
+        ("rmatvec", (4,)),
+        ("matmat", (6, 3)),
+        ("rmatmat", (4, 3)),
+        ("matvec", (6, 1)),
+    ):
         given = randn(*size).astype(matrix.dtype)
         got = getattr(operator, name)(given)
         np.testing.assert_allclose(got, getattr(want, name)(given), rtol=1e-5, atol=1e-6)
@@ -46,7 +52,12 @@ def test_all_ways_to_apply_a_matrix(matrix: np.ndarray) -> None:
     np.testing.assert_allclose(operator.T @ np.ones(4, matrix.dtype), matrix.T @ np.ones(4), rtol=1e-5)
     np.testing.assert_allclose(dense(f), matrix, rtol=1e-6)
     tall = Matrix(matrix)
-    tall.forward, tall.transpose, tall.inputs, tall.outputs = tall.transpose, tall.forward, tall.outputs, tall.inputs
+    tall.forward, tall.transpose, tall.inputs, tall.outputs = (
+        tall.transpose,
+        tall.forward,
+        tall.outputs,
+        tall.inputs,
+    )
     np.testing.assert_allclose(dense(tall), matrix.T, rtol=1e-6)
 
 
@@ -70,7 +81,9 @@ def test_units() -> None:
 def test_scipys_solvers_take_the_filter(x: onnxscope.LinearInterpreter) -> None:
     matrix = x.dense().astype(np.float64)
     _, sigma, _ = svds(x.filter, 3, tol=1e-6, random_state=0)
-    np.testing.assert_allclose(sorted(sigma, reverse=True), np.linalg.svd(matrix, compute_uv=False)[:3], rtol=1e-5)
+    np.testing.assert_allclose(
+        sorted(sigma, reverse=True), np.linalg.svd(matrix, compute_uv=False)[:3], rtol=1e-5
+    )
     target = x.output.reshape(-1) - x.residual().reshape(-1)
     found = lsqr(x.filter, target, damp=0.1, atol=1e-7, btol=1e-7)[0]
     want = np.linalg.solve(matrix.T @ matrix + 0.01 * np.eye(75), matrix.T @ target)
@@ -86,8 +99,12 @@ def test_pylops_solvers_take_the_filter(x: onnxscope.LinearInterpreter) -> None:
     np.testing.assert_allclose(x.filter @ found, target, atol=1e-3 * np.abs(target).max())
 
 
-@pytest.mark.parametrize(("shape", "said"), [((1, 3, 5, 4), "has shape"), ((2,), "has shape"), ((3, 25), "has shape")])
-def test_probes_that_do_not_fit_are_refused(shape: tuple[int, ...], said: str, x: onnxscope.LinearInterpreter) -> None:
+@pytest.mark.parametrize(
+    ("shape", "said"), [((1, 3, 5, 4), "has shape"), ((2,), "has shape"), ((3, 25), "has shape")]
+)
+def test_probes_that_do_not_fit_are_refused(
+    shape: tuple[int, ...], said: str, x: onnxscope.LinearInterpreter
+) -> None:
     with pytest.raises(onnxscope.BadOption, match=said):
         x.project(np.zeros(shape, np.float32))
     with pytest.raises(onnxscope.BadOption, match="NaN"):
@@ -99,7 +116,9 @@ def test_probes_come_alone_or_in_blocks(x: onnxscope.LinearInterpreter) -> None:
     alone = x.project(probe)
     assert alone.shape == x.output.shape == x.column((0, 0, 0)).shape
     np.testing.assert_array_equal(x.project(probe[None]), alone)
-    assert x.project(np.stack([probe, probe])).shape == (2, 3, 10, 10) == x.columns([(0, 0, 0), (1, 0, 0)]).shape
+    assert (
+        x.project(np.stack([probe, probe])).shape == (2, 3, 10, 10) == x.columns([(0, 0, 0), (1, 0, 0)]).shape
+    )
     assert x.back_project(x.output).shape == x.image.shape == x.row((0, 0, 0)).shape
 
 
@@ -108,11 +127,17 @@ def test_channels_last(x: onnxscope.LinearInterpreter) -> None:
     proto = networks.with_image_shape(networks.edsr(features=4, blocks=1, size=5), (1, 3, 5, 5))
     graph = proto.graph
     nhwc = onnx.helper.make_tensor_value_info("nhwc", 1, [1, 5, 5, 3])
-    nodes = [onnx.helper.make_node("Transpose", ["nhwc"], [graph.input[0].name], perm=[0, 3, 1, 2]), *graph.node,
-             onnx.helper.make_node("Transpose", [graph.output[0].name], ["last"], perm=[0, 2, 3, 1])]
+    nodes = [
+        onnx.helper.make_node("Transpose", ["nhwc"], [graph.input[0].name], perm=[0, 3, 1, 2]),
+        *graph.node,
+        onnx.helper.make_node("Transpose", [graph.output[0].name], ["last"], perm=[0, 2, 3, 1]),
+    ]
     out = onnx.helper.make_tensor_value_info("last", 1, None)
-    last = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [nhwc], [out], graph.initializer),
-                                  opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)
+    last = onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "g", [nhwc], [out], graph.initializer),
+        opset_imports=[onnx.helper.make_opsetid("", 18)],
+        ir_version=8,
+    )
     y = onnxscope.load(last).freeze(x.image.transpose(0, 2, 3, 1))
     assert y.output.shape == (1, 10, 10, 3)
     np.testing.assert_allclose(y.column((2, 3, 4)).transpose(0, 3, 1, 2), x.column((2, 3, 4)), atol=1e-6)

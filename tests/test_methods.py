@@ -31,12 +31,17 @@ from onnxscope.rewriting.ways_back import METHODS
 MODELS = Path(__file__).parents[1] / "models"
 sys.path.insert(0, str(MODELS.parent / "tools"))
 TOLERANCE = 1e-4  # of the largest entry: float32, and quotients of sums that nearly cancel
-needs_torch = pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="pip install '.[train]' brings the torch to compare with")
-needs_captum = pytest.mark.skipif(not all(importlib.util.find_spec(m) for m in ("torch", "captum", "tqdm")),
-                                  reason="pip install captum brings what else is compared with")
+needs_torch = pytest.mark.skipif(
+    not importlib.util.find_spec("torch"), reason="pip install '.[train]' brings the torch to compare with"
+)
+needs_captum = pytest.mark.skipif(
+    not all(importlib.util.find_spec(m) for m in ("torch", "captum", "tqdm")),
+    reason="pip install captum brings what else is compared with",
+)
 
 
 # small networks
+
 
 def dense() -> Net:
     net = Net((1, 6))
@@ -136,12 +141,31 @@ def sigmoids() -> Net:
     return net
 
 
-NETS = (dense, convolutions, residual, norms, biases_apart, centred, joined, channels_last, two_readers, other_readers, one_layer,
-        no_weights, no_relu)
-SIGNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"both signs": lambda x: x, "positive": np.abs, "negative": lambda x: -np.abs(x)}
+NETS = (
+    dense,
+    convolutions,
+    residual,
+    norms,
+    biases_apart,
+    centred,
+    joined,
+    channels_last,
+    two_readers,
+    other_readers,
+    one_layer,
+    no_weights,
+    no_relu,
+)
+SIGNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "both signs": lambda x: x,
+    "positive": np.abs,
+    "negative": lambda x: -np.abs(x),
+}
 
 
-def maps(proto: onnx.ModelProto, method: str, x0: np.ndarray, u: np.ndarray, policy: str = "freeze") -> np.ndarray:
+def maps(
+    proto: onnx.ModelProto, method: str, x0: np.ndarray, u: np.ndarray, policy: str = "freeze"
+) -> np.ndarray:
     """The method's map of every row of u, flat."""
     li = onnxscope.load(proto, method=method, policy=policy, device="cpu").freeze(x0)
     return np.stack([li.back_project(row.reshape(li.output.shape)).ravel() for row in u])
@@ -150,7 +174,12 @@ def maps(proto: onnx.ModelProto, method: str, x0: np.ndarray, u: np.ndarray, pol
 def agree(net: Net, method: str, x0: np.ndarray, policy: str = "freeze") -> None:
     """Of two outputs, entry by entry."""
     reference = (net.folded() if METHODS[method].folds else net).reference(x0, policy)
-    close(run(net.proto(), {"x": x0})[net.layers[-1].output].ravel(), reference.output, 1e-5, "the reference's own output")
+    close(
+        run(net.proto(), {"x": x0})[net.layers[-1].output].ravel(),
+        reference.output,
+        1e-5,
+        "the reference's own output",
+    )
     u = np.eye(reference.output.size, dtype=np.float32)[[0, reference.output.size // 2]]
     for got, row in zip(maps(net.proto(), method, x0, u, policy), u, strict=True):
         close(got, reference.map(method, row), TOLERANCE, f"{method}, {policy}")
@@ -175,7 +204,7 @@ def test_methods_follow_the_policy(method: str, policy: str) -> None:
 def test_a_tensor_inside_may_be_the_image(method: str) -> None:
     net = convolutions()
     x0, inner = randn(*net.shape, seed=22), "maxpool0"
-    behind = net.layers[[layer.output for layer in net.layers].index(inner) + 1:]
+    behind = net.layers[[layer.output for layer in net.layers].index(inner) + 1 :]
     layers = [replace(layer, inputs=("x",)) if layer.inputs == (inner,) else layer for layer in behind]
     reference = Reference(layers, net.reference(x0).values[inner])
     li = onnxscope.load(net.proto(), image=inner, method=method, device="cpu").freeze(x0)
@@ -186,14 +215,19 @@ def test_a_tensor_inside_may_be_the_image(method: str) -> None:
 @pytest.mark.parametrize("alpha", [1.0, 0.5, -0.5])
 def test_a_gemms_alpha_is_part_of_its_weights(alpha: float, rows: int) -> None:
     x0, w, b = randn(rows, 4), randn(4, 3, seed=1), randn(3, seed=2)
-    proto = model([node("Gemm", ["x", "w", "b"], alpha=alpha, beta=2.0)], {"x": x0}, ["y"], weights={"w": w, "b": b})
+    proto = model(
+        [node("Gemm", ["x", "w", "b"], alpha=alpha, beta=2.0)], {"x": x0}, ["y"], weights={"w": w, "b": b}
+    )
     u = np.zeros((1, rows, 3), np.float32)
     u[0, 0, 1] = 1
     weights = alpha * w[:, 1]
     score = x0[0] @ weights + 2 * b[1]
     terms, way = x0[0] * weights, np.sign(score)
     up, raised = np.maximum(terms, 0), terms + 0.25 * np.where(terms * way > 0, terms, 0)
-    wanted = {"lrp-zplus": up / up.sum() * score, "lrp-gamma": raised / (raised.sum() + 2 * b[1] + 0.5 * way * max(way * b[1], 0)) * score}
+    wanted = {
+        "lrp-zplus": up / up.sum() * score,
+        "lrp-gamma": raised / (raised.sum() + 2 * b[1] + 0.5 * way * max(way * b[1], 0)) * score,
+    }
     for method, want in wanted.items():
         close(maps(proto, method, x0, u)[0][:4], want, TOLERANCE, method)
 
@@ -202,10 +236,21 @@ def test_a_gemms_alpha_is_part_of_its_weights(alpha: float, rows: int) -> None:
 def test_a_preprocessing_of_each_pixel_leaves_relevance_with_the_pixel(method: str) -> None:
     """The network behind it, asked at what it is given, has the same map."""
     x0 = randn(1, 3, 5, 6)
-    mean, std = np.float32([0.4, 0.5, 0.3]).reshape(1, 3, 1, 1), np.float32([0.2, 0.3, 0.5]).reshape(1, 3, 1, 1)
-    nodes = [node("Conv", ["p", "w", "b"], ["c"]), node("Relu", ["c"], ["r"]), node("Flatten", ["r"], ["f"]),
-             node("Gemm", ["f", "v"], ["y"])]
-    weights = {"w": randn(4, 3, 3, 3), "b": randn(4, seed=1), "v": randn(4 * (x0.shape[2] - 2) * (x0.shape[3] - 2), 2, seed=2)}
+    mean, std = (
+        np.float32([0.4, 0.5, 0.3]).reshape(1, 3, 1, 1),
+        np.float32([0.2, 0.3, 0.5]).reshape(1, 3, 1, 1),
+    )
+    nodes = [
+        node("Conv", ["p", "w", "b"], ["c"]),
+        node("Relu", ["c"], ["r"]),
+        node("Flatten", ["r"], ["f"]),
+        node("Gemm", ["f", "v"], ["y"]),
+    ]
+    weights = {
+        "w": randn(4, 3, 3, 3),
+        "b": randn(4, seed=1),
+        "v": randn(4 * (x0.shape[2] - 2) * (x0.shape[3] - 2), 2, seed=2),
+    }
     before = [node("Sub", ["x", "mean"], ["d"]), node("Div", ["d", "std"], ["p"])]
     inside = model([*before, *nodes], {"x": x0}, ["y"], weights=weights | {"mean": mean, "std": std})
     outside = model(nodes, {"p": x0}, ["y"], weights=weights)
@@ -214,6 +259,7 @@ def test_a_preprocessing_of_each_pixel_leaves_relevance_with_the_pixel(method: s
 
 
 # in torch
+
 
 @cache
 def picture(name: str) -> np.ndarray:
@@ -239,7 +285,9 @@ def without_norms(proto: onnx.ModelProto) -> onnx.ModelProto:
             nodes.append(onnx.NodeProto.FromString(n.SerializeToString()))
     used = {i for n in nodes for i in n.input}
     tensors = [numpy_helper.from_array(v, k) for k, v in stored.items() if k in used]
-    return helper.make_model(helper.make_graph(nodes, "folded", proto.graph.input, proto.graph.output, tensors))
+    return helper.make_model(
+        helper.make_graph(nodes, "folded", proto.graph.input, proto.graph.output, tensors)
+    )
 
 
 class Rules:
@@ -266,7 +314,9 @@ class Rules:
 
         return layer
 
-    def forwards(self, rule: str, z: Callable[..., Any], x: Any, weight: Any, bias: Any) -> list[tuple[float, Any]]:
+    def forwards(
+        self, rule: str, z: Callable[..., Any], x: Any, weight: Any, bias: Any
+    ) -> list[tuple[float, Any]]:
         """What relevance is shared in proportion to, and how much of it."""
         up, down, nothing = weight.clamp(min=0), weight.clamp(max=0), bias * 0
         if rule == "epsilon":
@@ -281,7 +331,10 @@ class Rules:
         held = z(above, down, nothing) + z(below, up, nothing)
         if rule == "gamma":
             whole, raised, lowered = z(x, weight, bias), bias.clamp(min=0), bias.clamp(max=0)
-            return [(1, whole + 0.25 * (pushed + z(x * 0, weight, raised))), (1, whole + 0.25 * (held + z(x * 0, weight, lowered)))]
+            return [
+                (1, whole + 0.25 * (pushed + z(x * 0, weight, raised))),
+                (1, whole + 0.25 * (held + z(x * 0, weight, lowered))),
+            ]
         return [(1, pushed)] if rule == "zplus" else [(2, pushed), (-1, held)]
 
 
@@ -292,8 +345,11 @@ def quotient(z: Any, to: Any) -> Any:
 
 
 RELEVANCE = {
-    "lrp-epsilon": ("epsilon", "epsilon", "epsilon"), "lrp-gamma": ("gamma", "gamma", "gamma"), "lrp-zplus": ("zplus", "zplus", "zplus"),
-    "lrp-alphabeta": ("alphabeta", "alphabeta", "alphabeta"), "lrp-composite": ("gamma", "epsilon", "box"),
+    "lrp-epsilon": ("epsilon", "epsilon", "epsilon"),
+    "lrp-gamma": ("gamma", "gamma", "gamma"),
+    "lrp-zplus": ("zplus", "zplus", "zplus"),
+    "lrp-alphabeta": ("alphabeta", "alphabeta", "alphabeta"),
+    "lrp-composite": ("gamma", "epsilon", "box"),
     "deep-taylor": ("zplus", "zplus", "box"),
 }
 
@@ -315,7 +371,9 @@ def relu(method: str) -> Callable[[Any], Any]:
     return Relu.apply if method in ("guided", "deconvnet") else torch.relu  # type: ignore[no-any-return]
 
 
-def in_torch(monkeypatch: pytest.MonkeyPatch, proto: onnx.ModelProto, method: str, x0: np.ndarray) -> tuple[list[int], np.ndarray]:
+def in_torch(
+    monkeypatch: pytest.MonkeyPatch, proto: onnx.ModelProto, method: str, x0: np.ndarray
+) -> tuple[list[int], np.ndarray]:
     """The highest score and another one, and their maps in float64."""
     import torch
     import torch_graph
@@ -335,14 +393,23 @@ def in_torch(monkeypatch: pytest.MonkeyPatch, proto: onnx.ModelProto, method: st
     for score in asked:
         gradients = torch.autograd.grad(scores[0, score], leaves, retain_graph=True)
         times = method in RELEVANCE or method == "input-x-gradient"
-        found.append(sum((leaf * g if times else g) for leaf, g in zip(leaves, gradients, strict=True)).detach().numpy())
+        found.append(
+            sum((leaf * g if times else g) for leaf, g in zip(leaves, gradients, strict=True))
+            .detach()
+            .numpy()
+        )
     return asked, np.concatenate(found)
 
 
 @needs_torch
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "discussion"])
-@pytest.mark.parametrize(("name", "scene"), [("scenes_vgg", "butterfly_0"), ("scenes_vgg_bn", "boat_1"), ("scenes_resnet", "car_0")])
-def test_methods_are_what_autograd_says(monkeypatch: pytest.MonkeyPatch, name: str, scene: str, method: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "scene"),
+    [("scenes_vgg", "butterfly_0"), ("scenes_vgg_bn", "boat_1"), ("scenes_resnet", "car_0")],
+)
+def test_methods_are_what_autograd_says(
+    monkeypatch: pytest.MonkeyPatch, name: str, scene: str, method: str
+) -> None:
     proto, x0 = onnx.load(MODELS / f"{name}.onnx"), picture(scene)
     scores, want = in_torch(monkeypatch, proto, method, x0)
     got = onnxscope.load(proto, method=method, device="cpu").freeze(x0).rows(scores)
@@ -360,18 +427,31 @@ def sequential(proto: onnx.ModelProto) -> Any:
     for n in proto.graph.node:
         if n.op_type in ("Conv", "Gemm"):
             weight, bias = (nn.Parameter(stored[i]) for i in n.input[1:])
-            made = nn.Conv2d(*weight.shape[1::-1], 3, padding=1) if n.op_type == "Conv" else nn.Linear(*weight.shape[::-1])
+            made = (
+                nn.Conv2d(*weight.shape[1::-1], 3, padding=1)
+                if n.op_type == "Conv"
+                else nn.Linear(*weight.shape[::-1])
+            )
             made.weight, made.bias = weight, bias
             modules.append(made)
         else:
-            modules.append({"Relu": nn.ReLU, "MaxPool": lambda: nn.MaxPool2d(2), "Flatten": nn.Flatten}[n.op_type]())
+            modules.append(
+                {"Relu": nn.ReLU, "MaxPool": lambda: nn.MaxPool2d(2), "Flatten": nn.Flatten}[n.op_type]()
+            )
     return nn.Sequential(*modules)
 
 
 @needs_captum
 @pytest.mark.filterwarnings("ignore")  # captum warns of the hooks that it sets
-@pytest.mark.parametrize(("method", "name"), [("gradient", "Saliency"), ("input-x-gradient", "InputXGradient"),
-                                              ("guided", "GuidedBackprop"), ("deconvnet", "Deconvolution")])
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        ("gradient", "Saliency"),
+        ("input-x-gradient", "InputXGradient"),
+        ("guided", "GuidedBackprop"),
+        ("deconvnet", "Deconvolution"),
+    ],
+)
 def test_methods_are_what_captum_says(method: str, name: str) -> None:
     import captum.attr
     import torch
@@ -379,12 +459,20 @@ def test_methods_are_what_captum_says(method: str, name: str) -> None:
     proto, x0 = onnx.load(MODELS / "scenes_vgg.onnx"), picture("car_0")
     li = onnxscope.load(proto, method=method, device="cpu").freeze(x0)
     for score in (int(li.output.argmax()), 0):
-        want = getattr(captum.attr, name)(sequential(proto)).attribute(torch.tensor(x0, requires_grad=True), target=score)
+        want = getattr(captum.attr, name)(sequential(proto)).attribute(
+            torch.tensor(x0, requires_grad=True), target=score
+        )
         got = li.row(score)
-        close(np.abs(got) if name == "Saliency" else got, want.detach().numpy(), TOLERANCE, f"{name}, score {score}")
+        close(
+            np.abs(got) if name == "Saliency" else got,
+            want.detach().numpy(),
+            TOLERANCE,
+            f"{name}, score {score}",
+        )
 
 
 # what the definitions promise
+
 
 @pytest.mark.parametrize("method", ["lrp-zplus", "deep-taylor"])
 @pytest.mark.parametrize("scene", ["car_0", "butterfly_1"])
@@ -414,7 +502,10 @@ def test_a_saved_scope_gives_the_same_map(method: str, policy: str, tmp_path: Pa
     saved = onnxscope.Scope.load(path)
     assert saved.method == method
     got = onnxscope.load(path, device="cpu").freeze(x0).back_project(u)
-    assert np.array_equal(got, onnxscope.load(net.proto(), method=method, policy=policy, device="cpu").freeze(x0).back_project(u))
+    assert np.array_equal(
+        got,
+        onnxscope.load(net.proto(), method=method, policy=policy, device="cpu").freeze(x0).back_project(u),
+    )
 
 
 def test_verify_leaves_out_what_only_a_transpose_has() -> None:
@@ -446,7 +537,12 @@ def test_a_scope_may_be_given_another_method(method: str, before: str) -> None:
     scope = onnxscope.rewrite(net.proto(), method=before)
     got = onnxscope.load(scope, method=method, device="cpu").freeze(x0).back_project(u)
     proto = models.to_bytes(scope.base()) if method == "discussion" else net.proto()
-    close(got, onnxscope.load(proto, method=method, device="cpu").freeze(x0).back_project(u), 1e-5, f"{before}, then {method}")
+    close(
+        got,
+        onnxscope.load(proto, method=method, device="cpu").freeze(x0).back_project(u),
+        1e-5,
+        f"{before}, then {method}",
+    )
 
 
 def test_several_images_at_once_have_no_relevance() -> None:
@@ -469,7 +565,9 @@ def test_a_map_of_nothing_is_nothing(method: str) -> None:
 @pytest.mark.parametrize("name", ["squeezenet", "shufflenet"])
 def test_methods_take_networks_as_they_come(name: str, method: str) -> None:
     proto = light_model(name)
-    li = onnxscope.load(proto, method=method, device="cpu").freeze(np.random.default_rng(0).random((1, 3, 224, 224), dtype=np.float32))
+    li = onnxscope.load(proto, method=method, device="cpu").freeze(
+        np.random.default_rng(0).random((1, 3, 224, 224), dtype=np.float32)
+    )
     relevance = li.back_project((li.output == li.output.max()).astype(np.float32))
     assert np.isfinite(relevance).all()
     assert relevance.any()
@@ -477,10 +575,17 @@ def test_methods_take_networks_as_they_come(name: str, method: str) -> None:
 
 # the parts
 
-STATISTICS = {"scale": np.float32([1.5, -0.5, 0.7]), "shift": randn(3, seed=4), "mean": randn(3, seed=5), "var": np.float32([0.5, 1, 2])}
+STATISTICS = {
+    "scale": np.float32([1.5, -0.5, 0.7]),
+    "shift": randn(3, seed=4),
+    "mean": randn(3, seed=5),
+    "var": np.float32([0.5, 1, 2]),
+}
 
 
-def folded_ops(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str], weights: dict[str, Any] | None = None) -> list[str]:
+def folded_ops(
+    nodes: Sequence[onnx.NodeProto], outputs: Sequence[str], weights: dict[str, Any] | None = None
+) -> list[str]:
     """What is left in the base, whose outputs are proved to be the same."""
     stored = {"w": randn(3, 2, 3, 3, seed=6), "v": randn(2, 3, 3, 3, seed=7), **STATISTICS, **(weights or {})}
     used = {i for n in nodes for i in n.input}
@@ -501,16 +606,31 @@ def test_batch_norms_are_folded_and_outputs_kept() -> None:
     conv = node("Conv", ["x", "w"], ["a"])
     assert folded_ops([conv, norm("a")], ["y"]) == ["Conv"]
     assert folded_ops([node("Conv", ["x", "w", "mean"], ["a"]), norm("a", "b"), norm("b")], ["y"]) == ["Conv"]
-    assert folded_ops([node("ConvTranspose", ["x", "u"], ["a"]), norm("a")], ["y"], {"u": randn(2, 3, 3, 3)}) == ["ConvTranspose"]
-    assert folded_ops([conv, norm("a", "b"), node("Relu", ["b"]), node("Conv", ["x", "w"], ["c"]), norm("c", "d")],
-                      ["y", "d"]).count("Conv") == 2, "weights that two convolutions share"
-    assert folded_ops([conv, node("Relu", ["a"], ["r"]), norm("r")], ["y"]) == ["Conv", "Relu", "BatchNormalization"]
+    assert folded_ops(
+        [node("ConvTranspose", ["x", "u"], ["a"]), norm("a")], ["y"], {"u": randn(2, 3, 3, 3)}
+    ) == ["ConvTranspose"]
+    assert (
+        folded_ops(
+            [conv, norm("a", "b"), node("Relu", ["b"]), node("Conv", ["x", "w"], ["c"]), norm("c", "d")],
+            ["y", "d"],
+        ).count("Conv")
+        == 2
+    ), "weights that two convolutions share"
+    assert folded_ops([conv, node("Relu", ["a"], ["r"]), norm("r")], ["y"]) == [
+        "Conv",
+        "Relu",
+        "BatchNormalization",
+    ]
 
 
 def test_batch_norms_of_a_value_that_is_used_otherwise_stay() -> None:
     conv = node("Conv", ["x", "w"], ["a"])
     assert folded_ops([conv, norm("a")], ["y", "a"]) == ["Conv", "BatchNormalization"]
-    assert folded_ops([conv, norm("a", "b"), node("Add", ["a", "b"])], ["y"]) == ["Conv", "BatchNormalization", "Add"]
+    assert folded_ops([conv, norm("a", "b"), node("Add", ["a", "b"])], ["y"]) == [
+        "Conv",
+        "BatchNormalization",
+        "Add",
+    ]
     assert "BatchNormalization" in folded_ops([conv, norm("a"), norm("a", "z")], ["y", "z"])
 
 
@@ -519,10 +639,22 @@ def test_folding_knows_groups(op: str, groups: int) -> None:
     """In the order in which the operators number the channels of their groups."""
     channels = 6
     w = randn(channels, channels // groups, 3, 3)
-    statistics = [randn(channels, seed=1), randn(channels, seed=2), randn(channels, seed=3), np.abs(randn(channels, seed=4)) + 0.5]
+    statistics = [
+        randn(channels, seed=1),
+        randn(channels, seed=2),
+        randn(channels, seed=3),
+        np.abs(randn(channels, seed=4)) + 0.5,
+    ]
     weights = {"w": w, "b": randn(channels, seed=5), **dict(zip("stmv", statistics, strict=True))}
-    proto = model([node(op, ["x", "w", "b"], ["a"], group=groups), node("BatchNormalization", ["a", *"stmv"], epsilon=0.1)],
-                  {"x": randn(1, channels, 5, 5)}, ["y"], weights=weights)
+    proto = model(
+        [
+            node(op, ["x", "w", "b"], ["a"], group=groups),
+            node("BatchNormalization", ["a", *"stmv"], epsilon=0.1),
+        ],
+        {"x": randn(1, channels, 5, 5)},
+        ["y"],
+        weights=weights,
+    )
     b = normalise(proto, {}, frozenset({"y"}), RULES)
     fold_batch_norms(b, {"y"})
     assert [n.op for n in b.graph.nodes] == [op]
@@ -545,8 +677,9 @@ def test_cotangents_are_named_by_the_tensors_that_they_meet(make: Callable[[], N
     u.ravel()[u.size // 2] = 1
     wanted = reference.cotangents(u.ravel())
     graph = part(scope.graph, [scope.tensor(c) for c in dict.fromkeys(named.values())])
-    found = runtime.Session(models.to_bytes(graph)).run({k: v for k, v in {"x": x0, COTANGENT: u}.items() if k in
-                                                           {t.name for t in graph.inputs}})
+    found = runtime.Session(models.to_bytes(graph)).run(
+        {k: v for k, v in {"x": x0, COTANGENT: u}.items() if k in {t.name for t in graph.inputs}}
+    )
     for tensor, cotangent in named.items():
         close(found[cotangent].ravel(), wanted[tensor], 1e-5, f"at {tensor}")
 

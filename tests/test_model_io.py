@@ -23,8 +23,12 @@ X = np.zeros((1, 4), np.float32)
 
 def two_layers(width: int = 256) -> onnx.ModelProto:
     """x·w·v with w over and v under the size from which external weights stay in their files."""
-    return model([node("MatMul", ["x", "w"], ["h"]), node("MatMul", ["h", "v"])], {"x": randn(1, width)}, ["y"],
-                 weights={"w": randn(width, width, seed=1), "v": randn(width, 3, seed=2)})
+    return model(
+        [node("MatMul", ["x", "w"], ["h"]), node("MatMul", ["h", "v"])],
+        {"x": randn(1, width)},
+        ["y"],
+        weights={"w": randn(width, width, seed=1), "v": randn(width, 3, seed=2)},
+    )
 
 
 def as_graph(proto: onnx.ModelProto) -> gs.Graph:
@@ -40,7 +44,9 @@ def as_graph(proto: onnx.ModelProto) -> gs.Graph:
 
 def saved_external(folder: Path, proto: onnx.ModelProto | None = None) -> Path:
     path = folder / "model.onnx"
-    onnx.save(proto or two_layers(), path, save_as_external_data=True, location="model.data", size_threshold=0)
+    onnx.save(
+        proto or two_layers(), path, save_as_external_data=True, location="model.data", size_threshold=0
+    )
     return path
 
 
@@ -64,10 +70,17 @@ def test_artifacts_hold_their_weights_where_the_limit_says(tmp_path, external):
     onnx.checker.check_model(out, full_check=True)
     written = onnx.load(out, load_external_data=False)
     assert [p.value for p in written.metadata_props] == ["value"]
-    assert any(weights.is_external(t) for t in written.graph.initializer) == external == (tmp_path / "out.onnx.data").exists()
+    assert (
+        any(weights.is_external(t) for t in written.graph.initializer)
+        == external
+        == (tmp_path / "out.onnx.data").exists()
+    )
     for tensor in written.graph.initializer:
         places = {e.key: e.value for e in tensor.external_data}
-        assert places.get("location", "out.onnx.data") == "out.onnx.data" and int(places.get("offset", 0)) % 4096 == 0
+        assert (
+            places.get("location", "out.onnx.data") == "out.onnx.data"
+            and int(places.get("offset", 0)) % 4096 == 0
+        )
     np.testing.assert_array_equal(run(out), run(source))
     assert {p.name for p in tmp_path.iterdir()} <= {"model.onnx", "model.data", "out.onnx", "out.onnx.data"}
 
@@ -102,7 +115,9 @@ def test_a_limit_on_file_sizes_ends_in_one_line(tmp_path):
     said = in_a_process(
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try: models.save(as_graph(two_layers()), path, {})\n"
-        "except BadOption as error: print(error)", tmp_path / "out.onnx")
+        "except BadOption as error: print(error)",
+        tmp_path / "out.onnx",
+    )
     assert "cannot be written (File too large)" in said and not list(tmp_path.iterdir())
 
 
@@ -112,7 +127,12 @@ def test_links_to_the_output_are_followed(tmp_path):
     assert (tmp_path / "link.onnx").is_symlink() and (tmp_path / "there.onnx").is_file()
 
 
-UNTRIED = {"UNDEFINED", "STRING", "FLOAT6E2M3", "FLOAT6E3M2"}  # the last two are newer than most packages know
+UNTRIED = {
+    "UNDEFINED",
+    "STRING",
+    "FLOAT6E2M3",
+    "FLOAT6E3M2",
+}  # the last two are newer than most packages know
 TYPES = [v for k, v in TensorProto.DataType.items() if k not in UNTRIED]
 
 
@@ -125,7 +145,9 @@ def test_every_element_type_survives(data_type, raw):
     weights.checked_bytes(weights.Held(tensor, "w", "w", True))
     graph = gs.Graph(opset=23, ir_version=12)
     graph.import_domains = [helper.make_opsetid("", 23)]
-    graph.nodes.append(gs.Node("Identity", "n", {}, [models.stored(tensor)], [gs.Variable("y", data_type, [5])]))
+    graph.nodes.append(
+        gs.Node("Identity", "n", {}, [models.stored(tensor)], [gs.Variable("y", data_type, [5])])
+    )
     graph.outputs.append(graph.nodes[0].outputs[0])
     (written,) = onnx.ModelProto.FromString(models.to_bytes(graph)).graph.initializer
     assert written.data_type == data_type
@@ -147,8 +169,12 @@ def test_strings_are_written():
 def test_nan_is_counted_and_infinity_where_it_multiplies(data_type):
     def layer(*special: float) -> onnx.ModelProto:
         values = np.array([[*special, 1.0, -2.0]]).T.astype(helper.tensor_dtype_to_np_dtype(data_type))
-        return model([node("MatMul", ["x", "w"])], {"x": np.zeros((1, len(values)), np.float32)}, ["y"],
-                     weights={"w": numpy_helper.from_array(values)})
+        return model(
+            [node("MatMul", ["x", "w"])],
+            {"x": np.zeros((1, len(values)), np.float32)},
+            ["y"],
+            weights={"w": numpy_helper.from_array(values)},
+        )
 
     models.load(layer(-0.0, np.finfo(np.float16).max))
     with pytest.raises(BadModel, match="initializer 'w': 2 NaN among its 4 values"):
@@ -159,7 +185,14 @@ def test_nan_is_counted_and_infinity_where_it_multiplies(data_type):
 
 def test_an_infinite_mask_is_sound():
     mask = np.array([[0, -np.inf, 0, 0]], np.float32)
-    models.load(model([node("Add", ["x", "mask"], ["h"]), node("Softmax", ["h"])], {"x": X}, ["y"], weights={"mask": mask}))
+    models.load(
+        model(
+            [node("Add", ["x", "mask"], ["h"]), node("Softmax", ["h"])],
+            {"x": X},
+            ["y"],
+            weights={"mask": mask},
+        )
+    )
 
 
 def test_peak_memory_is_a_small_multiple_of_the_model(tmp_path):
@@ -169,7 +202,9 @@ def test_peak_memory_is_a_small_multiple_of_the_model(tmp_path):
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"
         "two_layers(); before = peak()\n"
         "models.save(as_graph(models.load(path).proto), path.with_name('out.onnx'), {})\n"
-        "print((peak() - before) / path.stat().st_size)", tmp_path / "model.onnx")
+        "print((peak() - before) / path.stat().st_size)",
+        tmp_path / "model.onnx",
+    )
     assert float(said) < 3
 
 
@@ -177,6 +212,12 @@ def in_a_process(program: str, path: Path) -> str:
     """What a program of its own prints that knows this module's names and a path."""
     here = Path(__file__)
     start = "import resource, sys; from test_model_io import *; path = Path(sys.argv[1])\n"
-    done = subprocess.run([sys.executable, "-c", start + program, path], cwd=here.parent, capture_output=True, text=True, check=True,
-                          env={"PYTHONPATH": str(here.parents[1]), "PYTHONDONTWRITEBYTECODE": "1"})
+    done = subprocess.run(
+        [sys.executable, "-c", start + program, path],
+        cwd=here.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(here.parents[1]), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
     return done.stdout

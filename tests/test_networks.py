@@ -16,7 +16,9 @@ import onnxscope
 from onnxscope.linear.linear_map import Filter, LinearMap, rows
 from onnxscope.rewriting.linearize import POLICIES
 
-BUILT: dict[str, tuple[Callable[..., onnx.ModelProto], int]] = {  # parameters of the convolutions as the networks' authors count them
+BUILT: dict[
+    str, tuple[Callable[..., onnx.ModelProto], int]
+] = {  # parameters of the convolutions as the networks' authors count them
     "edsr": (networks.edsr, 1_369_859),
     "cyclegan": (networks.cyclegan, 11_378_179),
 }
@@ -47,13 +49,19 @@ def test_built_networks_are_of_the_published_size(name: str) -> None:
 @pytest.mark.parametrize("name", BUILT)
 def test_values_neither_vanish_nor_explode(name: str) -> None:
     model = networks.network(name)
-    values = run(with_all_values(model), {"image": image(1, 3, networks.NETWORKS[name][1], networks.NETWORKS[name][1])})
+    values = run(
+        with_all_values(model), {"image": image(1, 3, networks.NETWORKS[name][1], networks.NETWORKS[name][1])}
+    )
     spreads = {k: float(v.std()) for k, v in values.items()}
     assert all(0.02 <= s <= 5 for s in spreads.values()), spreads
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("model", [networks.edsr(8, 2, scale=3, size=12), networks.cyclegan(blocks=2, size=16, features=4)], ids=BUILT)
+@pytest.mark.parametrize(
+    "model",
+    [networks.edsr(8, 2, scale=3, size=12), networks.cyclegan(blocks=2, size=16, features=4)],
+    ids=BUILT,
+)
 def test_built_networks_are_proved(model: onnx.ModelProto, policy: str) -> None:
     report = onnxscope.verify(onnxscope.rewrite(model, policy=policy))
     assert report.ok, [c for c in report.checks if not c.ok]
@@ -78,7 +86,12 @@ def test_a_batch_equals_single_images(name: str) -> None:
     assert not names
     together = run(with_all_values(model), {feed: x})[before]
     one = with_all_values(networks.network(name))
-    close(together, np.concatenate([run(one, {feed: x[k : k + 1]})[before] for k in range(3)]), 1e-5, "a batch of three")
+    close(
+        together,
+        np.concatenate([run(one, {feed: x[k : k + 1]})[before] for k in range(3)]),
+        1e-5,
+        "a batch of three",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +99,13 @@ def upscaler() -> onnxscope.LinearInterpreter:
     """The trained EDSR, frozen for 24×24 pixels of a drawn scene: a disc before stripes."""
     y, x = np.mgrid[:24, :24].astype(np.float32)
     disc, stripes = (x - 14) ** 2 + (y - 9) ** 2 < 40, np.sin(x * 0.9 + y * 0.5) > 0
-    scene = np.stack([np.where(disc, 0.8, 0.2 + 0.3 * stripes), np.where(disc, y / 24, 0.6), 0.3 + 0.4 * stripes])
+    scene = np.stack(
+        [np.where(disc, 0.8, 0.2 + 0.3 * stripes), np.where(disc, y / 24, 0.6), 0.3 + 0.4 * stripes]
+    )
     image = scene[None].astype(np.float32)
-    return onnxscope.load(networks.MODELS / "edsr_small.onnx", input_shapes={"image": image.shape}).freeze(image)
+    return onnxscope.load(networks.MODELS / "edsr_small.onnx", input_shapes={"image": image.shape}).freeze(
+        image
+    )
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +131,9 @@ def counted(f: LinearMap, passes: list[int]) -> LinearMap:
     return Counted()
 
 
-def test_the_leading_triplets_of_a_trained_network(upscaler: onnxscope.LinearInterpreter, sigma: np.ndarray) -> None:
+def test_the_leading_triplets_of_a_trained_network(
+    upscaler: onnxscope.LinearInterpreter, sigma: np.ndarray
+) -> None:
     """Against numpy on the dense F."""
     found = upscaler.svd(8)
     np.testing.assert_allclose(found.sigma, sigma[:8], rtol=1e-6)
@@ -131,7 +150,13 @@ def test_no_more_passes_than_propack(upscaler: onnxscope.LinearInterpreter) -> N
     for seed in range(4):
         found = upscaler.svd(8, seed=seed)
         ours += found.passes_forward + found.passes_transpose
-        svds(Filter(counted(upscaler.map, theirs)), 8, solver="propack", tol=1e-4, rng=np.random.default_rng(seed))
+        svds(
+            Filter(counted(upscaler.map, theirs)),
+            8,
+            solver="propack",
+            tol=1e-4,
+            rng=np.random.default_rng(seed),
+        )
     assert ours <= sum(theirs)
 
 

@@ -29,7 +29,9 @@ STORED = 1e-5  # what another framework computed, to its own rounding
 node = helper.make_node
 
 
-def normalised(proto: onnx.ModelProto, keep: Sequence[str] = (), known: Sequence[str] | None = None) -> onnx.ModelProto:
+def normalised(
+    proto: onnx.ModelProto, keep: Sequence[str] = (), known: Sequence[str] | None = None
+) -> onnx.ModelProto:
     before = proto.SerializeToString()
     b = normalise(proto, {}, frozenset(keep), RULES if known is None else known)
     result = onnx.ModelProto.FromString(to_bytes(b.graph))
@@ -50,7 +52,9 @@ def agree(got: np.ndarray, want: Any, case: Case | None = None, relative: float 
     elif want.dtype.kind != "f" or (case is not None and case.exact):
         np.testing.assert_array_equal(got, want)
     else:
-        bound = (relative if want.dtype != np.float16 else HALF) * np.abs(want.astype(float)).max(initial=1e-30)
+        bound = (relative if want.dtype != np.float16 else HALF) * np.abs(want.astype(float)).max(
+            initial=1e-30
+        )
         assert np.abs(got.astype(float) - want.astype(float)).max(initial=0) <= bound
 
 
@@ -73,7 +77,9 @@ def test_lift_keeps_the_values(case: Case) -> None:
     result = normalised(proto)
     if case.formula is not None:
         values = case.formula(*(np.asarray(x) for x in case.inputs if x is not None))
-        want = dict(zip([f"y{k}" for k in range(case.outputs)], values if case.outputs > 1 else [values], strict=True))
+        want = dict(
+            zip([f"y{k}" for k in range(case.outputs)], values if case.outputs > 1 else [values], strict=True)
+        )
     else:
         want = outputs_of(proto, case.feeds())
     got = outputs_of(result, case.feeds())
@@ -81,11 +87,17 @@ def test_lift_keeps_the_values(case: Case) -> None:
         agree(got[name], value, case)
 
 
-@pytest.mark.parametrize("case", [k for k in CASES if k.op in ("QLinearConv", "QLinearMatMul", "QGemm") and k.steps], ids=str)
+@pytest.mark.parametrize(
+    "case", [k for k in CASES if k.op in ("QLinearConv", "QLinearMatMul", "QGemm") and k.steps], ids=str
+)
 def test_onnxruntime_knows_the_quantized_operator_again(case: Case) -> None:
     """Its optimizer must not quantize anew what was taken apart: weights stay the integers that they were."""
     result, proto = normalised(case.model()), case.model()
-    weights = [t for t in result.graph.initializer if t.data_type in (TensorProto.INT8, TensorProto.UINT8) and len(t.dims) > 1]
+    weights = [
+        t
+        for t in result.graph.initializer
+        if t.data_type in (TensorProto.INT8, TensorProto.UINT8) and len(t.dims) > 1
+    ]
     assert len(weights) == 1
     got = Session(result.SerializeToString(), optimise=True).run(case.feeds())
     agree(got["y0"], outputs_of(proto, case.feeds())["y0"], case)
@@ -104,7 +116,9 @@ def test_old_exports_of_pytorch_keep_their_stored_values() -> None:
             for kind in ("input", "output")
         }
         initial = {t.name for t in proto.graph.initializer}
-        feeds = dict(zip((i.name for i in proto.graph.input if i.name not in initial), arrays["input"], strict=True))
+        feeds = dict(
+            zip((i.name for i in proto.graph.input if i.name not in initial), arrays["input"], strict=True)
+        )
         got = outputs_of(normalised(proto), feeds)
         for output, want in zip(proto.graph.output, arrays["output"], strict=True):
             np.testing.assert_allclose(got[output.name], want, rtol=STORED, atol=STORED, err_msg=path)
@@ -128,7 +142,9 @@ def test_two_lifts_for_one_operator_are_refused() -> None:
 X = rand(1, 3, 4, 4)
 
 
-def chain(*nodes: onnx.NodeProto, outputs: Sequence[str] = ("y",), opset: int = 13, **tensors: np.ndarray) -> onnx.ModelProto:
+def chain(
+    *nodes: onnx.NodeProto, outputs: Sequence[str] = ("y",), opset: int = 13, **tensors: np.ndarray
+) -> onnx.ModelProto:
     return model(list(nodes), {"x": X, **tensors}, outputs, opset)
 
 
@@ -169,7 +185,9 @@ def test_nodes_have_names_of_their_own() -> None:
 
 
 def test_unused_outputs_are_left_out() -> None:
-    result = same(chain(node("MaxPool", ["x"], ["y", "i"], kernel_shape=[2, 2], storage_order=1), opset=12), {"x": X})
+    result = same(
+        chain(node("MaxPool", ["x"], ["y", "i"], kernel_shape=[2, 2], storage_order=1), opset=12), {"x": X}
+    )
     assert [list(n.output) for n in result.graph.node] == [["y"]]
     result = same(chain(node("TopK", ["x", "k"], ["v", "y"]), k=ints(2)), {"x": X})
     assert len(result.graph.node[0].output) == 2
@@ -194,7 +212,9 @@ def test_constant_nodes_become_constants(values: dict[str, Any]) -> None:
 
 def sparse(linear: bool) -> onnx.SparseTensorProto:
     places = np.int64([1, 6]) if linear else np.int64([[0, 1], [1, 2]])
-    return helper.make_sparse_tensor(numpy_helper.from_array(np.float32([2, 3]), "k"), numpy_helper.from_array(places, "places"), [4, 4])
+    return helper.make_sparse_tensor(
+        numpy_helper.from_array(np.float32([2, 3]), "k"), numpy_helper.from_array(places, "places"), [4, 4]
+    )
 
 
 @pytest.mark.parametrize("linear", [True, False])
@@ -210,7 +230,11 @@ def test_sparse_tensors_are_written_out(linear: bool) -> None:
 
 @pytest.mark.parametrize("values", [{"value_int": 1}, {"value_ints": [0, 2]}], ids=str)
 def test_whole_numbers_of_constant_nodes(values: dict[str, Any]) -> None:
-    assert ops(same(chain(node("Constant", [], ["k"], **values), node("Gather", ["x", "k"], ["y"], axis=2)), {"x": X})) == ["Gather"]
+    assert ops(
+        same(
+            chain(node("Constant", [], ["k"], **values), node("Gather", ["x", "k"], ["y"], axis=2)), {"x": X}
+        )
+    ) == ["Gather"]
 
 
 def test_large_weights_stay_where_they_are_stored() -> None:
@@ -254,9 +278,13 @@ def test_sizes_fold_away() -> None:
     assert ops(same(proto, {"x": X})) == ["Reshape", "Div"]
 
 
-@pytest.mark.parametrize("dtype", [TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE], ids=TensorProto.DataType.Name)
+@pytest.mark.parametrize(
+    "dtype", [TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE], ids=TensorProto.DataType.Name
+)
 def test_other_precisions_pass_untouched(dtype: int) -> None:
-    w = TensorProto(name="w", data_type=dtype, dims=[4], raw_data=bytes(8 if dtype != TensorProto.DOUBLE else 32))
+    w = TensorProto(
+        name="w", data_type=dtype, dims=[4], raw_data=bytes(8 if dtype != TensorProto.DOUBLE else 32)
+    )
     nodes = [
         node("Add", ["x", "w"], ["a"]),
         node("Relu", ["a"], ["b"]),
@@ -264,7 +292,13 @@ def test_other_precisions_pass_untouched(dtype: int) -> None:
         node("Clip", ["s", "low"], ["y"]),
     ]
     low = TensorProto(name="low", data_type=dtype, raw_data=bytes(2 if dtype != TensorProto.DOUBLE else 8))
-    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", dtype, [1, 4])], [onnx.ValueInfoProto(name="y")], [w, low])
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", dtype, [1, 4])],
+        [onnx.ValueInfoProto(name="y")],
+        [w, low],
+    )
     result = normalised(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=8))
     assert {v.type.tensor_type.elem_type for v in (*result.graph.input, *result.graph.output)} == {dtype}
     assert {t.data_type for t in result.graph.initializer} == {dtype}
@@ -290,7 +324,9 @@ TRUE, FALSE = c(np.bool_(True)), c(np.bool_(False))
 
 def test_bodies_count_for_the_order() -> None:
     proto = chain(
-        node("If", ["t"], ["y"], then_branch=branch("o = Neg(a)"), else_branch=branch("o = Abs(a)")), node("Relu", ["x"], ["a"]), t=TRUE
+        node("If", ["t"], ["y"], then_branch=branch("o = Neg(a)"), else_branch=branch("o = Abs(a)")),
+        node("Relu", ["x"], ["a"]),
+        t=TRUE,
     )
     assert ops(normalised(proto)) == ["Relu", "Neg"]
 
@@ -302,7 +338,9 @@ def test_bodies_count_for_the_order() -> None:
 def test_a_constant_if_is_its_branch(condition: np.ndarray, op: str) -> None:
     proto = chain(
         node("Relu", ["x"], ["a"]),
-        node("If", ["t"], ["y"], then_branch=branch("u = Relu(a) o = Neg(u)"), else_branch=branch("o = Abs(a)")),
+        node(
+            "If", ["t"], ["y"], then_branch=branch("u = Relu(a) o = Neg(u)"), else_branch=branch("o = Abs(a)")
+        ),
         t=condition,
     )
     assert ops(same(proto, {"x": X}))[-1] == op
@@ -336,10 +374,17 @@ def loop_body(condition: str = "go = Identity(more)") -> onnx.GraphProto:
     ],
     ids=["count", "condition", "while"],
 )
-def test_a_fixed_loop_is_unrolled(count: np.ndarray | None, go: np.ndarray | None, body: onnx.GraphProto) -> None:
+def test_a_fixed_loop_is_unrolled(
+    count: np.ndarray | None, go: np.ndarray | None, body: onnx.GraphProto
+) -> None:
     given = {name: t for name, t in (("m", count), ("t", go)) if t is not None}
     proto = chain(
-        node("Loop", ["m" if count is not None else "", "t" if go is not None else "", "x"], ["y", "z"], body=body),
+        node(
+            "Loop",
+            ["m" if count is not None else "", "t" if go is not None else "", "x"],
+            ["y", "z"],
+            body=body,
+        ),
         outputs=["y", "z"],
         **given,
     )
@@ -350,7 +395,15 @@ def test_a_fixed_loop_is_unrolled(count: np.ndarray | None, go: np.ndarray | Non
 
 @pytest.mark.parametrize(
     "attrs",
-    [{}, {"scan_input_axes": [2], "scan_output_axes": [1], "scan_input_directions": [1], "scan_output_directions": [1]}],
+    [
+        {},
+        {
+            "scan_input_axes": [2],
+            "scan_output_axes": [1],
+            "scan_input_directions": [1],
+            "scan_output_directions": [1],
+        },
+    ],
     ids=["plain", "axes"],
 )
 def test_a_scan_is_unrolled(attrs: dict[str, Any]) -> None:
@@ -359,7 +412,12 @@ def test_a_scan_is_unrolled(attrs: dict[str, Any]) -> None:
         { axes = Constant<value_ints = [0]>() r = ReduceMean<axes = [0], keepdims = 0>(v) t = Add(s, r) o = Mul(v, t) }""")
     body.node.pop(0)
     start = c(rand(4) if not attrs else rand(5))
-    proto = model([node("Scan", ["s", "x"], ["a", "y"], body=body, num_scan_inputs=1, **attrs)], {"s": start, "x": rows}, ["a", "y"], 13)
+    proto = model(
+        [node("Scan", ["s", "x"], ["a", "y"], body=body, num_scan_inputs=1, **attrs)],
+        {"s": start, "x": rows},
+        ["a", "y"],
+        13,
+    )
     same(proto, {"x": rows})
 
 
@@ -370,10 +428,22 @@ SEQUENCES = {
         node("SequenceInsert", ["r", "n"], ["v"]),
         node("ConcatFromSequence", ["v"], ["y"], axis=1),
     ],
-    "stack": [node("SequenceConstruct", ["x", "n"], ["q"]), node("ConcatFromSequence", ["q"], ["y"], axis=0, new_axis=1)],
-    "split": [node("SplitToSequence", ["x"], ["q"], axis=1, keepdims=0), node("SequenceAt", ["q", "minus"], ["y"])],
-    "sizes": [node("SplitToSequence", ["x", "sizes"], ["q"], axis=2), node("SequenceAt", ["q", "one"], ["y"])],
-    "pieces": [node("SplitToSequence", ["x", "three"], ["q"], axis=2), node("SequenceAt", ["q", "one"], ["y"])],
+    "stack": [
+        node("SequenceConstruct", ["x", "n"], ["q"]),
+        node("ConcatFromSequence", ["q"], ["y"], axis=0, new_axis=1),
+    ],
+    "split": [
+        node("SplitToSequence", ["x"], ["q"], axis=1, keepdims=0),
+        node("SequenceAt", ["q", "minus"], ["y"]),
+    ],
+    "sizes": [
+        node("SplitToSequence", ["x", "sizes"], ["q"], axis=2),
+        node("SequenceAt", ["q", "one"], ["y"]),
+    ],
+    "pieces": [
+        node("SplitToSequence", ["x", "three"], ["q"], axis=2),
+        node("SequenceAt", ["q", "one"], ["y"]),
+    ],
     "empty": [
         node("SequenceEmpty", [], ["e"]),
         node("SequenceInsert", ["e", "n"], ["q"]),
@@ -389,7 +459,13 @@ SEQUENCES = {
 
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_sequences_fold_away(name: str) -> None:
-    numbers = {"one": c(np.int64(1)), "minus": c(np.int64(-1)), "zero": c(np.int64(0)), "three": c(np.int64(3)), "sizes": ints(3, 1)}
+    numbers = {
+        "one": c(np.int64(1)),
+        "minus": c(np.int64(-1)),
+        "zero": c(np.int64(0)),
+        "three": c(np.int64(3)),
+        "sizes": ints(3, 1),
+    }
     proto = model([node("Neg", ["x"], ["n"]), *SEQUENCES[name]], {"x": X, **numbers}, ["y"], 18)
     assert not [op for op in ops(same(proto, {"x": X})) if "Sequence" in op]
 
@@ -406,14 +482,20 @@ def function(
     domain: str = "mine",
     defaults: Sequence[onnx.AttributeProto] = (),
 ) -> onnx.FunctionProto:
-    nodes = list(parser.parse_graph(f"body () => (float r) {{ {text} }}").node) if isinstance(text, str) else text
+    nodes = (
+        list(parser.parse_graph(f"body () => (float r) {{ {text} }}").node) if isinstance(text, str) else text
+    )
     imports = [helper.make_opsetid("", opset), helper.make_opsetid(domain, 1)]
-    return helper.make_function(domain, name, list(inputs), ["r"], nodes, imports, list(attributes), list(defaults))
+    return helper.make_function(
+        domain, name, list(inputs), ["r"], nodes, imports, list(attributes), list(defaults)
+    )
 
 
 def leaky() -> onnx.FunctionProto:
     inner = node("LeakyRelu", ["a"], ["r"])
-    inner.attribute.append(onnx.AttributeProto(name="alpha", ref_attr_name="slope", type=onnx.AttributeProto.FLOAT))
+    inner.attribute.append(
+        onnx.AttributeProto(name="alpha", ref_attr_name="slope", type=onnx.AttributeProto.FLOAT)
+    )
     return function("Leaky", [inner], attributes=["slope"])  # type: ignore[arg-type]
 
 
@@ -429,7 +511,11 @@ FUNCTIONS: dict[str, tuple[list[onnx.NodeProto], list[onnx.FunctionProto]]] = {
         [function("F", "r = Neg(a)"), function("G", "b = mine.F(a) d = Relu(b) r = mine.F(d)")],
     ),
     "names": (
-        [node("F", ["x"], ["r"], domain="mine"), node("Relu", ["r"], ["b"]), node("F", ["b"], ["y"], domain="mine", name="b")],
+        [
+            node("F", ["x"], ["r"], domain="mine"),
+            node("Relu", ["r"], ["b"]),
+            node("F", ["b"], ["y"], domain="mine", name="b"),
+        ],
         [function("F", "b = Neg(a) r = Abs(b)")],
     ),
 }
@@ -447,7 +533,11 @@ def test_functions_have_opsets_of_their_own() -> None:
     new = function("G", "r = Identity(a)", 21)
     result = normalised(
         model(
-            [node("F", ["x"], ["t"], domain="mine"), node("G", ["t"], ["s"], domain="mine"), node("Softmax", ["s"], ["y"], axis=1)],
+            [
+                node("F", ["x"], ["t"], domain="mine"),
+                node("G", ["t"], ["s"], domain="mine"),
+                node("Softmax", ["s"], ["y"], axis=1),
+            ],
             {"x": X},
             ["y"],
             13,
@@ -483,14 +573,20 @@ def test_unknown_operators_become_the_standards_own_definition(case: onnx.NodePr
 
 def test_attention_becomes_the_standards_own_definition() -> None:
     q = rand(1, 2, 5, 4)
-    assert "Attention" not in ops(same(model([node("Attention", ["q", "q", "q"], ["y"])], {"q": q}, ["y"], 23), {"q": q}, known=[]))
+    assert "Attention" not in ops(
+        same(model([node("Attention", ["q", "q", "q"], ["y"])], {"q": q}, ["y"], 23), {"q": q}, known=[])
+    )
 
 
 # Refusals: the line names the node, says what is wrong, and what to do
 
 
 def cyclic() -> onnx.ModelProto:
-    return chain(node("Add", ["x", "b"], ["a"], name="first"), node("Relu", ["a"], ["b"], name="second"), node("Neg", ["b"], ["y"]))
+    return chain(
+        node("Add", ["x", "b"], ["a"], name="first"),
+        node("Relu", ["a"], ["b"], name="second"),
+        node("Neg", ["b"], ["y"]),
+    )
 
 
 def one(
@@ -502,7 +598,12 @@ def one(
     tensors: dict[str, np.ndarray] | None = None,
     **attrs: Any,
 ) -> Callable[[], onnx.ModelProto]:
-    return lambda: model([node(op, inputs, outputs, name="N", domain=domain, **attrs)], {"x": X, **(tensors or {})}, outputs, opset)
+    return lambda: model(
+        [node(op, inputs, outputs, name="N", domain=domain, **attrs)],
+        {"x": X, **(tensors or {})},
+        outputs,
+        opset,
+    )
 
 
 V = {k: c(np.abs(rand(3))) for k in "sbmv"}
@@ -514,10 +615,23 @@ REFUSED: dict[str, tuple[type[ScopeError], str, Callable[[], onnx.ModelProto]]] 
     "missing in a body": (
         BadModel,
         "'nowhere'",
-        lambda: chain(node("If", ["t"], ["y"], then_branch=branch("o = Neg(nowhere)"), else_branch=branch("o = Abs(x)")), t=TRUE),
+        lambda: chain(
+            node(
+                "If", ["t"], ["y"], then_branch=branch("o = Neg(nowhere)"), else_branch=branch("o = Abs(x)")
+            ),
+            t=TRUE,
+        ),
     ),
-    "missing output": (BadModel, "output 'y'.*nothing computes it", lambda: chain(node("Relu", ["x"], ["a"]))),
-    "computed twice": (BadModel, "computes 'y'", lambda: chain(node("Relu", ["x"], ["y"]), node("Abs", ["x"], ["y"]))),
+    "missing output": (
+        BadModel,
+        "output 'y'.*nothing computes it",
+        lambda: chain(node("Relu", ["x"], ["a"])),
+    ),
+    "computed twice": (
+        BadModel,
+        "computes 'y'",
+        lambda: chain(node("Relu", ["x"], ["y"]), node("Abs", ["x"], ["y"])),
+    ),
     "missing attribute": (BadModel, "node 'N' .*attributes do not fit.*'to'", one("Cast", "x")),
     "no starts": (BadModel, "node 'N' .*attributes do not fit.*'starts'", one("Slice", "x", opset=9)),
     "no such axis": (BadModel, "node 'N' .*axis 7", one("ReduceSum", "x", opset=11, axes=[7])),
@@ -527,14 +641,26 @@ REFUSED: dict[str, tuple[type[ScopeError], str, Callable[[], onnx.ModelProto]]] 
     "not yet": (BadModel, "node 'N' .*opset 13 has no operator 'Gelu'", one("Gelu", "x")),
     "too new": (BadModel, "opset 99 is newer", one("Relu", "x", opset=99)),
     "shapes": (BadModel, "node 'N'.*do not fit", one("MatMul", "x", "s", tensors=V)),
-    "domain": (Unsupported, "node 'N' .*'com.microsoft.nchwc'", one("Conv", "x", domain="com.microsoft.nchwc")),
+    "domain": (
+        Unsupported,
+        "node 'N' .*'com.microsoft.nchwc'",
+        one("Conv", "x", domain="com.microsoft.nchwc"),
+    ),
     "ml": (Unsupported, "node 'N' .*'ai.onnx.ml'", one("Scaler", "x", domain="ai.onnx.ml")),
     "ATen": (Unsupported, "node 'N' .*ATen", one("ATen", "x", operator="add")),
     "If": (
         Unsupported,
         "node 'N' .*condition depends on 'q'",
         lambda: chain(
-            node("If", ["q"], ["y"], name="N", then_branch=branch("o = Neg(x)"), else_branch=branch("o = Abs(x)")), q=np.array(True)
+            node(
+                "If",
+                ["q"],
+                ["y"],
+                name="N",
+                then_branch=branch("o = Neg(x)"),
+                else_branch=branch("o = Abs(x)"),
+            ),
+            q=np.array(True),
         ),
     ),
     "Loop": (
@@ -551,7 +677,9 @@ REFUSED: dict[str, tuple[type[ScopeError], str, Callable[[], onnx.ModelProto]]] 
                 ["", "t", "x"],
                 ["y", "z"],
                 name="N",
-                body=loop_body("s = ReduceSum<keepdims = 0>(v) one = Constant<value_float = 1.0>() go = Less(s, one)"),
+                body=loop_body(
+                    "s = ReduceSum<keepdims = 0>(v) one = Constant<value_float = 1.0>() go = Less(s, one)"
+                ),
             ),
             t=TRUE,
         ),
@@ -566,25 +694,65 @@ REFUSED: dict[str, tuple[type[ScopeError], str, Callable[[], onnx.ModelProto]]] 
         "calls itself",
         lambda: model([node("F", ["x"], ["y"], domain="mine", name="N")], {"x": X}, ["y"], 13, [RECURSIVE]),
     ),
-    "statistics": (Unsupported, "node 'N' .*training", one("BatchNormalization", "x", *V, opset=9, tensors=V, outputs=["y", "m2", "v2"])),
-    **{op: (Unsupported, "node 'N' .*at random", one(op, shape=[2])) for op in ("RandomNormal", "RandomUniform")},
-    **{op: (Unsupported, "node 'N' .*at random", one(op, "x")) for op in ("RandomNormalLike", "RandomUniformLike", "Multinomial")},
-    "dropout": (Unsupported, "node 'N' .*drops at random", one("Dropout", "x", "p", "t", tensors={"p": c(np.float32(0.5)), "t": TRUE})),
-    "axes": (Unsupported, "node 'N' .*axes must be constant.*'q'", one("ReduceSum", "x", "q", tensors={"q": np.int64([1])})),
+    "statistics": (
+        Unsupported,
+        "node 'N' .*training",
+        one("BatchNormalization", "x", *V, opset=9, tensors=V, outputs=["y", "m2", "v2"]),
+    ),
+    **{
+        op: (Unsupported, "node 'N' .*at random", one(op, shape=[2]))
+        for op in ("RandomNormal", "RandomUniform")
+    },
+    **{
+        op: (Unsupported, "node 'N' .*at random", one(op, "x"))
+        for op in ("RandomNormalLike", "RandomUniformLike", "Multinomial")
+    },
+    "dropout": (
+        Unsupported,
+        "node 'N' .*drops at random",
+        one("Dropout", "x", "p", "t", tensors={"p": c(np.float32(0.5)), "t": TRUE}),
+    ),
+    "axes": (
+        Unsupported,
+        "node 'N' .*axes must be constant.*'q'",
+        one("ReduceSum", "x", "q", tensors={"q": np.int64([1])}),
+    ),
     "fraction": (Unsupported, "node 'N' .*p is 1.5", one("GlobalLpPool", "x", opset=1, p=1.5)),
-    "auto_pad": (BadModel, "node 'N' .*auto_pad 'MAYBE'", one("MaxPool", "x", kernel_shape=[2, 2], auto_pad="MAYBE")),
+    "auto_pad": (
+        BadModel,
+        "node 'N' .*auto_pad 'MAYBE'",
+        one("MaxPool", "x", kernel_shape=[2, 2], auto_pad="MAYBE"),
+    ),
     "activation": (
         Unsupported,
         "node 'N' .*'Sine'",
-        one("FusedConv", "x", "w", domain="com.microsoft", tensors={"w": c(rand(2, 3, 1, 1))}, activation="Sine"),
+        one(
+            "FusedConv",
+            "x",
+            "w",
+            domain="com.microsoft",
+            tensors={"w": c(rand(2, 3, 1, 1))},
+            activation="Sine",
+        ),
     ),
     "16 bits": (
         Unsupported,
         "node 'N' .*opset 21",
-        one("QuantizeLinear", "x", "s", "z", domain="com.microsoft", tensors={"s": c(np.float32(1)), "z": c(np.int16(0))}),
+        one(
+            "QuantizeLinear",
+            "x",
+            "s",
+            "z",
+            domain="com.microsoft",
+            tensors={"s": c(np.float32(1)), "z": c(np.int16(0))},
+        ),
     ),
     "sequence": (Unsupported, "output 'y'.*sequence", one("SequenceConstruct", "x")),
-    "sequence input": (Unsupported, "sequence", lambda: chain(node("SequenceConstruct", ["x"], ["q"]), node("Relu", ["q"], ["y"]))),
+    "sequence input": (
+        Unsupported,
+        "sequence",
+        lambda: chain(node("SequenceConstruct", ["x"], ["q"]), node("Relu", ["q"], ["y"])),
+    ),
 }
 
 

@@ -15,8 +15,10 @@ from PIL import Image, ImageDraw
 from onnxscope.show.page import Page, Row, Section, Shown, Table, files, html, setting
 
 LONG_NAME = "transposed/features/denseblock3/denselayer12/conv2/Conv_quant_dequant_linear_output_0"
-SUMMARY = ("The network doubles the size of an image. For this image it is an affine map, which alone carries 98.2 % of the output; "
-           "the biases of its layers pay the rest. The first vectors are smooth: slow changes of brightness pass.")
+SUMMARY = (
+    "The network doubles the size of an image. For this image it is an affine map, which alone carries 98.2 % of the output; "
+    "the biases of its layers pay the rest. The first vectors are smooth: slow changes of brightness pass."
+)
 SCHEMES = [(1280, False), (1280, True), (390, False), (390, True)]
 
 
@@ -30,7 +32,9 @@ def waves(size: int, pixels: int, phase: float = 0.0) -> bytes:
     """Coloured waves, of so many pixels that each is a square."""
     y, x = np.mgrid[:pixels, :pixels] / pixels * 2 * np.pi
     values = np.stack([np.sin((c + 1) * x + phase) * np.cos(y * (phase + 1) / 2) for c in range(3)], axis=2)
-    return png(Image.fromarray((128 + 127 * values).astype(np.uint8)).resize((size, size), Image.Resampling.NEAREST))
+    return png(
+        Image.fromarray((128 + 127 * values).astype(np.uint8)).resize((size, size), Image.Resampling.NEAREST)
+    )
 
 
 def chart(dark: bool) -> bytes:
@@ -45,26 +49,75 @@ def chart(dark: bool) -> bytes:
 
 def example() -> Page:
     """A bit of everything."""
-    pair = [Shown("image", waves(192, 24), "the image", "The image x0, 24 × 24 pixels."),
-            Shown("output", waves(192, 48), "the network's output", "The output y0 = F·x0 + r, 48 × 48 pixels.")]
-    residual = Shown("residual", waves(768, 96, 3), "the residual", "The residual r, around grey: what the biases of all layers add.")
-    six = [Shown(f"vector-{i}", waves(192, 24, i / 2), f"output singular vector {i}", f"σ{i} = {9.71 / i:.3f}") for i in range(1, 7)]
-    spectrum = Shown("spectrum", chart(False), "singular values, falling", "All 40 that were found.", chart(True), chart=True)
-    layers = Table(["layer", "operator", "contribution", "share"], [
-        [f"body.{i}.conv", "Conv", f"{(-1) ** i * 1.25 / (i + 1):+.3f}", f"{40 / (i + 1):.1f} %"] for i in range(5)], "What layers pay")
-    proofs = Table(["proof", "node", "figure", "bound", "samples", "time", "result"], [
-        ["base = original", LONG_NAME, "3.1e-07", "1.0e-05", "1", "12.5 ms", "passed"],
-        ["⟨F·v, u⟩ = ⟨v, Fᵀ·u⟩", "upsample/conv", "8.4e-08", "1.0e-06", "1,024", "1,204 ms", "passed"],
-        ["ledger", "upsample/shuffle", "–", "1.0e-05", "1", "3 ms", "failed: the sum is 2.4e-03 off"]], "Each with its figure")
-    about = Table(["what", "value"], [
-        ["onnxscope", "0.1.0"], ["onnxruntime", "1.31.1, CPUExecutionProvider"], ["SHA-256", "9f86d081884c7d65" * 4],
-        ["note", "The batch of probes is 16."]], "Versions, hashes, notes")
-    return Page("What edsr_small.onnx does to one image", [SUMMARY, "See Proofs for one that failed."], [
-        Section("Image and output", ["Left what goes in.", "Right what comes out."], [Row(pair, "One image"), Row([residual])]),
-        Section("What the network is made of", [SUMMARY], [Row(six, "Output singular vectors"), Row([spectrum])]),
-        Section(f"The layer {LONG_NAME}", ["A layer's name may be long."], [layers]),
-        Section("Proofs", ["Each proof states a figure, and the bound that it has to keep."], [proofs]),
-    ], about, f"onnxscope tour models/edsr_small.onnx --image cat.png --output {LONG_NAME} -k 40 --seed 0 -o tour.html")
+    pair = [
+        Shown("image", waves(192, 24), "the image", "The image x0, 24 × 24 pixels."),
+        Shown("output", waves(192, 48), "the network's output", "The output y0 = F·x0 + r, 48 × 48 pixels."),
+    ]
+    residual = Shown(
+        "residual",
+        waves(768, 96, 3),
+        "the residual",
+        "The residual r, around grey: what the biases of all layers add.",
+    )
+    six = [
+        Shown(f"vector-{i}", waves(192, 24, i / 2), f"output singular vector {i}", f"σ{i} = {9.71 / i:.3f}")
+        for i in range(1, 7)
+    ]
+    spectrum = Shown(
+        "spectrum",
+        chart(False),
+        "singular values, falling",
+        "All 40 that were found.",
+        chart(True),
+        chart=True,
+    )
+    layers = Table(
+        ["layer", "operator", "contribution", "share"],
+        [
+            [f"body.{i}.conv", "Conv", f"{(-1) ** i * 1.25 / (i + 1):+.3f}", f"{40 / (i + 1):.1f} %"]
+            for i in range(5)
+        ],
+        "What layers pay",
+    )
+    proofs = Table(
+        ["proof", "node", "figure", "bound", "samples", "time", "result"],
+        [
+            ["base = original", LONG_NAME, "3.1e-07", "1.0e-05", "1", "12.5 ms", "passed"],
+            ["⟨F·v, u⟩ = ⟨v, Fᵀ·u⟩", "upsample/conv", "8.4e-08", "1.0e-06", "1,024", "1,204 ms", "passed"],
+            ["ledger", "upsample/shuffle", "–", "1.0e-05", "1", "3 ms", "failed: the sum is 2.4e-03 off"],
+        ],
+        "Each with its figure",
+    )
+    about = Table(
+        ["what", "value"],
+        [
+            ["onnxscope", "0.1.0"],
+            ["onnxruntime", "1.31.1, CPUExecutionProvider"],
+            ["SHA-256", "9f86d081884c7d65" * 4],
+            ["note", "The batch of probes is 16."],
+        ],
+        "Versions, hashes, notes",
+    )
+    return Page(
+        "What edsr_small.onnx does to one image",
+        [SUMMARY, "See Proofs for one that failed."],
+        [
+            Section(
+                "Image and output",
+                ["Left what goes in.", "Right what comes out."],
+                [Row(pair, "One image"), Row([residual])],
+            ),
+            Section(
+                "What the network is made of",
+                [SUMMARY],
+                [Row(six, "Output singular vectors"), Row([spectrum])],
+            ),
+            Section(f"The layer {LONG_NAME}", ["A layer's name may be long."], [layers]),
+            Section("Proofs", ["Each proof states a figure, and the bound that it has to keep."], [proofs]),
+        ],
+        about,
+        f"onnxscope tour models/edsr_small.onnx --image cat.png --output {LONG_NAME} -k 40 --seed 0 -o tour.html",
+    )
 
 
 class Tags(HTMLParser):
@@ -89,7 +142,9 @@ def test_all_texts_are_escaped():
     text = html(Page(evil, [evil], [Section(evil, [evil], [Row([picture], evil), table])], table, evil))
     tags = Tags(text)
     assert "<script" not in text and not tags.attributes("script")
-    assert [image["alt"] for image in tags.attributes("img")] == [picture.alt] and not any("onload" in attrs for _, attrs in tags.found)
+    assert [image["alt"] for image in tags.attributes("img")] == [picture.alt] and not any(
+        "onload" in attrs for _, attrs in tags.found
+    )
 
 
 def test_every_picture_is_inside_and_has_a_text():
@@ -98,7 +153,8 @@ def test_every_picture_is_inside_and_has_a_text():
     assert len(images) == sum(not name.endswith(".dark.png") for name in files(page))
     assert all(image["alt"] and image["src"].startswith("data:image/png;base64,") for image in images)
     assert [(source["media"], source["srcset"][:15]) for source in tags.attributes("source")] == [
-        ("screen and (prefers-color-scheme: dark)", "data:image/png;")]
+        ("screen and (prefers-color-scheme: dark)", "data:image/png;")
+    ]
     assert (images[0]["width"], images[0]["height"]) == ("192", "192")
 
 
@@ -106,7 +162,9 @@ def test_contents_lead_to_sections_of_one_page():
     tags = Tags(html(example()))
     ids = [attrs["id"] for _, attrs in tags.found if "id" in attrs]
     links = [link["href"] for link in tags.attributes("a")]
-    assert links == ["#section-1", "#section-2", "#section-3", "#section-4", "#about"] and len(ids) == len(set(ids))
+    assert links == ["#section-1", "#section-2", "#section-3", "#section-4", "#about"] and len(ids) == len(
+        set(ids)
+    )
     assert {link[1:] for link in links} <= set(ids)
     assert len(tags.attributes("h1")) == 1 and len(tags.attributes("main")) == 1
 
@@ -115,13 +173,24 @@ def test_nothing_outside_is_referred_to():
     text = html(example())
     assert not re.search(r"https?://|@import|url\(", text)
     for _, attrs in Tags(text).found:
-        assert all(value.startswith(("data:", "#")) for name, value in attrs.items() if name in ("src", "srcset", "href"))
+        assert all(
+            value.startswith(("data:", "#"))
+            for name, value in attrs.items()
+            if name in ("src", "srcset", "href")
+        )
 
 
 def test_columns_of_numbers_stand_to_the_right():
-    assert {setting([cell]) for cell in ("3", "-0.5", "+3.1e-07", "1,024", "12.5 ms", "98 %", "1.2×", "≤1e-5", "40 MiB/s")} == {"number"}
+    assert {
+        setting([cell])
+        for cell in ("3", "-0.5", "+3.1e-07", "1,024", "12.5 ms", "98 %", "1.2×", "≤1e-5", "40 MiB/s")
+    } == {"number"}
     assert {setting([cell]) for cell in ("", "1.31.1", "3 of 5", "24×24", "Conv_3", "5 words")} == {"text"}
-    assert [setting(cells) for cells in (["1", "–", ""], ["1", "failed"], ["1", LONG_NAME])] == ["number", "text", "long"]
+    assert [setting(cells) for cells in (["1", "–", ""], ["1", "failed"], ["1", LONG_NAME])] == [
+        "number",
+        "text",
+        "long",
+    ]
 
 
 def test_tables_name_their_rows_and_columns():
@@ -132,8 +201,14 @@ def test_tables_name_their_rows_and_columns():
 
 def test_files():
     found = files(example())
-    assert list(found) == ["image.png", "output.png", "residual.png", *(f"vector-{i}.png" for i in range(1, 7)),
-                           "spectrum.png", "spectrum.dark.png"]
+    assert list(found) == [
+        "image.png",
+        "output.png",
+        "residual.png",
+        *(f"vector-{i}.png" for i in range(1, 7)),
+        "spectrum.png",
+        "spectrum.dark.png",
+    ]
     assert found["spectrum.dark.png"] == chart(True)
 
 

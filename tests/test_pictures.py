@@ -45,8 +45,10 @@ def test_colours_are_kept():
     values = np.zeros((2, 2, 3))
     values[0, 1], values[1, 0] = (3, 0, -3), (0, 1.5, 0)
     factor = SHORTER // 2
-    np.testing.assert_array_equal(drawn(Picture(values))[factor // 2 :: factor, factor // 2 :: factor],
-                                  [[[128, 128, 128], [255, 128, 1]], [[128, 192, 128], [128, 128, 128]]])
+    np.testing.assert_array_equal(
+        drawn(Picture(values))[factor // 2 :: factor, factor // 2 :: factor],
+        [[[128, 128, 128], [255, 128, 1]], [[128, 192, 128], [128, 128, 128]]],
+    )
 
 
 def test_one_channel_is_grey():
@@ -54,15 +56,28 @@ def test_one_channel_is_grey():
     assert (pixels == pixels[..., :1]).all() and pixels.shape == (39 * 5, 39 * 6, 3)
 
 
-@pytest.mark.parametrize(("size", "factor"), [
-    ((24, 24), 8), ((48, 24), 8), ((192, 192), 1), ((191, 300), 2), ((100, 100), 2), ((512, 512), 1), ((1, 1), 192), ((1, 300), 3),
-    ((4, 2000), 1)])
+@pytest.mark.parametrize(
+    ("size", "factor"),
+    [
+        ((24, 24), 8),
+        ((48, 24), 8),
+        ((192, 192), 1),
+        ((191, 300), 2),
+        ((100, 100), 2),
+        ((512, 512), 1),
+        ((1, 1), 192),
+        ((1, 300), 3),
+        ((4, 2000), 1),
+    ],
+)
 def test_small_pictures_are_enlarged_by_a_whole_number(size, factor):
     values = random_values(*size, 3)
     pixels = drawn(Picture(values, natural=True))
     assert sheets.enlargement(*size) == factor
     if size != (1, 1):  # bars show that
-        np.testing.assert_array_equal(pixels, np.kron(sheets.natural_pixels(values), np.ones((factor, factor, 1), np.uint8)))
+        np.testing.assert_array_equal(
+            pixels, np.kron(sheets.natural_pixels(values), np.ones((factor, factor, 1), np.uint8))
+        )
 
 
 def test_natural_pictures():
@@ -84,7 +99,9 @@ def test_other_numbers_of_channels_become_a_contact_sheet():
         top, left = channel // 3 * (7 * factor + TILE_GAP), channel % 3 * (6 * factor + TILE_GAP)
         tile = pixels[top : top + 7 * factor : factor, left : left + 6 * factor : factor, 0]
         np.testing.assert_array_equal(tile, sheets.signed_pixels(values[..., channel], magnitude(values)))
-    assert (pixels[7 * factor : 7 * factor + TILE_GAP] == 255).all() and (pixels[-7 * factor :, -6 * factor :] == 255).all()
+    assert (pixels[7 * factor : 7 * factor + TILE_GAP] == 255).all() and (
+        pixels[-7 * factor :, -6 * factor :] == 255
+    ).all()
     assert "5 channels, row by row" in panel(Picture(values), 1.0).notes
 
 
@@ -96,14 +113,21 @@ def test_a_vector_becomes_bars():
         bar = pixels[:, i * wide]
         assert (bar == sheets.ABOVE).all(axis=1).sum() == max(0, round(HALF * value / 4))
         assert (bar == sheets.BELOW).all(axis=1).sum() == max(0, round(HALF * -value / 4))
-    assert (pixels[0, 0] == sheets.ABOVE).all() and (pixels[-1, wide] == sheets.NO_BAR).all() and (pixels[HALF] == sheets.ZERO).all()
+    assert (
+        (pixels[0, 0] == sheets.ABOVE).all()
+        and (pixels[-1, wide] == sheets.NO_BAR).all()
+        and (pixels[HALF] == sheets.ZERO).all()
+    )
     assert panel(Picture(values), 4.0).notes == ["4 values from left to right", "extreme: +4.00e+00 at 0"]
 
 
 def test_a_map_of_one_pixel_is_a_vector():
     values = random_values(1, 1, 50)
     np.testing.assert_array_equal(drawn(Picture(values)), drawn(Picture(values.ravel())))
-    assert panel(Picture(values, mark=(7, 0, 0)), 1.0).marked == panel(Picture(values.ravel(), mark=(7,)), 1.0).marked
+    assert (
+        panel(Picture(values, mark=(7, 0, 0)), 1.0).marked
+        == panel(Picture(values.ravel(), mark=(7,)), 1.0).marked
+    )
 
 
 def test_bars_of_a_long_vector_span_the_extremes_of_several_elements():
@@ -112,7 +136,9 @@ def test_bars_of_a_long_vector_span_the_extremes_of_several_elements():
     pixels = drawn(Picture(values))
     assert pixels.shape == (2 * HALF + 1, 1000, 3)
     bar = pixels[:, 200]
-    assert (bar == sheets.ABOVE).all(axis=1).sum() == HALF and (bar == sheets.BELOW).all(axis=1).sum() == HALF / 2
+    assert (bar == sheets.ABOVE).all(axis=1).sum() == HALF and (bar == sheets.BELOW).all(
+        axis=1
+    ).sum() == HALF / 2
     assert panel(Picture(values, mark=(1004,)), 2.0).marked == (200, 0, 201, 2 * HALF + 1)
     assert panel(Picture(values), 2.0).notes[0] == "5000 values from left to right, 5 to a bar"
 
@@ -130,7 +156,9 @@ def test_the_marked_pixel_is_framed_and_stays_free(background, place, size):
     values = np.full((size, size, 3), background, np.uint8)
     y, x = place
     values[place] = (10, 20, 30)
-    plain, marked = (np.asarray(sheet([[Picture(values, mark=mark, natural=True)]])) for mark in (None, (2, y, x)))
+    plain, marked = (
+        np.asarray(sheet([[Picture(values, mark=mark, natural=True)]])) for mark in (None, (2, y, x))
+    )
     marked = marked[: plain.shape[0], : plain.shape[1]]
     factor = 8 if size == 24 else 1
     top, left = MARGIN + y * factor, MARGIN + x * factor
@@ -155,10 +183,16 @@ def test_the_mark_of_a_contact_sheet_is_on_its_channel():
 
 def test_all_pictures_of_a_sheet_share_a_scale():
     small, large = random_values(200, 200, 3), 10 * random_values(200, 200, 3)
-    pixels = np.asarray(sheet([[Picture(small), Picture(large)], [Picture(np.full((200, 200, 3), 255), natural=True)]]))
+    pixels = np.asarray(
+        sheet([[Picture(small), Picture(large)], [Picture(np.full((200, 200, 3), 255), natural=True)]])
+    )
     second = MARGIN + 200 + MARGIN
-    np.testing.assert_array_equal(pixels[MARGIN : MARGIN + 200, MARGIN : MARGIN + 200], sheets.signed_pixels(small, magnitude(large)))
-    np.testing.assert_array_equal(pixels[MARGIN : MARGIN + 200, second : second + 200], sheets.signed_pixels(large, magnitude(large)))
+    np.testing.assert_array_equal(
+        pixels[MARGIN : MARGIN + 200, MARGIN : MARGIN + 200], sheets.signed_pixels(small, magnitude(large))
+    )
+    np.testing.assert_array_equal(
+        pixels[MARGIN : MARGIN + 200, second : second + 200], sheets.signed_pixels(large, magnitude(large))
+    )
 
 
 def test_a_scale_that_is_told():
@@ -166,14 +200,20 @@ def test_a_scale_that_is_told():
     shown = panel(Picture(values, scale=1.0), magnitude(values))
     np.testing.assert_array_equal(shown.pixels, sheets.signed_pixels(values, 1.0))
     assert shown.legend == "grey = 0, white and black = ±1"
-    assert shown.notes == [f"{np.count_nonzero(np.abs(values) > 1)} of 120000 values lie outside of -1 to 1 and are cut off"]
+    assert shown.notes == [
+        f"{np.count_nonzero(np.abs(values) > 1)} of 120000 values lie outside of -1 to 1 and are cut off"
+    ]
 
 
 def test_scales_are_said_once_where_there_is_one():
     def said(*all_pictures):
         return sheets.shared_legend([panel(p, 2.0) for p in all_pictures])
 
-    one, natural, bars = Picture(random_values(4, 4, 3)), Picture(np.zeros((4, 4, 3), np.uint8), natural=True), Picture(random_values(9))
+    one, natural, bars = (
+        Picture(random_values(4, 4, 3)),
+        Picture(np.zeros((4, 4, 3), np.uint8), natural=True),
+        Picture(random_values(9)),
+    )
     legend = "grey = 0, white and black = ±2"
     assert said(one, one) == said(one, natural) == legend
     assert said(one, bars) == f"{legend}; bars: middle = 0, top and bottom = ±2"
@@ -187,13 +227,23 @@ def test_rows_stand_in_columns():
     assert height == MARGIN + 300 + MARGIN + 200 + MARGIN + LINE + MARGIN
 
 
-@pytest.mark.parametrize("text", ["σ3 = 4.158, eigen-output", "word " * 80, "an_endless_name" * 20, "line\nbreak\tand\x07bell", ""])
+@pytest.mark.parametrize(
+    "text", ["σ3 = 4.158, eigen-output", "word " * 80, "an_endless_name" * 20, "line\nbreak\tand\x07bell", ""]
+)
 def test_text_is_never_cut(text):
     picture = Picture(random_values(24, 24, 3), label=text, mark=(0, 4, 4))
     bars = Picture(random_values(7), label=text)
-    for drawn_sheet in (sheet([[picture, picture], [picture, bars]], title=text), sheet([[Picture(random_values(4, 4, 3))]], title=text)):
+    for drawn_sheet in (
+        sheet([[picture, picture], [picture, bars]], title=text),
+        sheet([[Picture(random_values(4, 4, 3))]], title=text),
+    ):
         pixels = np.asarray(drawn_sheet)
-        for edge in (pixels[: MARGIN // 2], pixels[-MARGIN // 2 :], pixels[:, : MARGIN // 2], pixels[:, -MARGIN // 2 :]):
+        for edge in (
+            pixels[: MARGIN // 2],
+            pixels[-MARGIN // 2 :],
+            pixels[:, : MARGIN // 2],
+            pixels[:, -MARGIN // 2 :],
+        ):
             assert (edge == 255).all()
 
 
@@ -204,7 +254,9 @@ def test_lines_do_not_end_beside_an_equals_sign():
 
 def test_the_font_has_every_letter_that_is_written():
     missing = bytes(sheets.font().getmask("\ue000"))
-    for letter in "".join(sheets.words("grey = 0, white and black = ±0.031; −1, σ3 ≤ 4.158 × Fᵀ – Σ (channel, y, x) |'…")):
+    for letter in "".join(
+        sheets.words("grey = 0, white and black = ±0.031; −1, σ3 ≤ 4.158 × Fᵀ – Σ (channel, y, x) |'…")
+    ):
         assert bytes(sheets.font().getmask(letter)) != missing, letter
 
 
@@ -220,8 +272,14 @@ def test_the_file_is_the_sheet_and_always_the_same(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.PNG"]
 
 
-@pytest.mark.parametrize(("name", "cause"), [
-    ("a.jpg", r"pictures are written as PNG; call it \.png"), ("nowhere/a.png", "there is no folder"), ("folder.png", "is a folder")])
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("a.jpg", r"pictures are written as PNG; call it \.png"),
+        ("nowhere/a.png", "there is no folder"),
+        ("folder.png", "is a folder"),
+    ],
+)
 def test_places_that_are_refused(tmp_path, name, cause):
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(BadOption, match=cause):
@@ -244,11 +302,22 @@ def test_a_picture_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     assert target.read_bytes() == b"before" and list(tmp_path.iterdir()) == [target]
 
 
-@pytest.mark.parametrize(("picture", "cause"), [
-    (Picture(np.full((2, 2, 3), np.inf), "x"), "holds NaN or infinity"),
-    *((Picture(np.zeros((2, 2, 3)), "x", scale=scale), f"{scale} is no scale") for scale in (0.0, -1.0, np.nan, np.inf)),
-    (Picture(np.zeros((2, 4, 3)), "x", mark=(0, 2, 0)), r"pixel 0,2,0 lies outside of 3x2x4 \(channel, y, x\)"),
-    (Picture(np.zeros(5), "x", mark=(5,)), "pixel 5 lies outside of 5"), (Picture(np.zeros(5), "x", mark=(0, 0)), "takes 1")])
+@pytest.mark.parametrize(
+    ("picture", "cause"),
+    [
+        (Picture(np.full((2, 2, 3), np.inf), "x"), "holds NaN or infinity"),
+        *(
+            (Picture(np.zeros((2, 2, 3)), "x", scale=scale), f"{scale} is no scale")
+            for scale in (0.0, -1.0, np.nan, np.inf)
+        ),
+        (
+            Picture(np.zeros((2, 4, 3)), "x", mark=(0, 2, 0)),
+            r"pixel 0,2,0 lies outside of 3x2x4 \(channel, y, x\)",
+        ),
+        (Picture(np.zeros(5), "x", mark=(5,)), "pixel 5 lies outside of 5"),
+        (Picture(np.zeros(5), "x", mark=(0, 0)), "takes 1"),
+    ],
+)
 def test_pictures_that_are_refused(picture, cause):
     with pytest.raises(BadOption, match=f"picture 'x': .*{cause}"):
         sheet([[picture]])

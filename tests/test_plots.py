@@ -17,10 +17,16 @@ from onnxscope.show import charts
 # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB
 VISIONS = {
     "usual": np.eye(3),
-    "protanopia": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]),
-    "deuteranopia": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
 }
-TO_XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])
+TO_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
 VALUES = np.array([[0.0, 1.0, -2.0], [0.5, 4.0, 3.0]])
 
 CHARTS: dict[str, Callable[[], charts.Drawn]] = {
@@ -43,7 +49,9 @@ EXTREMES: dict[str, Callable[[], charts.Drawn]] = {
     "a bar of zero": lambda: charts.bars(["a"], [0.0], "paid"),
     "bars of all sizes": lambda: charts.bars(["a", "b"], [1e38, -1e-38], "paid"),
     "a bar that is missing": lambda: charts.bars(["a", "b"], [1.0, MISSING], "paid"),
-    "names of layers": lambda: charts.bars(["/model/" + 40 * "block/" + "conv", "_", "", "a$b", r"$\nothing$"], [1, 2, 3, 4, 5], "paid"),
+    "names of layers": lambda: charts.bars(
+        ["/model/" + 40 * "block/" + "conv", "_", "", "a$b", r"$\nothing$"], [1, 2, 3, 4, 5], "paid"
+    ),
     "names of labels": lambda: charts.elements({"y0": [1, 2, 3]}, [40 * "long ", r"$^^$", "a\tb"]),
     "a missing element": lambda: charts.elements({"y0": [1.0, MISSING]}),
     "a single element": lambda: charts.elements({"y0": [1.0]}, ["cat"]),
@@ -68,7 +76,9 @@ def lab(rgb: np.ndarray, vision: str = "usual") -> np.ndarray:
     """CIELAB, for daylight (D65), of sRGB between 0 and 1."""
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ VISIONS[vision].T
     xyz = linear.clip(0, 1) @ TO_XYZ.T / TO_XYZ.sum(1)
-    x, y, z = np.moveaxis(np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29), -1, 0)
+    x, y, z = np.moveaxis(
+        np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29), -1, 0
+    )
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
 
 
@@ -110,7 +120,10 @@ def test_a_signed_map_has_zero_in_its_middle(sign: int) -> None:
 
 
 def test_a_mark_shows_where_it_stands() -> None:
-    plain, marked = (pixels(charts.map_of(np.zeros((8, 8)), "share", signed=False, mark=mark)[0]) for mark in (None, (0, 7)))
+    plain, marked = (
+        pixels(charts.map_of(np.zeros((8, 8)), "share", signed=False, mark=mark)[0])
+        for mark in (None, (0, 7))
+    )
     y, x = np.nonzero((plain != marked).any(2))
     assert 0 < len(y) < 1500
     lower = pixels(charts.map_of(np.zeros((8, 8)), "share", signed=False, mark=(7, 0))[0])
@@ -119,6 +132,7 @@ def test_a_mark_shows_where_it_stands() -> None:
 
 
 # colours
+
 
 @pytest.mark.parametrize("vision", VISIONS)
 def test_sizes_grow_lighter_in_even_steps(vision: str) -> None:

@@ -16,7 +16,13 @@ import onnxscope
 from onnxscope import cli
 from onnxscope.files import pictures
 
-VERBS = {"residual": [], "column": ["--pixel", "0,1,2"], "row": ["--pixel", "2,0,5"], "project": [], "svd": ["-k", "2"]}
+VERBS = {
+    "residual": [],
+    "column": ["--pixel", "0,1,2"],
+    "row": ["--pixel", "2,0,5"],
+    "project": [],
+    "svd": ["-k", "2"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +46,9 @@ def answer(folder: Path) -> onnxscope.LinearInterpreter:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_verb_writes_arrays_and_a_picture_and_prints_json(verb: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_verb_writes_arrays_and_a_picture_and_prints_json(
+    verb: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     assert ask(folder, verb, *VERBS[verb], "-o", str(tmp_path / "a.b"), "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["written"] == [str(tmp_path / f"a.b.{kind}") for kind in ("npz", "png")]
@@ -55,9 +63,15 @@ def test_a_verb_writes_arrays_and_a_picture_and_prints_json(verb: str, folder: P
         assert picture.mode == "RGB"
 
 
-def test_the_arrays_are_what_the_api_gives(folder: Path, tmp_path: Path, answer: onnxscope.LinearInterpreter) -> None:
-    want = {"residual": answer.residual(), "column": answer.columns([(0, 1, 2)]), "row": answer.rows([(2, 0, 5)]),
-            "project": answer.project(answer.image)}
+def test_the_arrays_are_what_the_api_gives(
+    folder: Path, tmp_path: Path, answer: onnxscope.LinearInterpreter
+) -> None:
+    want = {
+        "residual": answer.residual(),
+        "column": answer.columns([(0, 1, 2)]),
+        "row": answer.rows([(2, 0, 5)]),
+        "project": answer.project(answer.image),
+    }
     names = {"residual": "residual", "column": "columns", "row": "rows", "project": "projection"}
     for verb, value in want.items():
         assert ask(folder, verb, *VERBS[verb], "-o", str(tmp_path / "a")) == 0
@@ -70,12 +84,16 @@ def test_the_arrays_are_what_the_api_gives(folder: Path, tmp_path: Path, answer:
 def test_an_output_is_carried_back(folder: Path, tmp_path: Path, answer: onnxscope.LinearInterpreter) -> None:
     u = randn(*answer.output.shape)
     np.save(tmp_path / "u.npy", u)
-    assert ask(folder, "project", "--back", "--probe", str(tmp_path / "u.npy"), "-o", str(tmp_path / "a.npz")) == 0
+    assert (
+        ask(folder, "project", "--back", "--probe", str(tmp_path / "u.npy"), "-o", str(tmp_path / "a.npz"))
+        == 0
+    )
     np.testing.assert_array_equal(np.load(tmp_path / "a.npz")["projection"], answer.back_project(u))
 
 
-def test_svd_says_all_that_it_took(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture,
-                                   answer: onnxscope.LinearInterpreter) -> None:
+def test_svd_says_all_that_it_took(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture, answer: onnxscope.LinearInterpreter
+) -> None:
     assert ask(folder, "svd", "-k", "3", "-o", str(tmp_path / "a"), "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert {"sigma", "residual", "passes_forward", "passes_transpose", "seconds", "device"} <= set(facts)
@@ -85,7 +103,9 @@ def test_svd_says_all_that_it_took(folder: Path, tmp_path: Path, capsys: pytest.
     assert json.loads(capsys.readouterr().out)["passes_forward"] <= facts["passes_forward"]
 
 
-def test_svd_out_of_budget_writes_what_it_has_and_falls_short(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_svd_out_of_budget_writes_what_it_has_and_falls_short(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     assert ask(folder, "svd", "-k", "8", "--passes", "24", "-o", str(tmp_path / "a"), "--json") == 1
     facts = json.loads(capsys.readouterr().out)
     assert facts["converged"] < 8
@@ -99,11 +119,14 @@ def test_svd_that_finds_nothing_says_so(folder: Path, tmp_path: Path, capsys: py
     assert np.load(tmp_path / "a.npz")["v"].shape == (0, 3, 8, 6)
 
 
-def test_svd_interrupted_writes_what_it_has(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture,
-                                            monkeypatch: pytest.MonkeyPatch) -> None:
+def test_svd_interrupted_writes_what_it_has(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     passes = iter(range(30))
 
-    def interrupted(self: object, block: np.ndarray, shape: tuple[int, ...], call=onnxscope.run.engine.Pass.__call__) -> np.ndarray:
+    def interrupted(
+        self: object, block: np.ndarray, shape: tuple[int, ...], call=onnxscope.run.engine.Pass.__call__
+    ) -> np.ndarray:
         if next(passes, None) is None:
             raise KeyboardInterrupt
         return call(self, block, shape)
@@ -116,7 +139,9 @@ def test_svd_interrupted_writes_what_it_has(folder: Path, tmp_path: Path, capsys
 
 
 @pytest.mark.parametrize(("side", "suffix"), [("columns", ".npy"), ("rows", ".npy"), ("rows", ".zarr")])
-def test_all_of_f(side: str, suffix: str, folder: Path, tmp_path: Path, answer: onnxscope.LinearInterpreter) -> None:
+def test_all_of_f(
+    side: str, suffix: str, folder: Path, tmp_path: Path, answer: onnxscope.LinearInterpreter
+) -> None:
     if suffix == ".zarr":
         pytest.importorskip("zarr", reason="zarr is not installed")
     assert ask(folder, "filter", "--side", side, "-o", str(tmp_path / f"f{suffix}")) == 0
@@ -142,22 +167,31 @@ def test_presets_reach_the_image(folder: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(tmp_path / "a.npz")["image"][0], pixels.transpose(2, 0, 1))
 
 
-@pytest.mark.parametrize(("options", "said"), [
-    (["column", "--pixel", "3,0,0"], "pixel 3,0,0 lies outside of 3x8x6 (channel, y, x)"),
-    (["row", "--pixel", "0,16,0"], "pixel 0,16,0 lies outside of 3x16x12"),
-    (["column", "--pixel", "a"], "'a' names no pixel"),
-    (["svd", "-k", "145"], "-k"),
-    (["svd", "--tol", "1e-9"], "--tol"),
-    (["residual", "--device", "npu"], "there is no device 'npu'"),
-    (["residual", "--memory", "much"], "'much' is no size"),
-    (["column", "--pixel", "0,0,0", "--memory", "1kB"], "the budget is"),
-    (["residual", "--preset", "vgg"], "there is no preset 'vgg'"),
-    (["residual", "--image", "none.png"], "cannot be read"),
-    (["svd", "--start", "none.npz"], "no result of 'onnxscope svd'"),
-    (["svd", "-o", "no/where"], "no/where.npz"),
-])
-def test_bad_input_is_one_line(options: list[str], said: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture,
-                               monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["column", "--pixel", "3,0,0"], "pixel 3,0,0 lies outside of 3x8x6 (channel, y, x)"),
+        (["row", "--pixel", "0,16,0"], "pixel 0,16,0 lies outside of 3x16x12"),
+        (["column", "--pixel", "a"], "'a' names no pixel"),
+        (["svd", "-k", "145"], "-k"),
+        (["svd", "--tol", "1e-9"], "--tol"),
+        (["residual", "--device", "npu"], "there is no device 'npu'"),
+        (["residual", "--memory", "much"], "'much' is no size"),
+        (["column", "--pixel", "0,0,0", "--memory", "1kB"], "the budget is"),
+        (["residual", "--preset", "vgg"], "there is no preset 'vgg'"),
+        (["residual", "--image", "none.png"], "cannot be read"),
+        (["svd", "--start", "none.npz"], "no result of 'onnxscope svd'"),
+        (["svd", "-o", "no/where"], "no/where.npz"),
+    ],
+)
+def test_bad_input_is_one_line(
+    options: list[str],
+    said: str,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert ask(folder, *options) == 2
     error = capsys.readouterr().err
@@ -180,7 +214,9 @@ def test_nan_in_an_array_file_is_refused(folder: Path, tmp_path: Path, capsys: p
     assert "holds NaN" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("text", "count"), [("2GB", 2_000_000_000), ("1.5 GiB", 3 << 29), ("500", 500), ("64k", 64_000)])
+@pytest.mark.parametrize(
+    ("text", "count"), [("2GB", 2_000_000_000), ("1.5 GiB", 3 << 29), ("500", 500), ("64k", 64_000)]
+)
 def test_sizes_of_memory(text: str, count: int) -> None:
     assert cli.options.byte_count(text) == count
 

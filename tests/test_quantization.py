@@ -10,14 +10,25 @@ from support import POLICIES, case_model, check, close, columns, model, node, ra
 
 def pair(kind, scale, zero, **attrs):
     """x → QuantizeLinear → DequantizeLinear → y."""
-    weights = {"s": np.asarray(scale, np.float32), "z": helper.make_tensor("z", kind, np.shape(zero), np.ravel(zero))}
-    return [node("QuantizeLinear", ["x", "s", "z"], ["q"], **attrs), node("DequantizeLinear", ["q", "s", "z"], ["y"], **attrs)], weights
+    weights = {
+        "s": np.asarray(scale, np.float32),
+        "z": helper.make_tensor("z", kind, np.shape(zero), np.ravel(zero)),
+    }
+    return [
+        node("QuantizeLinear", ["x", "s", "z"], ["q"], **attrs),
+        node("DequantizeLinear", ["q", "s", "z"], ["y"], **attrs),
+    ], weights
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("kind", ["INT8", "UINT8", "INT16", "UINT16", "INT4", "UINT4", "FLOAT8E4M3FN", "FLOAT8E5M2"])
+@pytest.mark.parametrize(
+    "kind", ["INT8", "UINT8", "INT16", "UINT16", "INT4", "UINT4", "FLOAT8E4M3FN", "FLOAT8E5M2"]
+)
 def test_quantize_then_dequantize_is_the_identity_and_a_rounding_error(kind, policy):
-    x, zero = randn(1, 2, 3, 3).clip(-0.8, 1.1), 0 if kind.startswith("FLOAT8") else 3  # within half a step of what all types hold
+    x, zero = (
+        randn(1, 2, 3, 3).clip(-0.8, 1.1),
+        0 if kind.startswith("FLOAT8") else 3,
+    )  # within half a step of what all types hold
     nodes, weights = pair(TensorProto.DataType.Value(kind), 0.25, zero)
     proto = model(nodes, {"x": x}, ["y"], opset=21, weights=weights)
     d = check(proto, {"x": x}, policy)
@@ -49,9 +60,16 @@ def test_saturation_is_frozen_as_a_clip(zero, between, policy):
 @pytest.mark.parametrize("between", [False, True])
 def test_layouts_of_scales(layout, between):
     x = randn(1, 4, 6)
-    shape, attrs = {"tensor": ((), {}), "axis": ((4,), {"axis": 1}), "block": ((1, 4, 3), {"axis": 2, "block_size": 2}),
-                    "short block": ((1, 4, 2), {"axis": -1, "block_size": 4})}[layout]
-    scale, zero = np.abs(randn(*shape, seed=1)) * 0.1 + 0.05, np.random.default_rng(2).integers(-20, 20, shape)
+    shape, attrs = {
+        "tensor": ((), {}),
+        "axis": ((4,), {"axis": 1}),
+        "block": ((1, 4, 3), {"axis": 2, "block_size": 2}),
+        "short block": ((1, 4, 2), {"axis": -1, "block_size": 4}),
+    }[layout]
+    scale, zero = (
+        np.abs(randn(*shape, seed=1)) * 0.1 + 0.05,
+        np.random.default_rng(2).integers(-20, 20, shape),
+    )
     nodes, weights = pair(TensorProto.INT8, scale, zero, **attrs)
     if between:  # an operator on integers stands between
         nodes[1].input[0] = "r"
@@ -62,10 +80,19 @@ def test_layouts_of_scales(layout, between):
 
 
 INTEGERS = {
-    "Relu": (["q"], {}), "Clip": (["q", "low", "high"], {}), "MaxPool": (["q"], {"kernel_shape": [2, 2], "strides": [2, 2]}),
-    "Resize": (["q", "", "scales"], {}), "Concat": (["q", "other", "q"], {"axis": 1}), "Pad": (["q", "pads", "low"], {}),
-    "Reshape": (["q", "shape"], {}), "Slice": (["q", "one", "three", "two"], {}), "Where": (["mask", "q", "other"], {}),
-    "Gather": (["q", "swap"], {"axis": 1}), "Cast": (["q"], {"to": TensorProto.INT32}), "Flatten": (["q"], {}), "Max": (["q", "other"], {}),
+    "Relu": (["q"], {}),
+    "Clip": (["q", "low", "high"], {}),
+    "MaxPool": (["q"], {"kernel_shape": [2, 2], "strides": [2, 2]}),
+    "Resize": (["q", "", "scales"], {}),
+    "Concat": (["q", "other", "q"], {"axis": 1}),
+    "Pad": (["q", "pads", "low"], {}),
+    "Reshape": (["q", "shape"], {}),
+    "Slice": (["q", "one", "three", "two"], {}),
+    "Where": (["mask", "q", "other"], {}),
+    "Gather": (["q", "swap"], {"axis": 1}),
+    "Cast": (["q"], {"to": TensorProto.INT32}),
+    "Flatten": (["q"], {}),
+    "Max": (["q", "other"], {}),
 }
 
 
@@ -73,20 +100,43 @@ INTEGERS = {
 @pytest.mark.parametrize("policy", POLICIES)
 def test_operators_on_integers(op, policy):
     x = randn(1, 2, 4, 4)
-    weights = {"s": np.float32(0.1), "z": np.int8(0), "low": np.int8(-5), "high": np.int8(6), "scales": np.array([1, 1, 2, 2], np.float32),
-               "other": np.full((1, 1, 4, 4), 4, np.int8), "pads": np.array([0, 0, 1, 0, 0, 0, 0, 2]), "shape": np.array([1, 4, 8]),
-               "one": np.array([1]), "three": np.array([3]), "two": np.array([2]), "swap": np.array([1, 0]),
-               "mask": randn(4, 4, seed=3) > 0}
+    weights = {
+        "s": np.float32(0.1),
+        "z": np.int8(0),
+        "low": np.int8(-5),
+        "high": np.int8(6),
+        "scales": np.array([1, 1, 2, 2], np.float32),
+        "other": np.full((1, 1, 4, 4), 4, np.int8),
+        "pads": np.array([0, 0, 1, 0, 0, 0, 0, 2]),
+        "shape": np.array([1, 4, 8]),
+        "one": np.array([1]),
+        "three": np.array([3]),
+        "two": np.array([2]),
+        "swap": np.array([1, 0]),
+        "mask": randn(4, 4, seed=3) > 0,
+    }
     inputs, attrs = INTEGERS[op]
-    last = node("Cast", ["r"], ["y"], to=TensorProto.FLOAT) if op in ("Cast", "Max") else node("DequantizeLinear", ["r", "s", "z"], ["y"])
+    last = (
+        node("Cast", ["r"], ["y"], to=TensorProto.FLOAT)
+        if op in ("Cast", "Max")
+        else node("DequantizeLinear", ["r", "s", "z"], ["y"])
+    )
     nodes = [node("QuantizeLinear", ["x", "s", "z"], ["q"]), node(op, inputs, ["r"], **attrs), last]
     used = {k: v for k, v in weights.items() if any(k in n.input for n in nodes)}
     d = check(model(nodes, {"x": x}, ["y"], opset=19, weights=used), {"x": x}, policy)
     assert np.abs(d.forward).max() > 0
 
 
-ARITHMETIC = {"Add": ["c", "three"], "Sub": ["three", "c"], "Mul": ["c", "three"], "Div": ["c", "three"], "ReduceSum": ["c", "axes"],
-              "ReduceMean": ["c", "axes"], "MatMul": ["c", "c"], "Pow": ["c", "three"]}
+ARITHMETIC = {
+    "Add": ["c", "three"],
+    "Sub": ["three", "c"],
+    "Mul": ["c", "three"],
+    "Div": ["c", "three"],
+    "ReduceSum": ["c", "axes"],
+    "ReduceMean": ["c", "axes"],
+    "MatMul": ["c", "c"],
+    "Pow": ["c", "three"],
+}
 
 
 @pytest.mark.parametrize("op", ARITHMETIC)
@@ -94,8 +144,13 @@ ARITHMETIC = {"Add": ["c", "three"], "Sub": ["three", "c"], "Mul": ["c", "three"
 def test_arithmetic_on_integers(op, policy):
     """What int32 and its way back to int8 cut off is a source."""
     x, attrs = randn(1, 2, 3, 3), {"to": TensorProto.INT32}
-    nodes = [node("QuantizeLinear", ["x", "s", "z"], ["q"]), node("Cast", ["q"], ["c"], **attrs), node(op, ARITHMETIC[op], ["r"]),
-             node("Cast", ["r"], ["n"], to=TensorProto.INT8), node("DequantizeLinear", ["n", "s", "z"], ["y"])]
+    nodes = [
+        node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        node("Cast", ["q"], ["c"], **attrs),
+        node(op, ARITHMETIC[op], ["r"]),
+        node("Cast", ["r"], ["n"], to=TensorProto.INT8),
+        node("DequantizeLinear", ["n", "s", "z"], ["y"]),
+    ]
     weights = {"s": np.float32(0.1), "z": np.int8(2), "three": np.int32(3), "axes": np.array([1])}
     used = {k: v for k, v in weights.items() if any(k in n.input for n in nodes)}
     check(model(nodes, {"x": x}, ["y"], weights=used), {"x": x}, policy)
@@ -104,8 +159,13 @@ def test_arithmetic_on_integers(op, policy):
 def dynamic(op, w, attrs, zero):
     """x quantized with its own range, an integer product, and back, as dynamic quantization exports it."""
     weights = {"w": w, "wz": zero, "s": np.float32(0.02)}
-    return [node("DynamicQuantizeLinear", ["x"], ["q", "qs", "qz"]), node(op, ["q", "w", "qz", "wz"], ["i"], **attrs),
-            node("Cast", ["i"], ["c"], to=TensorProto.FLOAT), node("Mul", ["qs", "s"], ["t"]), node("Mul", ["c", "t"], ["y"])], weights
+    return [
+        node("DynamicQuantizeLinear", ["x"], ["q", "qs", "qz"]),
+        node(op, ["q", "w", "qz", "wz"], ["i"], **attrs),
+        node("Cast", ["i"], ["c"], to=TensorProto.FLOAT),
+        node("Mul", ["qs", "s"], ["t"]),
+        node("Mul", ["c", "t"], ["y"]),
+    ], weights
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -114,7 +174,12 @@ def test_dynamic_conv(policy):
     attrs = {"pads": [1, 1, 0, 1], "strides": [2, 1]}
     nodes, weights = dynamic("ConvInteger", w, attrs, np.uint8(130))
     d = check(model(nodes, {"x": x}, ["y"], weights=weights), {"x": x}, policy)
-    floats = model([node("Conv", ["x", "v"], **attrs)], {"x": x}, ["y"], weights={"v": (w.astype(np.float32) - 130) * np.float32(0.02)})
+    floats = model(
+        [node("Conv", ["x", "v"], **attrs)],
+        {"x": x},
+        ["y"],
+        weights={"v": (w.astype(np.float32) - 130) * np.float32(0.02)},
+    )
     close(d.forward, columns(floats, {"x": x}, "x", "y"), 1e-4, "the convolution that was quantized")
 
 
@@ -125,15 +190,25 @@ def test_dynamic_matmul(policy, shape, zero):
     x, w = randn(*shape), np.random.default_rng(0).integers(-40, 40, (4, 5)).astype(np.int8)
     nodes, weights = dynamic("MatMulInteger", w, {}, zero)
     d = check(model(nodes, {"x": x}, ["y"], weights=weights), {"x": x}, policy)
-    floats = model([node("MatMul", ["x", "v"])], {"x": x}, ["y"], weights={"v": (w.astype(np.float32) - zero) * np.float32(0.02)})
+    floats = model(
+        [node("MatMul", ["x", "v"])],
+        {"x": x},
+        ["y"],
+        weights={"v": (w.astype(np.float32) - zero) * np.float32(0.02)},
+    )
     close(d.forward, columns(floats, {"x": x}, "x", "y"), 1e-4, "the product that was quantized")
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_product_of_two_quantized_values(policy):
     x = randn(3, 3)
-    nodes = [node("DynamicQuantizeLinear", ["x"], ["q", "qs", "qz"]), node("MatMulInteger", ["q", "q", "qz", "qz"], ["i"]),
-             node("Cast", ["i"], ["c"], to=TensorProto.FLOAT), node("Mul", ["qs", "qs"], ["t"]), node("Mul", ["c", "t"], ["y"])]
+    nodes = [
+        node("DynamicQuantizeLinear", ["x"], ["q", "qs", "qz"]),
+        node("MatMulInteger", ["q", "q", "qz", "qz"], ["i"]),
+        node("Cast", ["i"], ["c"], to=TensorProto.FLOAT),
+        node("Mul", ["qs", "qs"], ["t"]),
+        node("Mul", ["c", "t"], ["y"]),
+    ]
     check(model(nodes, {"x": x}, ["y"]), {"x": x}, policy)
 
 
@@ -141,13 +216,26 @@ def test_product_of_two_quantized_values(policy):
 def test_a_quantized_network(policy):
     """QDQ around a Conv and a Relu: the frozen map is the float network's, the residual says what rounding paid."""
     x, steps = randn(1, 2, 5, 5), np.array([0.01, 0.02, 0.015], np.float32)
-    weights = {"s": np.float32(0.05), "z": np.uint8(120), "ws": steps, "wz": np.zeros(3, np.int8), "bs": steps * np.float32(0.05),
-               "w": np.random.default_rng(0).integers(-40, 40, (3, 2, 3, 3)).astype(np.int8), "b": np.array([10, -20, 5], np.int32),
-               "bz": np.zeros(3, np.int32)}
-    nodes = [node("QuantizeLinear", ["x", "s", "z"], ["q"]), node("DequantizeLinear", ["q", "s", "z"], ["d"]),
-             node("DequantizeLinear", ["w", "ws", "wz"], ["wd"], axis=0), node("DequantizeLinear", ["b", "bs", "bz"], ["bd"], axis=0),
-             node("Conv", ["d", "wd", "bd"], ["c"]), node("Relu", ["c"], ["r"]), node("QuantizeLinear", ["r", "s", "z"], ["rq"]),
-             node("DequantizeLinear", ["rq", "s", "z"], ["y"])]
+    weights = {
+        "s": np.float32(0.05),
+        "z": np.uint8(120),
+        "ws": steps,
+        "wz": np.zeros(3, np.int8),
+        "bs": steps * np.float32(0.05),
+        "w": np.random.default_rng(0).integers(-40, 40, (3, 2, 3, 3)).astype(np.int8),
+        "b": np.array([10, -20, 5], np.int32),
+        "bz": np.zeros(3, np.int32),
+    }
+    nodes = [
+        node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        node("DequantizeLinear", ["w", "ws", "wz"], ["wd"], axis=0),
+        node("DequantizeLinear", ["b", "bs", "bz"], ["bd"], axis=0),
+        node("Conv", ["d", "wd", "bd"], ["c"]),
+        node("Relu", ["c"], ["r"]),
+        node("QuantizeLinear", ["r", "s", "z"], ["rq"]),
+        node("DequantizeLinear", ["rq", "s", "z"], ["y"]),
+    ]
     check(model(nodes, {"x": x}, ["y"], weights=weights), {"x": x}, policy)
 
 
@@ -158,7 +246,9 @@ def test_standard(op):
         proto, feeds = case_model(case, "x")
         if not runs(proto, feeds):
             continue
-        proto.graph.node.append(node("Cast", [proto.graph.output[0].name], ["as_float"], to=TensorProto.FLOAT))
+        proto.graph.node.append(
+            node("Cast", [proto.graph.output[0].name], ["as_float"], to=TensorProto.FLOAT)
+        )
         proto.graph.output.append(helper.make_tensor_value_info("as_float", TensorProto.FLOAT, None))
         check(proto, feeds, output="as_float")
         done += 1

@@ -44,8 +44,12 @@ class Grower:
     def model(self, outputs: list[str]) -> onnx.ModelProto:
         info = helper.make_tensor_value_info
         graph = helper.make_graph(
-            self.nodes, "random", [info("image", TensorProto.FLOAT, SHAPE)], [info(o, TensorProto.FLOAT, None) for o in outputs],
-            [numpy_helper.from_array(v, k) for k, v in self.weights.items()])
+            self.nodes,
+            "random",
+            [info("image", TensorProto.FLOAT, SHAPE)],
+            [info(o, TensorProto.FLOAT, None) for o in outputs],
+            [numpy_helper.from_array(v, k) for k, v in self.weights.items()],
+        )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
@@ -75,11 +79,24 @@ def cropped(g: Grower, a: str, b: str) -> str:
 
 
 def own_convolution(g: Grower, a: str, b: str) -> str:
-    return g.op("Conv", a, g.weight(g.draw(CHANNELS, CHANNELS, 3, 3) * 0.3), g.weight(g.draw(CHANNELS)), pads=[2] * 4, dilations=[2, 2])
+    return g.op(
+        "Conv",
+        a,
+        g.weight(g.draw(CHANNELS, CHANNELS, 3, 3) * 0.3),
+        g.weight(g.draw(CHANNELS)),
+        pads=[2] * 4,
+        dilations=[2, 2],
+    )
 
 
 def instance_norm(g: Grower, a: str, b: str) -> str:
-    return g.op("InstanceNormalization", a, g.weight(np.abs(g.draw(CHANNELS)) + 0.5), g.weight(g.draw(CHANNELS)), epsilon=1e-2)
+    return g.op(
+        "InstanceNormalization",
+        a,
+        g.weight(np.abs(g.draw(CHANNELS)) + 0.5),
+        g.weight(g.draw(CHANNELS)),
+        epsilon=1e-2,
+    )
 
 
 def attention(g: Grower, a: str, b: str) -> str:
@@ -96,7 +113,9 @@ RING = ints(0, 0, 1, 1, 0, 0, 1, 1)
 GROWTHS = {
     "shared convolution": lambda g, a, b: g.op("Conv", a, "shared", pads=[1] * 4),
     "own convolution": own_convolution,
-    "depthwise": lambda g, a, b: g.op("Conv", a, g.weight(g.draw(CHANNELS, 1, 3, 3) * 0.5), group=CHANNELS, auto_pad="SAME_LOWER"),
+    "depthwise": lambda g, a, b: g.op(
+        "Conv", a, g.weight(g.draw(CHANNELS, 1, 3, 3) * 0.5), group=CHANNELS, auto_pad="SAME_LOWER"
+    ),
     "down and up": down_and_up,
     "relu": lambda g, a, b: g.op("Relu", a),
     "leaky relu": lambda g, a, b: g.op("LeakyRelu", a, alpha=0.1),
@@ -129,7 +148,9 @@ def models(draw: st.DrawFn) -> onnx.ModelProto:
     for kind in draw(st.lists(st.sampled_from(sorted(GROWTHS)), min_size=3, max_size=9)):
         a, b = draw(st.sampled_from(g.tensors)), draw(st.sampled_from(g.tensors[-2:]))
         g.tensors.append(GROWTHS[kind](g, b, a))
-    return g.model([g.tensors[-1], *dict.fromkeys(draw(st.lists(st.sampled_from(g.tensors[1:-1]), max_size=2)))])
+    return g.model(
+        [g.tensors[-1], *dict.fromkeys(draw(st.lists(st.sampled_from(g.tensors[1:-1]), max_size=2)))]
+    )
 
 
 @pytest.mark.parametrize("policy", POLICIES)

@@ -21,10 +21,23 @@ from onnxscope.run.verify import session
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "models"
-SHAPES = {m["name"]: m["run_in"] for m in json.loads((SHARED / "index.json").read_text())} if SHARED.is_dir() else {}
-NAMES = ("mnist_cntk_op8", "cifar10_winml_op10", "superres_espcn_d2s_op15", "style_fast_op12", "style_smalleff48_op18",
-         "det_ultraface_slim320_simp_op9", "det_blazeface_front_op12", "seg_selfie_landscape_op9", "ppocr_mobile_v2_cls_op14",
-         "lowlight_sci_op11")
+SHAPES = (
+    {m["name"]: m["run_in"] for m in json.loads((SHARED / "index.json").read_text())}
+    if SHARED.is_dir()
+    else {}
+)
+NAMES = (
+    "mnist_cntk_op8",
+    "cifar10_winml_op10",
+    "superres_espcn_d2s_op15",
+    "style_fast_op12",
+    "style_smalleff48_op18",
+    "det_ultraface_slim320_simp_op9",
+    "det_blazeface_front_op12",
+    "seg_selfie_landscape_op9",
+    "ppocr_mobile_v2_cls_op14",
+    "lowlight_sci_op11",
+)
 ROOM = 1.05, 2048  # an artifact's bytes: per byte of the source, and per node of it
 
 
@@ -54,7 +67,11 @@ def prove(path: Path, shapes: dict[str, list[int]], policy: str, folder: Path) -
     assert written.stat().st_size <= ROOM[0] * path.stat().st_size + ROOM[1] * len(source.graph.node)
     own = {i.name for i in source.graph.input} - {t.name for t in source.graph.initializer}
     assert {i.name for i in saved.graph.input} == {*own, PROBE, COTANGENT}
-    assert [o.name for o in saved.graph.output] == [*(o.name for o in source.graph.output), FROZEN, TRANSPOSED]
+    assert [o.name for o in saved.graph.output] == [
+        *(o.name for o in source.graph.output),
+        FROZEN,
+        TRANSPOSED,
+    ]
     del saved, source
     report = onnxscope.verify(scope)
     assert report.ok, [c for c in report.checks if not c.ok]
@@ -99,14 +116,22 @@ def test_an_artifact_needs_nothing_of_onnxscope(name: str, tmp_path: Path) -> No
     sizes = {t.name: [d if isinstance(d, int) else 3 for d in t.shape] for t in scope.graph.inputs}
     feeds = {name: rng.standard_normal(size).astype(np.float32) for name, size in sizes.items()}
     np.savez(tmp_path / "feeds.npz", **feeds)
-    subprocess.run([sys.executable, "-I", "-c", PLAIN, written, str(tmp_path / "feeds.npz"), str(tmp_path / "out.npz")], check=True)
+    subprocess.run(
+        [sys.executable, "-I", "-c", PLAIN, written, str(tmp_path / "feeds.npz"), str(tmp_path / "out.npz")],
+        check=True,
+    )
     names = [o.name for o in onnx.load(written).graph.output]
     with np.load(tmp_path / "out.npz") as plain, session(scope.graph) as ours:
-        expected = {"plain onnxruntime": list(plain.values()), "reference": ReferenceEvaluator(written).run(names, feeds)}
+        expected = {
+            "plain onnxruntime": list(plain.values()),
+            "reference": ReferenceEvaluator(written).run(names, feeds),
+        }
         want = ours.run(feeds, names)
     for which, got in expected.items():
         for k, output in enumerate(names):
-            assert np.abs(got[k] - want[output]).max() <= 1e-5 * np.abs(want[output]).max(), f"{output} in {which}"
+            assert np.abs(got[k] - want[output]).max() <= 1e-5 * np.abs(want[output]).max(), (
+                f"{output} in {which}"
+            )
 
 
 @pytest.mark.parametrize("policy", POLICIES)

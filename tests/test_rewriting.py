@@ -18,19 +18,24 @@ W = {"w": randn(4, 3, 3, 3, seed=1)}
 CONV = node("Conv", ["x", "w"], ["a"], name="conv")
 
 
-def small(*nodes: onnx.NodeProto, outputs: tuple[str, ...] = ("y",), **weights: np.ndarray) -> onnx.ModelProto:
+def small(
+    *nodes: onnx.NodeProto, outputs: tuple[str, ...] = ("y",), **weights: np.ndarray
+) -> onnx.ModelProto:
     return model([CONV, *nodes], {"x": X}, list(outputs), weights={**W, **weights})
 
 
 SCORES = [node("GlobalAveragePool", ["a"], ["g"]), node("Flatten", ["g"], ["s"])]
 
 
-@pytest.mark.parametrize(("last", "chosen"), [
-    (node("Softmax", ["s"], name="last"), "s"),
-    (node("LogSoftmax", ["s"], name="last"), "s"),
-    (node("Sigmoid", ["s"], name="last"), "s"),
-    (node("Relu", ["s"], name="last"), "y"),
-])
+@pytest.mark.parametrize(
+    ("last", "chosen"),
+    [
+        (node("Softmax", ["s"], name="last"), "s"),
+        (node("LogSoftmax", ["s"], name="last"), "s"),
+        (node("Sigmoid", ["s"], name="last"), "s"),
+        (node("Relu", ["s"], name="last"), "y"),
+    ],
+)
 def test_scores_are_explained_before_what_squashes_them(last: onnx.NodeProto, chosen: str) -> None:
     scope = onnxscope.rewrite(small(*SCORES, last))
     assert scope.output == chosen
@@ -42,7 +47,9 @@ def test_an_image_is_explained_after_its_sigmoid() -> None:
 
 
 def test_any_tensor_can_be_the_image_or_the_output() -> None:
-    proto = small(node("Relu", ["a"], ["r"]), node("Sigmoid", ["r"], ["s"]), node("MaxPool", ["s"], kernel_shape=[2, 2]))
+    proto = small(
+        node("Relu", ["a"], ["r"]), node("Sigmoid", ["r"], ["s"]), node("MaxPool", ["s"], kernel_shape=[2, 2])
+    )
     scope = onnxscope.rewrite(proto, image="r", output="s")
     assert {s.name for s in scope.steps if s.how != "unsupported"} == {"s", "y"}
     report = onnxscope.verify(scope)
@@ -55,7 +62,12 @@ def test_any_tensor_can_be_the_image_or_the_output() -> None:
 
 def test_integer_pixels_are_explained_behind_their_cast() -> None:
     pixels = np.zeros((1, 3, 8, 8), np.uint8)
-    proto = model([node("Cast", ["p"], ["x"], to=TensorProto.FLOAT), CONV, node("Relu", ["a"])], {"p": pixels}, ["y"], weights=W)
+    proto = model(
+        [node("Cast", ["p"], ["x"], to=TensorProto.FLOAT), CONV, node("Relu", ["a"])],
+        {"p": pixels},
+        ["y"],
+        weights=W,
+    )
     with pytest.raises(BadModel, match=r"--image-input, such as --image-input x"):
         onnxscope.rewrite(proto)
     assert onnxscope.verify(proto, image="x", policy="taylor").ok
@@ -77,19 +89,36 @@ def test_what_stands_before_a_selection_of_boxes_can_be_explained(opset: int) ->
     axes = {"axes": [0]} if opset < 13 else {}
     more = [[], []] if opset < 13 else [["sizes"], ["zero"]]
     nodes = [
-        node("Conv", ["x", "w"], ["a"], strides=[2, 2]), node("Reshape", ["a", "rows"], ["p"]),
-        node("Split", ["p", *more[0]], ["boxes", "logits"], axis=2, **split), node("Sigmoid", ["logits"], ["l"]),
+        node("Conv", ["x", "w"], ["a"], strides=[2, 2]),
+        node("Reshape", ["a", "rows"], ["p"]),
+        node("Split", ["p", *more[0]], ["boxes", "logits"], axis=2, **split),
+        node("Sigmoid", ["logits"], ["l"]),
         node("Transpose", ["l"], ["scores"], perm=[0, 2, 1]),
         node("NonMaxSuppression", ["boxes", "scores", "most", "iou", "least"], ["kept"]),
-        node("Gather", ["kept", "column"], ["index"], axis=1), node("Unsqueeze", ["index", *more[1]], ["u"], **axes),
-        node("Squeeze", ["u", *more[1]], ["i"], **axes), node("Gather", ["boxes", "i"], ["picked"], axis=1),
-        node("Shape", ["picked"], ["count"]), node("Flatten", ["picked"], ["flat"], axis=1),
+        node("Gather", ["kept", "column"], ["index"], axis=1),
+        node("Unsqueeze", ["index", *more[1]], ["u"], **axes),
+        node("Squeeze", ["u", *more[1]], ["i"], **axes),
+        node("Gather", ["boxes", "i"], ["picked"], axis=1),
+        node("Shape", ["picked"], ["count"]),
+        node("Flatten", ["picked"], ["flat"], axis=1),
     ]
-    weights = {"w": randn(6, 3, 3, 3), "rows": np.array([1, -1, 6]), "most": np.array([5]), "iou": np.float32([0.5]),
-               "least": np.float32([0.1]), "column": np.array(2), "sizes": np.array([4, 2]), "zero": np.array([0])}
+    weights = {
+        "w": randn(6, 3, 3, 3),
+        "rows": np.array([1, -1, 6]),
+        "most": np.array([5]),
+        "iou": np.float32([0.5]),
+        "least": np.float32([0.1]),
+        "column": np.array(2),
+        "sizes": np.array([4, 2]),
+        "zero": np.array([0]),
+    }
     used = {i for n in nodes for i in n.input}
     info = helper.make_tensor_value_info
-    outputs = [info("flat", TensorProto.FLOAT, None), info("count", TensorProto.INT64, None), info("boxes", TensorProto.FLOAT, None)]
+    outputs = [
+        info("flat", TensorProto.FLOAT, None),
+        info("count", TensorProto.INT64, None),
+        info("boxes", TensorProto.FLOAT, None),
+    ]
     initial = [numpy_helper.from_array(v, k) for k, v in weights.items() if k in used]
     graph = helper.make_graph(nodes, "boxes", [info("x", TensorProto.FLOAT, X.shape)], outputs, initial)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
@@ -100,9 +129,20 @@ def test_what_stands_before_a_selection_of_boxes_can_be_explained(opset: int) ->
 
 def test_the_doctor_names_what_stops_a_rewrite_and_the_remedy_works() -> None:
     lstm = node("LSTM", ["t", "lw", "lr"], ["", "h"], hidden_size=2, name="reader")
-    nodes = [node("Relu", ["a"], ["r"]), node("Reshape", ["r", "steps"], ["t"]), lstm, node("Squeeze", ["h", "one"], ["q"]),
-             node("ReduceMean", ["r"], ["m"], keepdims=0), node("Add", ["q", "m"])]
-    weights = {"steps": np.array([6, 1, 24]), "lw": randn(1, 8, 24), "lr": randn(1, 8, 2), "one": np.array([0])}
+    nodes = [
+        node("Relu", ["a"], ["r"]),
+        node("Reshape", ["r", "steps"], ["t"]),
+        lstm,
+        node("Squeeze", ["h", "one"], ["q"]),
+        node("ReduceMean", ["r"], ["m"], keepdims=0),
+        node("Add", ["q", "m"]),
+    ]
+    weights = {
+        "steps": np.array([6, 1, 24]),
+        "lw": randn(1, 8, 24),
+        "lr": randn(1, 8, 2),
+        "one": np.array([0]),
+    }
     proto = small(*nodes, **weights)
     found = onnxscope.doctor(proto)
     assert not found.ok
@@ -122,7 +162,9 @@ def test_an_operator_without_a_rule_beside_the_path_does_not_matter() -> None:
 
 
 def test_a_saved_scope_tells_all_that_it_told_before(tmp_path: Path) -> None:
-    scope = onnxscope.rewrite(small(*SCORES, node("Softmax", ["s"])), policy="taylor", policy_for={"conv": "freeze"})
+    scope = onnxscope.rewrite(
+        small(*SCORES, node("Softmax", ["s"])), policy="taylor", policy_for={"conv": "freeze"}
+    )
     again = Scope.load(scope.save(tmp_path / "s.onnx"))
     for field in ("image", "output", "policy", "source_sha256", "steps", "notes", "at_sources"):
         assert getattr(again, field) == getattr(scope, field), field
@@ -145,7 +187,9 @@ def test_names_that_the_scope_needs_are_refused_in_the_model(name: str) -> None:
 
 def test_a_node_of_the_model_may_be_called_as_a_source() -> None:
     scope = onnxscope.rewrite(small(node("Relu", ["a"], ["r"], name="source/r"), node("Mul", ["r", "r"])))
-    assert "source/r" in {n.name for n in scope.linear().nodes}, "only the sources of the scope itself are left out"
+    assert "source/r" in {n.name for n in scope.linear().nodes}, (
+        "only the sources of the scope itself are left out"
+    )
     assert onnxscope.verify(scope).ok
 
 
@@ -164,12 +208,18 @@ def test_a_damaged_scope_is_refused_in_one_line(damage: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("branch", ["frozen", "transposed", "source"])
 def test_a_tampered_branch_falls_short(branch: str, tmp_path: Path) -> None:
     saved = onnx.load(onnxscope.rewrite(small(node("Sigmoid", ["a"], name="s"))).save(tmp_path / "s.onnx"))
-    kinds = {"frozen": ("Conv", "frozen/conv"), "transposed": ("Mul", "transposed/s"), "source": ("Add", "source/s")}
+    kinds = {
+        "frozen": ("Conv", "frozen/conv"),
+        "transposed": ("Mul", "transposed/s"),
+        "source": ("Add", "source/s"),
+    }
     op, name = kinds[branch]
     tampered = next(n for n in saved.graph.node if n.op_type == op and n.name.startswith(name))
     saved.graph.initializer.append(numpy_helper.from_array(np.float32(1.5), "tamper"))
     at = list(saved.graph.node).index(tampered)
-    saved.graph.node.insert(at, helper.make_node("Mul", [tampered.input[1], "tamper"], ["tampered"], name="tampering"))
+    saved.graph.node.insert(
+        at, helper.make_node("Mul", [tampered.input[1], "tamper"], ["tampered"], name="tampering")
+    )
     saved.graph.node[at + 1].input[1] = "tampered"
     onnx.save(saved, tmp_path / "t.onnx")
     assert onnxscope.verify(tmp_path / "s.onnx").ok

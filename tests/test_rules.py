@@ -63,7 +63,12 @@ def test_a_sigmoid_under_taylor_is_its_tangent_everywhere() -> None:
 
 
 def test_clip_is_one_inside_and_a_ratio_or_a_source_outside() -> None:
-    proto = model([node("Clip", ["x", "low", "high"])], {"x": X}, ["y"], weights={"low": np.float32(-1), "high": np.float32(2)})
+    proto = model(
+        [node("Clip", ["x", "low", "high"])],
+        {"x": X},
+        ["y"],
+        weights={"low": np.float32(-1), "high": np.float32(2)},
+    )
     a, c = frozen(proto, X)
     assert np.allclose(np.diag(a), [0.5, 1, 1, 1, 2 / 3])
     assert np.allclose(c, 0)
@@ -81,8 +86,12 @@ def test_max_pool_takes_the_pixel_that_the_base_picked() -> None:
 
 def test_instance_normalization_keeps_the_mean_and_deviation_of_the_base() -> None:
     x = randn(1, 1, 5)
-    proto = model([node("InstanceNormalization", ["x", "s", "b"], epsilon=0.01)], {"x": x}, ["y"],
-                  weights={"s": np.float32([3]), "b": np.float32([0.5])})
+    proto = model(
+        [node("InstanceNormalization", ["x", "s", "b"], epsilon=0.01)],
+        {"x": x},
+        ["y"],
+        weights={"s": np.float32([3]), "b": np.float32([0.5])},
+    )
     a, c = frozen(proto, x)
     gain = 3 / np.sqrt(x.var() + 0.01)
     assert np.allclose(a, gain * np.eye(5), atol=1e-5)
@@ -91,7 +100,12 @@ def test_instance_normalization_keeps_the_mean_and_deviation_of_the_base() -> No
 
 def test_layer_normalization_under_taylor_is_its_jacobian() -> None:
     x = randn(1, 6)
-    proto = model([node("LayerNormalization", ["x", "s"], epsilon=0.01)], {"x": x}, ["y"], weights={"s": np.ones(6, np.float32)})
+    proto = model(
+        [node("LayerNormalization", ["x", "s"], epsilon=0.01)],
+        {"x": x},
+        ["y"],
+        weights={"s": np.ones(6, np.float32)},
+    )
     a, _ = frozen(proto, x, "taylor")
     deviation = np.sqrt(x.var() + 0.01)
     z = (x - x.mean()) / deviation
@@ -116,8 +130,12 @@ def test_a_product_without_a_gate_is_carried_half_each() -> None:
 
 def test_attention_weights_are_a_decision_and_the_values_are_carried() -> None:
     x = randn(1, 3, 4)
-    nodes = [node("Transpose", ["x"], ["t"], perm=[0, 2, 1]), node("MatMul", ["x", "t"], ["s"]), node("Softmax", ["s"], ["p"], axis=-1),
-             node("MatMul", ["p", "x"])]
+    nodes = [
+        node("Transpose", ["x"], ["t"], perm=[0, 2, 1]),
+        node("MatMul", ["x", "t"], ["s"]),
+        node("Softmax", ["s"], ["p"], axis=-1),
+        node("MatMul", ["p", "x"]),
+    ]
     a, c = frozen(model(nodes, {"x": x}, ["y"]), x)
     scores = np.exp(x[0] @ x[0].T)
     assert np.allclose(a, np.kron(scores / scores.sum(1, keepdims=True), np.eye(4)), atol=1e-5)
@@ -126,8 +144,21 @@ def test_attention_weights_are_a_decision_and_the_values_are_carried() -> None:
 
 def test_batch_normalization_is_a_gain_and_a_source() -> None:
     x = randn(1, 2, 1, 1)
-    weights = {"s": np.float32([2, 3]), "b": np.float32([1, -1]), "m": np.float32([0.5, 0.2]), "v": np.float32([4, 9])}
-    a, c = frozen(model([node("BatchNormalization", ["x", "s", "b", "m", "v"], epsilon=0.0)], {"x": x}, ["y"], weights=weights), x)
+    weights = {
+        "s": np.float32([2, 3]),
+        "b": np.float32([1, -1]),
+        "m": np.float32([0.5, 0.2]),
+        "v": np.float32([4, 9]),
+    }
+    a, c = frozen(
+        model(
+            [node("BatchNormalization", ["x", "s", "b", "m", "v"], epsilon=0.0)],
+            {"x": x},
+            ["y"],
+            weights=weights,
+        ),
+        x,
+    )
     assert np.allclose(a, np.diag([1, 1]), atol=1e-6)
     assert np.allclose(c, [1 - 0.5, -1 - 0.2], atol=1e-6)
 
@@ -135,7 +166,10 @@ def test_batch_normalization_is_a_gain_and_a_source() -> None:
 def test_the_rounding_of_quantization_is_a_source() -> None:
     x = np.float32([0.26, -0.1, 9.0])
     q = {"scale": np.float32(0.1), "zero": np.int8(3)}
-    nodes = [node("QuantizeLinear", ["x", "scale", "zero"], ["q"]), node("DequantizeLinear", ["q", "scale", "zero"])]
+    nodes = [
+        node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+        node("DequantizeLinear", ["q", "scale", "zero"]),
+    ]
     proto = model(nodes, {"x": x}, ["y"], weights=q)
     a, c = frozen(proto, x)
     assert np.allclose(a, np.eye(3))
@@ -154,7 +188,9 @@ def test_an_interior_softmax_on_every_path_leaves_nothing_to_carry() -> None:
 def test_the_policy_may_differ_by_operator_and_by_node() -> None:
     from onnxscope import rewrite
 
-    proto = model([node("Sigmoid", ["x"], ["s"], name="first"), node("Tanh", ["s"], name="second")], {"x": X}, ["y"])
+    proto = model(
+        [node("Sigmoid", ["x"], ["s"], name="first"), node("Tanh", ["s"], name="second")], {"x": X}, ["y"]
+    )
     for special in ({"Sigmoid": "taylor"}, {"first": "taylor"}):
         policies = {s.name: s.policy for s in rewrite(proto, policy_for=special).steps}
         assert policies == {"first": "taylor", "second": "freeze"}
@@ -166,9 +202,12 @@ def test_a_model_may_have_a_batch_of_its_own(shape: tuple[int, ...], policy: str
     """Then the probes stand before it: F maps whole batches, and maps each image to its own output alone."""
     x = randn(*shape)
     nodes = [
-        node("Conv", ["x", "w"], ["a"], pads=[1] * 4, strides=[2, 2]), node("Sigmoid", ["a"], ["s"]),
-        node("MaxPool", ["s"], ["m"], kernel_shape=[2, 2]), node("Transpose", ["m"], ["t"], perm=[1, 0, 2, 3]),
-        node("Reshape", ["t", "shape"], ["r"]), node("MatMul", ["r", "v"]),
+        node("Conv", ["x", "w"], ["a"], pads=[1] * 4, strides=[2, 2]),
+        node("Sigmoid", ["a"], ["s"]),
+        node("MaxPool", ["s"], ["m"], kernel_shape=[2, 2]),
+        node("Transpose", ["m"], ["t"], perm=[1, 0, 2, 3]),
+        node("Reshape", ["t", "shape"], ["r"]),
+        node("MatMul", ["r", "v"]),
     ]
     weights = {"w": randn(2, 3, 3, 3, seed=1), "v": randn(2, 3, seed=2), "shape": np.array([2, -1, 2])}
     d = materialise(model(nodes, {"x": x}, ["y"], weights=weights), {"x": x}, policy, "x", "y")

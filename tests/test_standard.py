@@ -28,7 +28,9 @@ def test_a_case_passes_or_is_a_known_gap(name: str, policy: str) -> None:
         assert outcome.status == "passed", outcome.detail
     elif reason.startswith(policy) or not reason.startswith(POLICIES):
         assert outcome.status != "passed", f"a known gap has closed, strike it out: {reason}"
-        assert outcome.status == "refused" or reason.startswith(POLICIES), f"fails instead of being refused: {outcome.detail}"
+        assert outcome.status == "refused" or reason.startswith(POLICIES), (
+            f"fails instead of being refused: {outcome.detail}"
+        )
 
 
 @pytest.mark.parametrize("kind", SETS)

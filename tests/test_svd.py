@@ -20,7 +20,10 @@ from onnxscope.linear.svd import panels
 from onnxscope.linear.svd.decompose import Step, Svd, SvdOptions, Triplets, svd
 
 CROWD = (4.249, 4.241, 4.158, 4.089, 4.039, 3.988, 3.982, 3.937)  # as a small upscaling network has them
-NOISE = {np.float64: 1e-13, np.float32: 3e-6}  # of a residual, relative to σ1, by the precision that it was reckoned in
+NOISE = {
+    np.float64: 1e-13,
+    np.float32: 3e-6,
+}  # of a residual, relative to σ1, by the precision that it was reckoned in
 
 
 class Matrix:
@@ -28,8 +31,13 @@ class Matrix:
 
     batch = 8
 
-    def __init__(self, a: np.ndarray, inputs: tuple[int, ...] = (), outputs: tuple[int, ...] = (),
-                 at: tuple[int, Callable[[], None]] | None = None) -> None:
+    def __init__(
+        self,
+        a: np.ndarray,
+        inputs: tuple[int, ...] = (),
+        outputs: tuple[int, ...] = (),
+        at: tuple[int, Callable[[], None]] | None = None,
+    ) -> None:
         self.a, self.at, self.passes, self.calls = a, at, [0, 0], 0
         self.inputs = ArraySpace(inputs or (a.shape[1],), a.dtype)
         self.outputs = ArraySpace(outputs or (a.shape[0],), a.dtype)
@@ -56,18 +64,29 @@ def orthonormal(rows: int, columns: int, seed: int) -> np.ndarray:
 def with_sigma(sigma: Any, rows: int, columns: int, dtype: type = np.float64, seed: int = 0) -> np.ndarray:
     """A matrix with these singular values and random vectors."""
     sigma = np.asarray(sigma, float)
-    return ((orthonormal(rows, len(sigma), seed) * sigma) @ orthonormal(columns, len(sigma), seed + 1).T).astype(dtype)
+    return (
+        (orthonormal(rows, len(sigma), seed) * sigma) @ orthonormal(columns, len(sigma), seed + 1).T
+    ).astype(dtype)
 
 
 @cache
 def crowded(dtype: type = np.float64, rows: int = 600, columns: int = 400, seed: int = 0) -> np.ndarray:
-    return with_sigma([*CROWD, *3.9 * np.exp(-0.005 * np.arange(min(rows, columns) - 8))], rows, columns, dtype, seed)
+    return with_sigma(
+        [*CROWD, *3.9 * np.exp(-0.005 * np.arange(min(rows, columns) - 8))], rows, columns, dtype, seed
+    )
 
 
 def residuals(a: np.ndarray, sigma: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """max(‖F·v − σ·u‖, ‖Fᵀ·u − σ·v‖)/σ1, whatever anyone claims."""
-    a, u, v = a.astype(float), u.reshape(-1, a.shape[0]).astype(float), v.reshape(-1, a.shape[1]).astype(float)
-    each = [np.linalg.norm(v @ a.T - sigma[:, None] * u, axis=1), np.linalg.norm(u @ a - sigma[:, None] * v, axis=1)]
+    a, u, v = (
+        a.astype(float),
+        u.reshape(-1, a.shape[0]).astype(float),
+        v.reshape(-1, a.shape[1]).astype(float),
+    )
+    each = [
+        np.linalg.norm(v @ a.T - sigma[:, None] * u, axis=1),
+        np.linalg.norm(u @ a - sigma[:, None] * v, axis=1),
+    ]
     return np.max(each, axis=0) / max(sigma, default=1.0)
 
 
@@ -115,9 +134,15 @@ def test_the_leading_triplets_of_a_crowded_spectrum(shape: tuple[int, int], bloc
 def propack(a: np.ndarray, k: int, tol: float, seed: int) -> tuple[int, float, np.ndarray]:
     """Its passes, its worst true residual, its σ."""
     f = Matrix(a)
-    operator = scipy.sparse.linalg.LinearOperator(a.shape, dtype=a.dtype, matvec=lambda x: f.forward(x.reshape(1, -1))[0],
-                                                  rmatvec=lambda x: f.transpose(x.reshape(1, -1))[0])
-    u, sigma, vt = scipy.sparse.linalg.svds(operator, k=k, tol=tol, solver="propack", rng=np.random.default_rng(seed))
+    operator = scipy.sparse.linalg.LinearOperator(
+        a.shape,
+        dtype=a.dtype,
+        matvec=lambda x: f.forward(x.reshape(1, -1))[0],
+        rmatvec=lambda x: f.transpose(x.reshape(1, -1))[0],
+    )
+    u, sigma, vt = scipy.sparse.linalg.svds(
+        operator, k=k, tol=tol, solver="propack", rng=np.random.default_rng(seed)
+    )
     order = np.argsort(-sigma)
     return sum(f.passes), residuals(a, sigma[order], u.T[order], vt[order]).max(), sigma[order]
 
@@ -144,8 +169,15 @@ def golub_kahan(a: np.ndarray, k: int, tol: float, seed: int) -> int:
         new, basis, last = (u, np.array(u), a @ v[-1]) if passes % 2 else (v, np.array(v), a.T @ u[-1])
         for _ in range(2 if len(basis) else 0):
             last = last - basis.T @ (basis @ last)
-        p, sigma, qt = np.linalg.svd(np.array(u) @ a @ np.array(v).T, full_matrices=False) if u else (None, np.zeros(0), None)
-        if len(sigma) >= k and residuals(a, sigma[:k], (p.T @ np.array(u))[:k], (qt @ np.array(v))[:k]).max() <= tol:
+        p, sigma, qt = (
+            np.linalg.svd(np.array(u) @ a @ np.array(v).T, full_matrices=False)
+            if u
+            else (None, np.zeros(0), None)
+        )
+        if (
+            len(sigma) >= k
+            and residuals(a, sigma[:k], (p.T @ np.array(u))[:k], (qt @ np.array(v))[:k]).max() <= tol
+        ):
             return passes - 1  # the last one is not in it yet
         new.append(last / np.linalg.norm(last))
     raise AssertionError
@@ -161,7 +193,9 @@ def test_no_pass_is_wasted(seed: int) -> None:
 
 def test_arpack_agrees() -> None:
     a = crowded()
-    sigma = scipy.sparse.linalg.svds(a, k=8, solver="arpack", return_singular_vectors=False, rng=np.random.default_rng(0))
+    sigma = scipy.sparse.linalg.svds(
+        a, k=8, solver="arpack", return_singular_vectors=False, rng=np.random.default_rng(0)
+    )
     np.testing.assert_allclose(solved(a, 8, tol=1e-8).sigma, np.sort(sigma)[::-1], rtol=1e-12)
 
 
@@ -177,10 +211,19 @@ def test_64_triplets_in_a_bounded_basis(dtype: type) -> None:
 
 
 @settings(max_examples=120, deadline=None)
-@given(rows=st.integers(1, 12), columns=st.integers(1, 12), rank=st.integers(0, 12), k=st.integers(1, 12), block=st.integers(1, 3),
-       scale=st.sampled_from([1e-6, 1.0, 1e6]), dtype=st.sampled_from([np.float64, np.float32]), seed=st.integers(0, 99))
-def test_small_matrices_of_any_shape_and_rank(rows: int, columns: int, rank: int, k: int, block: int, scale: float, dtype: type,
-                                              seed: int) -> None:
+@given(
+    rows=st.integers(1, 12),
+    columns=st.integers(1, 12),
+    rank=st.integers(0, 12),
+    k=st.integers(1, 12),
+    block=st.integers(1, 3),
+    scale=st.sampled_from([1e-6, 1.0, 1e6]),
+    dtype=st.sampled_from([np.float64, np.float32]),
+    seed=st.integers(0, 99),
+)
+def test_small_matrices_of_any_shape_and_rank(
+    rows: int, columns: int, rank: int, k: int, block: int, scale: float, dtype: type, seed: int
+) -> None:
     rank, k = min(rank, rows, columns), min(k, rows, columns)
     sigma = scale * np.sort(np.random.default_rng(seed).uniform(0.5, 2.0, rank))[::-1]
     a = with_sigma(sigma, rows, columns, dtype, seed)
@@ -200,7 +243,9 @@ def test_all_singular_values(shape: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("block", [1, 2, 3])
-@pytest.mark.parametrize("sigma", [[5.0] * 3 + [4.0] * 2 + [3.0] * 2 + [1.0] * 33, [5.0] * 3 + [4.0, 3.0]], ids=["few", "low rank"])
+@pytest.mark.parametrize(
+    "sigma", [[5.0] * 3 + [4.0] * 2 + [3.0] * 2 + [1.0] * 33, [5.0] * 3 + [4.0, 3.0]], ids=["few", "low rank"]
+)
 def test_copies_are_found_where_the_search_leads_nowhere(sigma: list[float], block: int, dtype: type) -> None:
     found = solved(with_sigma(sigma, 60, 40, dtype), 5, block=block)
     np.testing.assert_allclose(found.sigma, sorted(sigma)[::-1][:5], rtol=1e-5)
@@ -246,13 +291,17 @@ def earlier() -> Svd:
     return solved(crowded(), 8)
 
 
-@pytest.mark.parametrize(("moved", "saved"), [(0.0, 0.8), (1e-5, 0.8), (1e-3, 0.4), (1e-2, 0.15), (3e-2, 0.1)])
+@pytest.mark.parametrize(
+    ("moved", "saved"), [(0.0, 0.8), (1e-5, 0.8), (1e-3, 0.4), (1e-2, 0.15), (3e-2, 0.1)]
+)
 @pytest.mark.parametrize("known", ["triplets", "inputs"])
 def test_a_warm_start_saves_passes(known: str, moved: float, saved: float, earlier: Svd) -> None:
     """`saved` of them with the triplets; inputs alone, whose images are not known, save less where F has hardly moved."""
     change = np.random.default_rng(2).standard_normal((600, 400))
     a = crowded() + change * (moved * CROWD[0] / np.linalg.norm(change, 2))
-    found = solved(a, 8, start=earlier if known == "triplets" else earlier.v * np.geomspace(1e6, 1, 8)[:, None])
+    found = solved(
+        a, 8, start=earlier if known == "triplets" else earlier.v * np.geomspace(1e6, 1, 8)[:, None]
+    )
     assert found.converged == 8
     np.testing.assert_allclose(found.sigma, np.linalg.svd(a, compute_uv=False)[:8], rtol=1e-6)
     assert total(found) <= (1 - (saved if known == "triplets" else min(saved, 0.3))) * total(solved(a, 8))
@@ -289,7 +338,12 @@ def test_interrupted_it_returns_what_it_has() -> None:
     assert 0 < found.converged < len(found.sigma) == 8
     np.testing.assert_allclose(found.residual, residuals(f.a, found.sigma, found.u, found.v), atol=1e-13)
     early = svd(Matrix(crowded(), at=(1, interrupt)), 8)
-    assert (early.stopped, early.sigma.shape, early.u.shape, early.v.shape) == ("interrupted", (0,), (0, 600), (0, 400))
+    assert (early.stopped, early.sigma.shape, early.u.shape, early.v.shape) == (
+        "interrupted",
+        (0,),
+        (0, 600),
+        (0, 400),
+    )
 
 
 def test_interrupted_between_two_passes_it_returns_what_it_has() -> None:
@@ -336,8 +390,13 @@ def test_short_directions_of_a_block_are_as_orthogonal_as_long_ones() -> None:
     basis = np.ascontiguousarray(orthonormal(48, 15, 0).T, np.float32)
     for _ in range(100):
         inside, outside = rng.choice([0, 1e-6, 1], 3), 10.0 ** rng.uniform(-7, -5, 3)
-        x = inside[:, None] * (rng.standard_normal((3, 15)) @ basis) + outside[:, None] * rng.standard_normal((3, 48)) / 7
-        new, removed, remainder = panels.orthonormal(space, panels.Panel(space.of(x), 3), [panels.Panel(basis, 15)], 1e-6)
+        x = (
+            inside[:, None] * (rng.standard_normal((3, 15)) @ basis)
+            + outside[:, None] * rng.standard_normal((3, 48)) / 7
+        )
+        new, removed, remainder = panels.orthonormal(
+            space, panels.Panel(space.of(x), 3), [panels.Panel(basis, 15)], 1e-6
+        )
         found = new.block if new else np.zeros((0, 48))
         np.testing.assert_allclose(found @ basis.T, 0, atol=1e-5)
         np.testing.assert_allclose(found @ found.T, np.eye(len(found)), atol=1e-5)
@@ -391,7 +450,10 @@ class HiddenSpace(ArraySpace):
 class HiddenMatrix(Matrix):
     def __init__(self, a: np.ndarray) -> None:
         super().__init__(a)
-        self.inputs, self.outputs = HiddenSpace(self.inputs.shape, a.dtype), HiddenSpace(self.outputs.shape, a.dtype)
+        self.inputs, self.outputs = (
+            HiddenSpace(self.inputs.shape, a.dtype),
+            HiddenSpace(self.outputs.shape, a.dtype),
+        )
 
     def forward(self, block: Any) -> Any:
         return Hidden(super().forward(block._array))
@@ -400,12 +462,16 @@ class HiddenMatrix(Matrix):
         return Hidden(super().transpose(block._array))
 
 
-@pytest.mark.parametrize(("k", "options"), [(8, {"basis": 20}), (8, {"block": 4}), (40, {"basis": 60}), (2, {"method": "power"})])
+@pytest.mark.parametrize(
+    ("k", "options"), [(8, {"basis": 20}), (8, {"block": 4}), (40, {"basis": 60}), (2, {"method": "power"})]
+)
 def test_only_the_space_touches_blocks_and_no_more_live_than_said(k: int, options: dict[str, Any]) -> None:
     a = crowded(np.float32)
     Hidden.alive = Hidden.most = 0
     found = svd(HiddenMatrix(a), k, **options)
-    making = 16 + 3 * options.get("block", 1)  # a panel that grows, and what a step makes before the last is let go
+    making = 16 + 3 * options.get(
+        "block", 1
+    )  # a panel that grows, and what a step makes before the last is let go
     assert Hidden.most <= found.stored + making + 2 * k  # the result's own u and v
     assert Hidden.alive == 0
     np.testing.assert_array_equal(found.sigma, solved(a, k, **options).sigma)
@@ -470,24 +536,27 @@ def test_power_tells_the_rank() -> None:
 # refusals
 
 
-@pytest.mark.parametrize(("options", "said"), [
-    ({"k": 0}, "-k: 0 triplets: F maps 5 numbers to 6, so it has 5 singular values; ask for 1 to 5"),
-    ({"k": 6}, "-k: 6 triplets"),
-    ({"tol": 0.0}, "--tol: 0 is no tolerance"),
-    ({"tol": 1e-7}, "--tol: 1e-07 is finer than float32 can tell; ask for 1.3e-06 or more"),
-    ({"block": 0}, "--block: 0 is no number of them"),
-    ({"passes": 0}, "--passes: 0 is no number of them"),
-    ({"steps": 0}, "--steps: 0 is no number of them"),
-    ({"seconds": -1.0}, "--seconds: -1.0 s is no time"),
-    ({"seconds": math.nan}, "--seconds: nan s is no time"),
-    ({"basis": 3}, "--basis: 3 vectors are too few for 2 triplets in blocks of 1; give 4 or more"),
-    ({"method": "jacobi"}, "--method: there is no method 'jacobi'; choose lanczos or power"),
-    ({"momentum": 1.0}, "--momentum: only the power method has one"),
-    ({"method": "power", "block": 2}, "--method power: the power method has no blocks"),
-    ({"start": np.ones((2, 6))}, "--start: holds vectors of shape (6,), but F takes (5,)"),
-    ({"start": np.float64(1)}, "--start: holds vectors of shape (), but F takes (5,)"),
-    ({"start": np.full((2, 5), np.nan)}, "--start: holds numbers that are not finite"),
-])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"k": 0}, "-k: 0 triplets: F maps 5 numbers to 6, so it has 5 singular values; ask for 1 to 5"),
+        ({"k": 6}, "-k: 6 triplets"),
+        ({"tol": 0.0}, "--tol: 0 is no tolerance"),
+        ({"tol": 1e-7}, "--tol: 1e-07 is finer than float32 can tell; ask for 1.3e-06 or more"),
+        ({"block": 0}, "--block: 0 is no number of them"),
+        ({"passes": 0}, "--passes: 0 is no number of them"),
+        ({"steps": 0}, "--steps: 0 is no number of them"),
+        ({"seconds": -1.0}, "--seconds: -1.0 s is no time"),
+        ({"seconds": math.nan}, "--seconds: nan s is no time"),
+        ({"basis": 3}, "--basis: 3 vectors are too few for 2 triplets in blocks of 1; give 4 or more"),
+        ({"method": "jacobi"}, "--method: there is no method 'jacobi'; choose lanczos or power"),
+        ({"momentum": 1.0}, "--momentum: only the power method has one"),
+        ({"method": "power", "block": 2}, "--method power: the power method has no blocks"),
+        ({"start": np.ones((2, 6))}, "--start: holds vectors of shape (6,), but F takes (5,)"),
+        ({"start": np.float64(1)}, "--start: holds vectors of shape (), but F takes (5,)"),
+        ({"start": np.full((2, 5), np.nan)}, "--start: holds numbers that are not finite"),
+    ],
+)
 def test_bad_options_are_one_line(options: dict[str, Any], said: str) -> None:
     f = Matrix(np.ones((6, 5), np.float32))
     with pytest.raises(BadOption) as error:
@@ -497,10 +566,15 @@ def test_bad_options_are_one_line(options: dict[str, Any], said: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["lanczos", "power"])
-@pytest.mark.parametrize(("factor", "said"), [
-    (np.nan, "holds values that are not finite"), (np.inf, "holds values that are not finite"),
-    (1e25, "too large to be squared"), (1e-25, "so small that its square is lost in float32"),
-])
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [
+        (np.nan, "holds values that are not finite"),
+        (np.inf, "holds values that are not finite"),
+        (1e25, "too large to be squared"),
+        (1e-25, "so small that its square is lost in float32"),
+    ],
+)
 def test_numbers_that_cannot_be_reckoned_with_are_named(factor: float, said: str, method: str) -> None:
     a = np.random.default_rng(0).standard_normal((5, 6)).astype(np.float32)
     f = Matrix(a)

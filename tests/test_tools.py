@@ -21,33 +21,91 @@ import check_gpu
 import contenders
 import measuring
 
-needs_torch = pytest.mark.skipif(not all(importlib.util.find_spec(m) for m in ("torch", "onnx2torch")),
-                                 reason="pip install '.[bench]' onnx2torch brings what the benchmark compares with")
-SPEED = {"milliseconds": {"plain": 100.0, "F": 110.0, "Fᵀ": 120.0, "step": 231.0}, "ways": {}, "tried": {}, "notes": []}
-TORCH = {"milliseconds": {**SPEED["milliseconds"], "freeze": 104.0, "torch jvp": 330.0, "torch vjp": 300.0, "torch step": 693.0},
-         "ways": {"jvp": "torch.func.jvp", "vjp": "torch.func.vjp", "kept vjp": "backward"},
-         "tried": {"kept jvp": {"linearize": "RuntimeError: no"}}, "notes": []}
+needs_torch = pytest.mark.skipif(
+    not all(importlib.util.find_spec(m) for m in ("torch", "onnx2torch")),
+    reason="pip install '.[bench]' onnx2torch brings what the benchmark compares with",
+)
+SPEED = {
+    "milliseconds": {"plain": 100.0, "F": 110.0, "Fᵀ": 120.0, "step": 231.0},
+    "ways": {},
+    "tried": {},
+    "notes": [],
+}
+TORCH = {
+    "milliseconds": {
+        **SPEED["milliseconds"],
+        "freeze": 104.0,
+        "torch jvp": 330.0,
+        "torch vjp": 300.0,
+        "torch step": 693.0,
+    },
+    "ways": {"jvp": "torch.func.jvp", "vjp": "torch.func.vjp", "kept vjp": "backward"},
+    "tried": {"kept jvp": {"linearize": "RuntimeError: no"}},
+    "notes": [],
+}
 
 
 def results(name: str = "resnet50", **changes: Any) -> dict[str, Any]:
     """Made-up results of one network."""
     solver = {"triplets": 8, "residual": 5e-5, "passes_forward": 61, "passes_transpose": 60, "seconds": 12.34}
-    network = {"speed": {"1": TORCH, "8": {**SPEED, "notes": ["onnx2torch does not convert it (why)"]}},
-               "svd": {"size": "10 × 20", "solvers": {"onnxscope": solver}}, "rewrite": {"seconds": 1.5},
-               "peak": {"plain": {"opening": 0.1, "megabytes": 50.4}, "onnxscope": {"opening": 0.25, "megabytes": 80.0}}}
-    return {"machine": "a processor, 2 cores", "versions": "Python 3", "date": "2026-01-01", "networks": {name: network}} | changes
+    network = {
+        "speed": {"1": TORCH, "8": {**SPEED, "notes": ["onnx2torch does not convert it (why)"]}},
+        "svd": {"size": "10 × 20", "solvers": {"onnxscope": solver}},
+        "rewrite": {"seconds": 1.5},
+        "peak": {
+            "plain": {"opening": 0.1, "megabytes": 50.4},
+            "onnxscope": {"opening": 0.25, "megabytes": 80.0},
+        },
+    }
+    return {
+        "machine": "a processor, 2 cores",
+        "versions": "Python 3",
+        "date": "2026-01-01",
+        "networks": {name: network},
+    } | changes
 
 
 def cells(text: str, start: str) -> list[list[str]]:
-    return [[c.strip() for c in line.strip("|").split("|")] for line in text.splitlines() if line.startswith(start)]
+    return [
+        [c.strip() for c in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith(start)
+    ]
 
 
 def test_the_tables_hold_the_figures_and_their_ratios() -> None:
     text = bench.report(results())
     first, second, svd, cost = cells(text, "| resnet50")
-    assert first == ["resnet50", "1", "100", "104", "110 (1.10×)", "120 (1.20×)", "330 (3.00×)", "300 (2.50×)", "231", "693 (3.00×)",
-                     "–", "–", "–"]
-    assert second == ["resnet50", "8", "100", "–", "110 (1.10×)", "120 (1.20×)", "–", "–", "231", "–", "–", "–", "–"]
+    assert first == [
+        "resnet50",
+        "1",
+        "100",
+        "104",
+        "110 (1.10×)",
+        "120 (1.20×)",
+        "330 (3.00×)",
+        "300 (2.50×)",
+        "231",
+        "693 (3.00×)",
+        "–",
+        "–",
+        "–",
+    ]
+    assert second == [
+        "resnet50",
+        "8",
+        "100",
+        "–",
+        "110 (1.10×)",
+        "120 (1.20×)",
+        "–",
+        "–",
+        "231",
+        "–",
+        "–",
+        "–",
+        "–",
+    ]
     assert svd == ["resnet50", "10 × 20", "onnxscope", "8", "5.0e-05", "–", "61", "60", "12.3"]
     assert cost == ["resnet50", "1.50", "0.100", "0.250", "–", "50", "80", "–"]
     assert "- resnet50, batch 1: torch has no kept jvp (RuntimeError: no)" in text
@@ -62,9 +120,16 @@ def test_results_of_several_runs_become_one_table(tmp_path: Path) -> None:
     assert together["date"] == "2026-01-02"
 
 
-@pytest.mark.parametrize(("content", "said"), [
-    (json.dumps(results()), "resnet50 is in two of the files"), (json.dumps(results("edsr", machine="another")), "another machine"),
-    (json.dumps(results("edsr", versions="Python 4")), "other versions"), ("{}", "holds no results"), ("[", "holds no results")])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (json.dumps(results()), "resnet50 is in two of the files"),
+        (json.dumps(results("edsr", machine="another")), "another machine"),
+        (json.dumps(results("edsr", versions="Python 4")), "other versions"),
+        ("{}", "holds no results"),
+        ("[", "holds no results"),
+    ],
+)
 def test_results_that_do_not_belong_together_are_refused(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "a").write_text(json.dumps(results()), encoding="utf-8")
     (tmp_path / "b").write_text(content, encoding="utf-8")
@@ -76,7 +141,10 @@ def test_a_part_of_the_readme_is_written_between_its_marks(tmp_path: Path) -> No
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nafter\n", encoding="utf-8")
     measuring.write_part("bench", "a \\1 table", readme)
-    assert readme.read_text(encoding="utf-8") == "before\n<!-- bench:begin -->\n\na \\1 table\n\n<!-- bench:end -->\nafter\n"
+    assert (
+        readme.read_text(encoding="utf-8")
+        == "before\n<!-- bench:begin -->\n\na \\1 table\n\n<!-- bench:end -->\nafter\n"
+    )
 
 
 @pytest.mark.parametrize("text", ["nothing\n", "<!-- bench:begin -->\n<!-- bench:end -->\n" * 2])
@@ -98,6 +166,7 @@ def test_contenders_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
         def run() -> None:
             now[0] += took(turns.count(name))
             turns.append(name)
+
         return run
 
     both = {"steady": contender("steady", lambda k: 0.5), "slower": contender("slower", lambda k: float(k))}
@@ -108,7 +177,10 @@ def test_contenders_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_failing_stage_says_why(tmp_path: Path) -> None:
     tool = tmp_path / "tool.py"
-    tool.write_text("import sys\nprint(sys.argv[1:])\nprint('[1, 2]') if sys.argv[2:] else sys.exit('no reason')", encoding="utf-8")
+    tool.write_text(
+        "import sys\nprint(sys.argv[1:])\nprint('[1, 2]') if sys.argv[2:] else sys.exit('no reason')",
+        encoding="utf-8",
+    )
     assert measuring.stage(tool, "good", 1) == [1, 2]
     with pytest.raises(measuring.Failed, match=r"^bad: no reason$"):
         measuring.stage(tool, "bad")
@@ -156,7 +228,9 @@ def test_torch_ways_are_compared_before_they_are_timed() -> None:
         assert all("Error: " in why for why in stopped.values())
 
 
-def test_without_cuda_the_check_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_cuda_the_check_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(check_gpu, "no_cuda", lambda: "there is no NVIDIA driver")
     monkeypatch.setattr(sys, "argv", ["check_gpu.py"])
     with pytest.raises(SystemExit) as ended:
@@ -166,13 +240,17 @@ def test_without_cuda_the_check_says_so(monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 @pytest.mark.parametrize("wrong", [False, True])
-def test_the_check_sees_what_is_wrong(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrong: bool) -> None:
+def test_the_check_sees_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrong: bool
+) -> None:
     """A rehearsal on the CPU; the wrong device computes with the decisions for another image."""
     model = networks.with_image_shape(networks.edsr(features=4, blocks=2, size=6), (1, 3, 6, 6))
     monkeypatch.setattr(check_gpu, "prepared", lambda name: model)
     monkeypatch.setattr(check_gpu, "image", lambda name, seed: contenders.image(name, seed)[..., :6, :6])
     monkeypatch.setattr(check_gpu, "BATCHES", (1, 2, 99))
-    monkeypatch.setattr(check_gpu, "interleaved", lambda runs, seconds: {name: (run(), 1.0)[1] for name, run in runs.items()})
+    monkeypatch.setattr(
+        check_gpu, "interleaved", lambda runs, seconds: {name: (run(), 1.0)[1] for name, run in runs.items()}
+    )
     monkeypatch.setattr(sys, "argv", ["check_gpu.py", "edsr", "--device", "cpu"])
     decided = check_gpu.decided_by
     if wrong:

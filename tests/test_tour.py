@@ -34,37 +34,82 @@ SCORES = ["parts", "scores", "ledger", "rivals", "svd", "proofs"]
 NO_RIVALS = [stop for stop in SCORES if stop != "rivals"]  # where there is one score, or no picture
 PICTURES = ["parts", "pixels", "svd", "proofs"]
 SAME = ["parts", "pixels", "afar", "svd", "proofs"]
-TITLES = {"parts": "What goes in, what comes out", "scores": "The scores", "ledger": "The ledger",
-          "rivals": "Votes, and other methods", "pixels": "Single pixels",
-          "afar": "Far from the diagonal", "svd": "What it is made of", "proofs": "The proofs"}
+TITLES = {
+    "parts": "What goes in, what comes out",
+    "scores": "The scores",
+    "ledger": "The ledger",
+    "rivals": "Votes, and other methods",
+    "pixels": "Single pixels",
+    "afar": "Far from the diagonal",
+    "svd": "What it is made of",
+    "proofs": "The proofs",
+}
 
 
-def conv(image: tuple[int, ...], weight: tuple[int, ...], bias: float = 1, **attributes: Any) -> onnx.ModelProto:
+def conv(
+    image: tuple[int, ...], weight: tuple[int, ...], bias: float = 1, **attributes: Any
+) -> onnx.ModelProto:
     """A convolution and a Relu."""
-    nodes = [node("Conv", ["x", "w", "b"], ["c"], name="conv", pads=[1] * 4, **attributes), node("Relu", ["c"], name="relu")]
-    return model(nodes, {"x": randn(*image)}, ["y"], weights={"w": randn(*weight, seed=7), "b": np.full(weight[0], bias, np.float32)})
+    nodes = [
+        node("Conv", ["x", "w", "b"], ["c"], name="conv", pads=[1] * 4, **attributes),
+        node("Relu", ["c"], name="relu"),
+    ]
+    return model(
+        nodes,
+        {"x": randn(*image)},
+        ["y"],
+        weights={"w": randn(*weight, seed=7), "b": np.full(weight[0], bias, np.float32)},
+    )
 
 
 def channels_last() -> onnx.ModelProto:
-    nodes = [node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2]), node("Conv", ["t", "w", "b"], ["c"], pads=[1] * 4),
-             node("Relu", ["c"], ["r"]), node("Transpose", ["r"], perm=[0, 2, 3, 1])]
-    return model(nodes, {"x": randn(1, 14, 12, 3)}, ["y"], weights={"w": randn(3, 3, 3, 3, seed=7), "b": randn(3, seed=8)})
+    nodes = [
+        node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2]),
+        node("Conv", ["t", "w", "b"], ["c"], pads=[1] * 4),
+        node("Relu", ["c"], ["r"]),
+        node("Transpose", ["r"], perm=[0, 2, 3, 1]),
+    ]
+    return model(
+        nodes,
+        {"x": randn(1, 14, 12, 3)},
+        ["y"],
+        weights={"w": randn(3, 3, 3, 3, seed=7), "b": randn(3, seed=8)},
+    )
 
 
 def dense(outputs: int) -> onnx.ModelProto:
     nodes = [node("Flatten", ["x"], ["f"]), node("Gemm", ["f", "w", "b"], name="dense")]
-    return model(nodes, {"x": randn(1, 3, 6, 6)}, ["y"], weights={"w": randn(108, outputs, seed=7), "b": randn(outputs, seed=8)})
+    return model(
+        nodes,
+        {"x": randn(1, 3, 6, 6)},
+        ["y"],
+        weights={"w": randn(108, outputs, seed=7), "b": randn(outputs, seed=8)},
+    )
 
 
 def of_vectors() -> onnx.ModelProto:
-    nodes = [node("Gemm", ["x", "w", "b"], ["h"], name="first"), node("Relu", ["h"], ["r"]), node("Gemm", ["r", "v"], name="last")]
-    return model(nodes, {"x": randn(1, 20)}, ["y"], weights={"w": randn(20, 8, seed=7), "b": randn(8, seed=8), "v": randn(8, 5, seed=9)})
+    nodes = [
+        node("Gemm", ["x", "w", "b"], ["h"], name="first"),
+        node("Relu", ["h"], ["r"]),
+        node("Gemm", ["r", "v"], name="last"),
+    ]
+    return model(
+        nodes,
+        {"x": randn(1, 20)},
+        ["y"],
+        weights={"w": randn(20, 8, seed=7), "b": randn(8, seed=8), "v": randn(8, 5, seed=9)},
+    )
 
 
 def constant() -> onnx.ModelProto:
     """What does not depend on the image, and is no picture in its units either."""
     nodes = [node("Mul", ["x", "zero"], ["m"]), node("Add", ["m", "two"])]
-    return model(nodes, {"x": randn(1, 3, 8, 8)}, ["y"], weights={"zero": np.float32(0), "two": np.full((1, 3, 1, 1), 2, np.float32)})
+    return model(
+        nodes,
+        {"x": randn(1, 3, 8, 8)},
+        ["y"],
+        weights={"zero": np.float32(0), "two": np.full((1, 3, 1, 1), 2, np.float32)},
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,10 +125,19 @@ class Case:
 
 CASES = {
     "scores": Case(lambda: networks.resnet(4, (4, 6), side=32), (32, 32), "scores", SCORES),
-    "larger": Case(lambda: networks.edsr(features=4, blocks=1, size=None), (12, 10), "larger image", PICTURES),
+    "larger": Case(
+        lambda: networks.edsr(features=4, blocks=1, size=None), (12, 10), "larger image", PICTURES
+    ),
     "same": Case(lambda: networks.cyclegan(1, 16, 2), (16, 16), "same-size image", SAME),
-    "half": Case(lambda: conv((1, 3, 16, 16), (3, 3, 3, 3), strides=[2, 2]), (16, 16), "other image", PICTURES),
-    "wider": Case(lambda: model([node("Concat", ["x", "x"], axis=3)], {"x": randn(1, 3, 6, 6)}, ["y"]), (6, 6), "other image", PICTURES),
+    "half": Case(
+        lambda: conv((1, 3, 16, 16), (3, 3, 3, 3), strides=[2, 2]), (16, 16), "other image", PICTURES
+    ),
+    "wider": Case(
+        lambda: model([node("Concat", ["x", "x"], axis=3)], {"x": randn(1, 3, 6, 6)}, ["y"]),
+        (6, 6),
+        "other image",
+        PICTURES,
+    ),
     "channels": Case(lambda: conv((1, 3, 10, 10), (7, 3, 3, 3)), (10, 10), "same-size image", SAME),
     "grey": Case(lambda: conv((1, 1, 14, 12), (1, 1, 3, 3)), (14, 12), "same-size image", SAME, "L"),
     "nhwc": Case(channels_last, (14, 12), "same-size image", SAME),
@@ -91,8 +145,15 @@ CASES = {
     "one": Case(lambda: dense(1), (6, 6), "scores", NO_RIVALS),
     "vector": Case(of_vectors, (1, 20), "scores", NO_RIVALS, ".npy"),
     "constant": Case(constant, (8, 8), "same-size image", SAME),
-    "closed": Case(lambda: conv((1, 3, 8, 8), (3, 3, 3, 3), bias=-100), (8, 8), "same-size image", SAME),  # no Relu is open
-    "pixel": Case(lambda: networks.with_image_shape(networks.edsr(4, 1, 2, None), (1, 3, 1, 1)), (1, 1), "larger image", PICTURES),
+    "closed": Case(
+        lambda: conv((1, 3, 8, 8), (3, 3, 3, 3), bias=-100), (8, 8), "same-size image", SAME
+    ),  # no Relu is open
+    "pixel": Case(
+        lambda: networks.with_image_shape(networks.edsr(4, 1, 2, None), (1, 3, 1, 1)),
+        (1, 1),
+        "larger image",
+        PICTURES,
+    ),
     "row": Case(lambda: conv((1, 3, 1, 8), (3, 3, 3, 3)), (1, 8), "same-size image", SAME),
 }
 
@@ -120,7 +181,9 @@ def given(folder: Path, name: str) -> Path:
 
 
 def go(folder: Path, name: str, out: Path, *options: str) -> int:
-    return cli.run(["tour", str(folder / f"{name}.onnx"), "--image", str(given(folder, name)), "-o", str(out), *options])
+    return cli.run(
+        ["tour", str(folder / f"{name}.onnx"), "--image", str(given(folder, name)), "-o", str(out), *options]
+    )
 
 
 @functools.cache
@@ -134,7 +197,9 @@ def toured(folder: Path, name: str) -> tuple[int, Path]:
 
 def figures(out: Path) -> dict[str, Any]:
     """What the folder's JSON holds, which is strict JSON."""
-    return json.loads((out / "tour.json").read_text(), parse_constant=lambda text: pytest.fail(f"{text} is no JSON"))
+    return json.loads(
+        (out / "tour.json").read_text(), parse_constant=lambda text: pytest.fail(f"{text} is no JSON")
+    )
 
 
 def answer(folder: Path, name: str) -> onnxscope.LinearInterpreter:
@@ -143,7 +208,9 @@ def answer(folder: Path, name: str) -> onnxscope.LinearInterpreter:
     tensor = proto.graph.input[0]
     shape = tuple(d.dim_value for d in tensor.type.tensor_type.shape.dim)
     shape = (1, 3, *CASES[name].size) if 0 in shape[1:] else (1, *shape[1:])
-    return onnxscope.load(proto, input_shapes={tensor.name: shape}).freeze(pictures.read(given(folder, name), shape))
+    return onnxscope.load(proto, input_shapes={tensor.name: shape}).freeze(
+        pictures.read(given(folder, name), shape)
+    )
 
 
 class Page(HTMLParser):
@@ -172,6 +239,7 @@ def page_of(out: Path) -> Page:
 
 # what it shows
 
+
 @pytest.mark.parametrize("name", CASES)
 def test_every_kind_has_its_sections_and_files(name: str, folder: Path) -> None:
     code, out = toured(folder, name)
@@ -179,7 +247,9 @@ def test_every_kind_has_its_sections_and_files(name: str, folder: Path) -> None:
     assert code == 0
     assert facts["kind"] == CASES[name].kind and facts["model"] == f"{name}.onnx"
     assert [stop for stop in TITLES if stop in facts] == CASES[name].stops
-    assert [title for title in page.titles if title in TITLES.values()] == [TITLES[stop] for stop in CASES[name].stops]
+    assert [title for title in page.titles if title in TITLES.values()] == [
+        TITLES[stop] for stop in CASES[name].stops
+    ]
     pictures = sorted(path.name for path in out.iterdir() if path.suffix == ".png")
     assert len([picture for picture in pictures if not picture.endswith(".dark.png")]) == page.pictures
     assert sorted(path.name for path in out.iterdir()) == sorted([*pictures, "tour.json"])
@@ -191,11 +261,28 @@ def test_every_kind_has_its_sections_and_files(name: str, folder: Path) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_the_two_parts_are_what_residual_says(name: str, folder: Path, tmp_path: Path) -> None:
     _, out = toured(folder, name)
-    assert cli.run(["residual", str(folder / f"{name}.onnx"), "--image", str(given(folder, name)), "-o", str(tmp_path / "r")]) == 0
+    assert (
+        cli.run(
+            [
+                "residual",
+                str(folder / f"{name}.onnx"),
+                "--image",
+                str(given(folder, name)),
+                "-o",
+                str(tmp_path / "r"),
+            ]
+        )
+        == 0
+    )
     saved = np.load(tmp_path / "r.npz")
     whole = np.linalg.norm(saved["output"]) or 1.0
-    sizes = {part: np.linalg.norm(values.astype(np.float64)) / whole
-             for part, values in (("residual", saved["residual"]), ("carried", saved["output"] - saved["residual"]))}
+    sizes = {
+        part: np.linalg.norm(values.astype(np.float64)) / whole
+        for part, values in (
+            ("residual", saved["residual"]),
+            ("carried", saved["output"] - saved["residual"]),
+        )
+    }
     assert figures(out)["parts"] == pytest.approx(sizes, rel=1e-5, abs=1e-6)
 
 
@@ -223,7 +310,9 @@ def test_the_ledger_is_that_of_the_highest_score(name: str, folder: Path) -> Non
     assert abs(sum(entries) - scores.max()) <= 1e-5 * max(map(abs, [*entries, scores.max()]))
     assert ledger["input"] == pytest.approx(np.vdot(x.dense()[top[0]], x.image), rel=1e-4)
     residual, image = x.residual().reshape(-1)[top], x.dense()[top] @ x.image.reshape(-1)
-    np.testing.assert_allclose(facts["scores"]["residual_share"], abs(residual) / (abs(residual) + abs(image)), rtol=1e-3)
+    np.testing.assert_allclose(
+        facts["scores"]["residual_share"], abs(residual) / (abs(residual) + abs(image)), rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.kind != "scores"])
@@ -232,10 +321,17 @@ def test_single_pixels_have_their_filters(name: str, folder: Path) -> None:
     facts, x = figures(out), answer(folder, name)
     assert list(facts["pixels"]) == ["an edge", "in between", "a flat place"]
     for place in facts["pixels"].values():
-        for side, ask, array, where in (("receptive", x.row, x.output, "output_pixel"), ("projective", x.column, x.image, "input_pixel")):
+        for side, ask, array, where in (
+            ("receptive", x.row, x.output, "output_pixel"),
+            ("projective", x.column, x.image, "input_pixel"),
+        ):
             channels = range(array.size // int(np.prod(pictures.channels_last(array, x.layout).shape[:2])))
             coefficients = sum(ask((c, *place[where])).astype(np.float64) for c in channels)
-            seen = pictures.channels_last(coefficients, x.layout).any(2) if coefficients.any() else np.zeros((1, 1), bool)
+            seen = (
+                pictures.channels_last(coefficients, x.layout).any(2)
+                if coefficients.any()
+                else np.zeros((1, 1), bool)
+            )
             rows, columns = (np.flatnonzero(seen.any(axis)) for axis in (1, 0))
             assert place[side]["rows"] <= (np.ptp(rows) + 1 if len(rows) else 0)
             assert place[side]["columns"] <= (np.ptp(columns) + 1 if len(columns) else 0)
@@ -244,13 +340,35 @@ def test_single_pixels_have_their_filters(name: str, folder: Path) -> None:
 
 def test_what_all_comes_from_afar_is_said_to(tmp_path: Path) -> None:
     """A network that exchanges the picture's halves, and one that leaves it as it is."""
-    halves = [node("Split", ["x"], ["left", "right"], axis=3, num_outputs=2), node("Concat", ["right", "left"], axis=3)]
+    halves = [
+        node("Split", ["x"], ["left", "right"], axis=3, num_outputs=2),
+        node("Concat", ["right", "left"], axis=3),
+    ]
     for name, nodes, far in (("halves", halves, 1.0), ("unchanged", [node("Add", ["x", "zero"])], 0.0)):
-        proto = model(nodes, {"x": randn(1, 3, 8, 12)}, ["y"], weights={"zero": np.zeros(1, np.float32)} if far == 0 else {})
+        proto = model(
+            nodes,
+            {"x": randn(1, 3, 8, 12)},
+            ["y"],
+            weights={"zero": np.zeros(1, np.float32)} if far == 0 else {},
+        )
         onnx.save(proto, tmp_path / f"{name}.onnx")
         save_picture(tmp_path / "p.png", (8, 12), "RGB")
         out = tmp_path / name
-        assert cli.run(["tour", str(tmp_path / f"{name}.onnx"), "--image", str(tmp_path / "p.png"), "-k", "1", "-o", str(out)]) == 0
+        assert (
+            cli.run(
+                [
+                    "tour",
+                    str(tmp_path / f"{name}.onnx"),
+                    "--image",
+                    str(tmp_path / "p.png"),
+                    "-k",
+                    "1",
+                    "-o",
+                    str(out),
+                ]
+            )
+            == 0
+        )
         reaches = figures(out)["afar"]["taking"]["reaches"]
         assert {r["far"] for r in reaches} == {far} and {r["radius"] for r in reaches} == {6 * far}
         assert ("next to nothing" in page_of(out).text) == (far == 0)
@@ -266,16 +384,34 @@ def test_labels_name_the_scores(folder: Path) -> None:
 def test_every_claim_and_its_figure_is_there(folder: Path) -> None:
     _, out = toured(folder, "scores")
     proofs, text = figures(out)["proofs"], page_of(out).text
-    assert proofs["ok"] and {"base equals original", "frozen(x0) = y0", "the ledger is complete"} <= set(proofs["checks"])
+    assert proofs["ok"] and {"base equals original", "frozen(x0) = y0", "the ledger is complete"} <= set(
+        proofs["checks"]
+    )
     for claim, check in proofs["checks"].items():
         assert claim in text and f"{check['figure']:.1e}" in text and check["figure"] <= check["bound"]
     assert "All of it is proved" in text
 
 
 def asked(folder: Path, name: str, preset: str = "unit") -> asking.Run:
-    options = {"input_shapes": {}, "image": None, "output": None, "policy": None, "policy_for": {}, "opaque": ()}
+    options = {
+        "input_shapes": {},
+        "image": None,
+        "output": None,
+        "policy": None,
+        "policy_for": {},
+        "opaque": (),
+    }
     preprocessing = pictures.preprocessing(preset)
-    return asking.Run("tour", folder / f"{name}.onnx", given(folder, name), preprocessing, {"device": "cpu"}, options, None, False)
+    return asking.Run(
+        "tour",
+        folder / f"{name}.onnx",
+        given(folder, name),
+        preprocessing,
+        {"device": "cpu"},
+        options,
+        None,
+        False,
+    )
 
 
 def test_visit_gives_the_page_and_says_where_it_is(folder: Path, tmp_path: Path) -> None:
@@ -325,6 +461,7 @@ def test_values_of_other_units_are_shown_between_their_extremes() -> None:
 
 # what it is asked
 
+
 def test_json_for_machines(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert go(folder, "half", tmp_path / "a.b.html", "-k", "1", "--json") == 0
     said = capsys.readouterr()
@@ -340,12 +477,35 @@ def test_it_is_written_beside_the_model_unless_told_otherwise(folder: Path, tmp_
 
 
 def test_more_triplets_than_there_are(tmp_path: Path) -> None:
-    nodes = [node("Flatten", ["x"], ["f"]), node("MatMul", ["f", "narrow"], ["n"]), node("MatMul", ["n", "wide"])]
-    proto = model(nodes, {"x": randn(1, 3, 6, 6)}, ["y"], weights={"narrow": randn(108, 2, seed=7), "wide": randn(2, 5, seed=8)})
+    nodes = [
+        node("Flatten", ["x"], ["f"]),
+        node("MatMul", ["f", "narrow"], ["n"]),
+        node("MatMul", ["n", "wide"]),
+    ]
+    proto = model(
+        nodes,
+        {"x": randn(1, 3, 6, 6)},
+        ["y"],
+        weights={"narrow": randn(108, 2, seed=7), "wide": randn(2, 5, seed=8)},
+    )
     onnx.save(proto, tmp_path / "net.onnx")
     save_picture(tmp_path / "p.png", (6, 6), "RGB")
     out = tmp_path / "out"
-    assert cli.run(["tour", str(tmp_path / "net.onnx"), "--image", str(tmp_path / "p.png"), "-k", "50", "-o", str(out)]) == 0
+    assert (
+        cli.run(
+            [
+                "tour",
+                str(tmp_path / "net.onnx"),
+                "--image",
+                str(tmp_path / "p.png"),
+                "-k",
+                "50",
+                "-o",
+                str(out),
+            ]
+        )
+        == 0
+    )
     assert (figures(out)["svd"]["asked"], figures(out)["svd"]["converged"]) == (5, 2)
     assert "Of 5 that were asked for, 2 converged; the search ended (F has rank 2)" in page_of(out).text
 
@@ -354,10 +514,14 @@ def test_more_triplets_than_there_are(tmp_path: Path) -> None:
 def test_out_of_time_it_goes_on_with_what_it_has(name: str, folder: Path, tmp_path: Path) -> None:
     assert go(folder, name, tmp_path / "out", "-k", "4", "--seconds", "1e-9") == 0
     assert figures(tmp_path / "out")["svd"]["converged"] < 4
-    assert re.search("Of 4 that were asked for, [0-3] converged; the search ended", page_of(tmp_path / "out").text)
+    assert re.search(
+        "Of 4 that were asked for, [0-3] converged; the search ended", page_of(tmp_path / "out").text
+    )
 
 
-def test_interrupted_it_writes_what_it_has(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_it_writes_what_it_has(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     turns = iter(range(6))
 
     def interrupted(self: Lanczos, step: Callable[[Lanczos], None] = Lanczos.step) -> None:
@@ -371,8 +535,15 @@ def test_interrupted_it_writes_what_it_has(folder: Path, tmp_path: Path, monkeyp
     assert figures(tmp_path / "out")["proofs"]["ok"]
 
 
-def test_what_is_not_proved_is_said(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    report = opening.Report((opening.Check("frozen(x0) = y0", float("inf"), 1e-5, 0.0, False), opening.Check("F is linear", 1e-3, 1e-5, 0.0, False)))
+def test_what_is_not_proved_is_said(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    report = opening.Report(
+        (
+            opening.Check("frozen(x0) = y0", float("inf"), 1e-5, 0.0, False),
+            opening.Check("F is linear", 1e-3, 1e-5, 0.0, False),
+        )
+    )
     monkeypatch.setattr(asking, "verify_scope", lambda scope, **_: report)
     assert go(folder, "scores", tmp_path / "out", "-k", "1") == 1
     assert "not all hold" in capsys.readouterr().out
@@ -383,53 +554,74 @@ def test_what_is_not_proved_is_said(folder: Path, tmp_path: Path, monkeypatch: p
 
 def test_between_inner_tensors(folder: Path, tmp_path: Path) -> None:
     """From feature maps to the picture, and from the picture to feature maps."""
-    for options, kind, shapes in ((["--image-input", "head"], "larger image", ((1, 4, 12, 10), (1, 3, 24, 20))),
-                                  (["--output", "block0"], "same-size image", ((1, 3, 12, 10), (1, 4, 12, 10)))):
+    for options, kind, shapes in (
+        (["--image-input", "head"], "larger image", ((1, 4, 12, 10), (1, 3, 24, 20))),
+        (["--output", "block0"], "same-size image", ((1, 3, 12, 10), (1, 4, 12, 10))),
+    ):
         out = tmp_path / kind.split()[0]
         assert go(folder, "larger", out, "-k", "1", *options) == 0
         facts = figures(out)
         assert facts["kind"] == kind and facts["proofs"]["ok"]
         assert {"--image-input": facts["image"], "--output": facts["output"]}[options[0]] == options[1]
         proto = onnx.load(folder / "larger.onnx")
-        x = onnxscope.load(proto, input_shapes={"image": (1, 3, 12, 10)}, image=facts["image"], output=facts["output"]).freeze(
-            pictures.read(folder / "larger.png", (1, 3, 12, 10)))
+        x = onnxscope.load(
+            proto, input_shapes={"image": (1, 3, 12, 10)}, image=facts["image"], output=facts["output"]
+        ).freeze(pictures.read(folder / "larger.png", (1, 3, 12, 10)))
         assert (x.image.shape, x.output.shape) == shapes
-        assert facts["svd"]["sigma"] == pytest.approx([np.linalg.svd(x.dense(), compute_uv=False)[0]], rel=1e-3)
+        assert facts["svd"]["sigma"] == pytest.approx(
+            [np.linalg.svd(x.dense(), compute_uv=False)[0]], rel=1e-3
+        )
 
 
 def test_of_a_scope(folder: Path, tmp_path: Path) -> None:
     """A scope gives what its model gives, but cannot be compared with it."""
     scope, out = tmp_path / "s.onnx", tmp_path / "out"
     assert cli.run(["rewrite", str(folder / "scores.onnx"), "-o", str(scope)]) == 0
-    assert cli.run(["tour", str(scope), "--image", str(folder / "scores.png"), "-k", "3", "-o", str(out)]) == 0
+    assert (
+        cli.run(["tour", str(scope), "--image", str(folder / "scores.png"), "-k", "3", "-o", str(out)]) == 0
+    )
     of_scope, of_model = figures(out), figures(toured(folder, "scores")[1])
     assert of_scope["ledger"] == of_model["ledger"] and of_scope["parts"] == of_model["parts"]
-    assert of_scope["proofs"]["checks"]["base equals original"]["figure"] is None and "not judged" in page_of(out).text
+    assert (
+        of_scope["proofs"]["checks"]["base equals original"]["figure"] is None
+        and "not judged" in page_of(out).text
+    )
 
 
 # what it refuses
 
-@pytest.mark.parametrize(("name", "options", "said"), [
-    ("scores", ["--labels", "three.txt"], "--labels: holds 3 labels, and the network gives 4 numbers"),
-    ("larger", ["--labels", "three.txt"], "--labels: holds 3 labels, and the network gives 1440 numbers"),
-    ("scores", ["--labels", "empty.txt"], "--labels 'empty.txt': holds no labels"),
-    ("scores", ["--labels", "binary.txt"], "--labels 'binary.txt': cannot be read as text"),
-    ("scores", ["--labels", "absent.txt"], "--labels 'absent.txt': cannot be read as text"),
-    ("scores", ["--image", "absent.png"], "cannot be read"),
-    ("scores", ["--image", "three.txt"], "is not an image"),
-    ("vector", ["--image", "p.png"], "a picture does not fit"),
-    ("scores", ["-o", "no/where"], "there is no folder"),
-    ("scores", ["-o", "folder.html"], "is a folder"),
-    ("half", ["-o", "three.txt.html", "-k", "1"], "is no folder that pictures could be written into"),
-    ("half", ["-o", "taken.html", "-k", "1"], "is a folder"),
-    ("scores", ["-k", "0"], "-k"),
-    ("scores", ["--seconds", "0"], "--seconds"),
-    ("scores", ["--seconds", "nan"], "--seconds"),
-    ("scores", ["--output", "nothing"], "nothing"),
-    ("scores", ["--preset", "vgg"], "there is no preset 'vgg'"),
-])
-def test_bad_input_is_one_line(name: str, options: list[str], said: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture,
-                               monkeypatch: pytest.MonkeyPatch) -> None:
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("scores", ["--labels", "three.txt"], "--labels: holds 3 labels, and the network gives 4 numbers"),
+        ("larger", ["--labels", "three.txt"], "--labels: holds 3 labels, and the network gives 1440 numbers"),
+        ("scores", ["--labels", "empty.txt"], "--labels 'empty.txt': holds no labels"),
+        ("scores", ["--labels", "binary.txt"], "--labels 'binary.txt': cannot be read as text"),
+        ("scores", ["--labels", "absent.txt"], "--labels 'absent.txt': cannot be read as text"),
+        ("scores", ["--image", "absent.png"], "cannot be read"),
+        ("scores", ["--image", "three.txt"], "is not an image"),
+        ("vector", ["--image", "p.png"], "a picture does not fit"),
+        ("scores", ["-o", "no/where"], "there is no folder"),
+        ("scores", ["-o", "folder.html"], "is a folder"),
+        ("half", ["-o", "three.txt.html", "-k", "1"], "is no folder that pictures could be written into"),
+        ("half", ["-o", "taken.html", "-k", "1"], "is a folder"),
+        ("scores", ["-k", "0"], "-k"),
+        ("scores", ["--seconds", "0"], "--seconds"),
+        ("scores", ["--seconds", "nan"], "--seconds"),
+        ("scores", ["--output", "nothing"], "nothing"),
+        ("scores", ["--preset", "vgg"], "there is no preset 'vgg'"),
+    ],
+)
+def test_bad_input_is_one_line(
+    name: str,
+    options: list[str],
+    said: str,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("three.txt").write_text("a\nb\nc\n")
     Path("empty.txt").write_text("")
@@ -444,18 +636,33 @@ def test_bad_input_is_one_line(name: str, options: list[str], said: str, folder:
     assert sorted(Path().rglob("*")) == before
 
 
-def test_nothing_that_it_is_made_from_is_replaced(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_nothing_that_it_is_made_from_is_replaced(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     """Even where the image lies in the tour's folder and is called like one of its pictures."""
     picture = tmp_path / "seen" / "input.png"
     picture.parent.mkdir()
     picture.write_bytes((folder / "half.png").read_bytes())
-    arguments = ["tour", str(folder / "half.onnx"), "--image", str(picture), "-k", "1", "-o", str(tmp_path / "seen.html")]
+    arguments = [
+        "tour",
+        str(folder / "half.onnx"),
+        "--image",
+        str(picture),
+        "-k",
+        "1",
+        "-o",
+        str(tmp_path / "seen.html"),
+    ]
     assert cli.run(arguments) == 2
     assert "input.png'" in capsys.readouterr().err
-    assert picture.read_bytes() == (folder / "half.png").read_bytes() and sorted(tmp_path.rglob("*")) == [picture.parent, picture]
+    assert picture.read_bytes() == (folder / "half.png").read_bytes() and sorted(tmp_path.rglob("*")) == [
+        picture.parent,
+        picture,
+    ]
 
 
 # in a browser
+
 
 @pytest.fixture(scope="module")
 def window() -> Iterator[Browser]:
@@ -483,11 +690,23 @@ TASKS = {"edsr": PICTURES, "pixelshuffle": PICTURES, "scenes_labels": SAME}  # o
 
 @pytest.mark.parametrize("name", BUNDLED)
 def test_every_model_of_the_project_has_a_tour(name: str, tmp_path: Path) -> None:
-    sizes = [d.dim_value for d in onnx.load(MODELS / f"{name}.onnx").graph.input[0].type.tensor_type.shape.dim]
+    sizes = [
+        d.dim_value for d in onnx.load(MODELS / f"{name}.onnx").graph.input[0].type.tensor_type.shape.dim
+    ]
     save_picture(tmp_path / "p.png", (sizes[2] or 16, sizes[3] or 16), "RGB")
     preset = ["--preset", "signed"] if "labels" in name else []
     out = tmp_path / "out"
-    arguments = ["tour", str(MODELS / f"{name}.onnx"), "--image", str(tmp_path / "p.png"), *preset, "-k", "2", "--seconds", "1"]
+    arguments = [
+        "tour",
+        str(MODELS / f"{name}.onnx"),
+        "--image",
+        str(tmp_path / "p.png"),
+        *preset,
+        "-k",
+        "2",
+        "--seconds",
+        "1",
+    ]
     assert cli.run([*arguments, "-o", str(out)]) == 0
     facts = figures(out)
     stops = next((stops for task, stops in TASKS.items() if name.startswith(task)), SCORES)

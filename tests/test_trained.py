@@ -23,7 +23,10 @@ import onnxscope
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(card.stem for card in MODELS.glob("*.md") if not card.stem.endswith("_variants"))
 CLASSIFIERS = ("scenes_vgg", "scenes_vgg_bn", "scenes_resnet")
-UPSCALERS = {"edsr_small": 1.0, "pixelshuffle_small": 0.5}  # and by how many dB each beats bicubic at the least
+UPSCALERS = {
+    "edsr_small": 1.0,
+    "pixelshuffle_small": 0.5,
+}  # and by how many dB each beats bicubic at the least
 SCENES = sorted(file for file in (MODELS / "scenes").glob("*.png") if not file.stem.endswith(".mask"))
 LABELS = (MODELS / "scenes" / "labels.txt").read_text(encoding="utf-8").split()
 SIZES = {"edsr_small": 24, "pixelshuffle_small": 24}  # of images, where a network leaves them free
@@ -54,7 +57,11 @@ def test_the_card_is_that_of_the_file(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_readme_says_what_the_card_says(name: str) -> None:
-    (row,) = re.findall(rf"^\| \[`{name}`\]\(models/{name}\.md\) \|.*\|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    (row,) = re.findall(
+        rf"^\| \[`{name}`\]\(models/{name}\.md\) \|.*\|$",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
     figures = re.findall(r"[0-9.]+ (?:dB|%)", row)
     card = (MODELS / f"{name}.md").read_text(encoding="utf-8")
     assert figures
@@ -99,10 +106,14 @@ def test_an_upscaler_is_better_than_bicubic(name: str) -> None:
     whole = drawing(128)
     small = whole.resize((64, 64), Image.Resampling.BICUBIC)
     given = np.asarray(small, np.float32).transpose(2, 0, 1)[None] / 255
-    enlarged = run(onnx.load(MODELS / f"{name}.onnx"), {"image": given})["upscaled"][0].transpose(1, 2, 0) * 255
+    enlarged = (
+        run(onnx.load(MODELS / f"{name}.onnx"), {"image": given})["upscaled"][0].transpose(1, 2, 0) * 255
+    )
     wanted = np.asarray(whole, np.float64)
     bicubic = np.asarray(small.resize(whole.size, Image.Resampling.BICUBIC))
-    ours, theirs = (10 * np.log10(255**2 / np.mean((v - wanted) ** 2)) for v in (enlarged.clip(0, 255), bicubic))
+    ours, theirs = (
+        10 * np.log10(255**2 / np.mean((v - wanted) ** 2)) for v in (enlarged.clip(0, 255), bicubic)
+    )
     assert ours >= theirs + UPSCALERS[name], f"{ours:.2f} dB and bicubic {theirs:.2f} dB"
 
 
@@ -115,7 +126,10 @@ def test_a_trained_network_is_proved(name: str, policy: str) -> None:
     assert report.ok, [c for c in report.checks if not c.ok]
 
 
-@pytest.mark.skipif(not all(importlib.util.find_spec(m) for m in TRAIN_EXTRA), reason="pip install '.[train]' brings what training needs")
+@pytest.mark.skipif(
+    not all(importlib.util.find_spec(m) for m in TRAIN_EXTRA),
+    reason="pip install '.[train]' brings what training needs",
+)
 @pytest.mark.parametrize("name", ["edsr_small", "scenes_resnet"])
 def test_training_repeats_and_learns(tmp_path: Path, name: str) -> None:
     """Twice a few steps: the same bytes, a card that belongs to them, and the graph unchanged but for its weights."""
@@ -124,7 +138,9 @@ def test_training_repeats_and_learns(tmp_path: Path, name: str) -> None:
         subprocess.run(command, check=True, capture_output=True)
     written = [(tmp_path / run_of / f"{name}.onnx").read_bytes() for run_of in ("a", "b")]
     assert written[0] == written[1]
-    assert hashlib.sha256(written[0]).hexdigest() in (tmp_path / "a" / f"{name}.md").read_text(encoding="utf-8")
+    assert hashlib.sha256(written[0]).hexdigest() in (tmp_path / "a" / f"{name}.md").read_text(
+        encoding="utf-8"
+    )
     started = networks.edsr(24, 6, size=None) if name == "edsr_small" else networks.resnet(len(LABELS))
     trained = onnx.ModelProto.FromString(written[0])
     assert list(trained.graph.node) == list(started.graph.node)

@@ -23,10 +23,15 @@ NEAR = {  # shares of the largest output
     "fp16": 1e-2,  # each of some thirty layers rounds to 1/2048
     "int8": 0.1,  # each of some twenty tensors is rounded to 1/256 of its range
 }
-SEEN = {"scenes_resnet": [0, 3, 9], "pixelshuffle_small": [(0, 0, 0), (1, 24, 24), (2, 47, 5)]}  # output pixels
+SEEN = {
+    "scenes_resnet": [0, 3, 9],
+    "pixelshuffle_small": [(0, 0, 0), (1, 24, 24), (2, 47, 5)],
+}  # output pixels
 TYPES = {"torch": onnx.TensorProto.FLOAT, "fp16": onnx.TensorProto.FLOAT16, "int8": onnx.TensorProto.FLOAT}
 SAME_MAP = 1e-4  # a share of the largest entry
-SAME_WAY = 0.8  # the least cosine between a network's rows and those of its rounded form: gates near 0 open or close
+SAME_WAY = (
+    0.8  # the least cosine between a network's rows and those of its rounded form: gates near 0 open or close
+)
 TOOLS = ("torch", "onnxscript", "skimage", "sklearn")
 
 
@@ -66,14 +71,27 @@ def test_a_variant_is_what_its_name_says(name: str, kind: str) -> None:
     """A valid model with the original's names and free sizes, of its type, and without a trace of where it was made."""
     original, model = (onnx.load(path_of(name, k)) for k in ("", kind))
     onnx.checker.check_model(model, full_check=True)
-    for ours, theirs in zip((*original.graph.input, *original.graph.output), (*model.graph.input, *model.graph.output), strict=True):
+    for ours, theirs in zip(
+        (*original.graph.input, *original.graph.output),
+        (*model.graph.input, *model.graph.output),
+        strict=True,
+    ):
         assert theirs.name == ours.name
         assert theirs.type.tensor_type.elem_type == TYPES[kind]
-        assert [d.dim_value for d in theirs.type.tensor_type.shape.dim] == [d.dim_value for d in ours.type.tensor_type.shape.dim]
+        assert [d.dim_value for d in theirs.type.tensor_type.shape.dim] == [
+            d.dim_value for d in ours.type.tensor_type.shape.dim
+        ]
     assert ("QuantizeLinear" in {n.op_type for n in model.graph.node}) == (kind == "int8")
     assert {n.domain for n in model.graph.node} == {""}
-    parts = (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info,
-             *model.graph.initializer)
+    parts = (
+        model,
+        model.graph,
+        *model.graph.node,
+        *model.graph.input,
+        *model.graph.output,
+        *model.graph.value_info,
+        *model.graph.initializer,
+    )
     assert not any(p.metadata_props or p.doc_string for p in parts)
 
 
@@ -92,7 +110,9 @@ def test_the_card_names_the_file(name: str, kind: str) -> None:
 @pytest.mark.parametrize("kind", NEAR)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_variant_is_proved(name: str, kind: str, policy: str) -> None:
-    report = onnxscope.verify(path_of(name, kind), image_values=picture(NETWORKS[name]), policy=policy, input_shapes=shapes(name))
+    report = onnxscope.verify(
+        path_of(name, kind), image_values=picture(NETWORKS[name]), policy=policy, input_shapes=shapes(name)
+    )
     assert report.ok, [c for c in report.checks if not c.ok]
 
 
@@ -121,15 +141,25 @@ def test_a_rounded_network_looks_where_the_original_looks(name: str, kind: str) 
         assert np.vdot(ours, theirs) >= SAME_WAY * np.linalg.norm(ours) * np.linalg.norm(theirs)
 
 
-@pytest.mark.skipif(not all(importlib.util.find_spec(m) for m in TOOLS),
-                    reason="pip install '.[train]' brings what makes variants")
+@pytest.mark.skipif(
+    not all(importlib.util.find_spec(m) for m in TOOLS),
+    reason="pip install '.[train]' brings what makes variants",
+)
 def test_variants_are_made(tmp_path: Path) -> None:
     """Of a network that learned nothing; the free sizes of the images are free in all of them."""
     onnx.save(pixel_shuffle(), tmp_path / "pixelshuffle_small.onnx")
-    command = [sys.executable, str(ROOT / "tools" / "variants.py"), "pixelshuffle_small", str(tmp_path), "--quick"]
+    command = [
+        sys.executable,
+        str(ROOT / "tools" / "variants.py"),
+        "pixelshuffle_small",
+        str(tmp_path),
+        "--quick",
+    ]
     subprocess.run(command, check=True, capture_output=True)
     image = np.concatenate([picture(20), 1 - picture(20)])[..., :14]
     want = output(tmp_path / "pixelshuffle_small.onnx", image)
     for kind, near in NEAR.items():
         close(output(tmp_path / f"pixelshuffle_small_{kind}.onnx", image), want, near, kind)
-    assert (tmp_path / "pixelshuffle_small_variants.md").read_text(encoding="utf-8").count("sha256") == 1 + len(NEAR)
+    assert (tmp_path / "pixelshuffle_small_variants.md").read_text(encoding="utf-8").count(
+        "sha256"
+    ) == 1 + len(NEAR)

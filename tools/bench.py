@@ -23,7 +23,9 @@ from measuring import NAMES, Failed, figure, machine, ratio, stage, table, write
 STAGES = Path(__file__).with_name("bench_stages.py")
 BATCHES = (1, 8)
 PACKAGES = ("onnxscope", "onnxruntime-gpu", "onnxruntime", "torch", "onnx2torch", "scipy", "numpy")
-MOST_LOAD = 0.5  # torch's threads wait for each other, and one that others hold up can cost it ten times as long
+MOST_LOAD = (
+    0.5  # torch's threads wait for each other, and one that others hold up can cost it ten times as long
+)
 NONE = "–"
 Results = dict[str, Any]
 
@@ -31,9 +33,18 @@ Results = dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time onnxscope beside torch and plain onnxruntime.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (all)")
-    parser.add_argument("--seconds", type=float, default=20, help="for the rounds of each network and batch (20)")
+    parser.add_argument(
+        "--seconds", type=float, default=20, help="for the rounds of each network and batch (20)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the results")
-    parser.add_argument("--from", dest="files", type=Path, nargs="+", metavar="FILE", help="measure nothing, take results that were kept")
+    parser.add_argument(
+        "--from",
+        dest="files",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="measure nothing, take results that were kept",
+    )
     parser.add_argument("--readme", action="store_true", help="write the tables into README.md")
     options = parser.parse_args()
     if wrong := [name for name in options.names if name not in NAMES]:
@@ -41,7 +52,11 @@ def main() -> None:
     if options.files and (options.names or options.json):
         parser.error("--from measures nothing: leave the names and --json out")
     try:
-        results = joined(options.files) if options.files else measured_all(options.names or NAMES, options.seconds, options.json)
+        results = (
+            joined(options.files)
+            if options.files
+            else measured_all(options.names or NAMES, options.seconds, options.json)
+        )
     except Failed as failed:
         sys.exit(f"bench: {failed}")
     text = report(results)
@@ -53,7 +68,9 @@ def main() -> None:
 def measured_all(names: Sequence[str], seconds: float, kept: Path | None) -> Results:
     """One network after the other; each that is finished is kept."""
     if (load := os.getloadavg()[0]) > MOST_LOAD:
-        print(f"others use this machine (load {load:.1f}): the figures will not be worth much", file=sys.stderr)
+        print(
+            f"others use this machine (load {load:.1f}): the figures will not be worth much", file=sys.stderr
+        )
     results: Results = {**machine(PACKAGES), "networks": {}}
     if kept:
         write(kept, as_json(results))  # to see at once that it can be kept
@@ -70,7 +87,9 @@ def as_json(results: Results) -> str:
 
 def measured(name: str, seconds: float) -> Results:
     """All stages of one network."""
-    result: Results = {"speed": {str(batch): announced(name, "speed", name, batch, seconds) for batch in BATCHES}}
+    result: Results = {
+        "speed": {str(batch): announced(name, "speed", name, batch, seconds) for batch in BATCHES}
+    }
     result["svd"] = announced(name, "svd", name)
     most = BATCHES[-1]
     with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +97,10 @@ def measured(name: str, seconds: float) -> Results:
         for path, batch in ((one, 1), (many, most)):
             announced(name, "prepare", name, batch, path)
         result["rewrite"] = announced(name, "rewrite", one, scope)
-        result["peak"] = {side: announced(name, "peak", side, name, path, most) for side, path in (("plain", many), ("onnxscope", scope))}
+        result["peak"] = {
+            side: announced(name, "peak", side, name, path, most)
+            for side, path in (("plain", many), ("onnxscope", scope))
+        }
         last = result["speed"][str(most)]
         if {"kept jvp", "kept vjp"} <= last["ways"].keys():
             ways = last["ways"]["kept jvp"], last["ways"]["kept vjp"]
@@ -116,25 +138,53 @@ def joined(files: Sequence[Path]) -> Results:
 def report(results: Results) -> str:
     """The tables, in Markdown."""
     networks = results["networks"]
-    return "\n\n".join([
-        f"{results['machine']}, {results['date']}; {results['versions']}. All contenders use all cores.",
-        ("Milliseconds, medians of interleaved runs. × compares F and Fᵀ with onnxruntime's plain forward of the same batch, and torch "
-         "with onnxscope at the same task. All probes of a batch go through the frozen map of one image; `freeze` is what a further "
-         "image costs. Torch's jvp and vjp are called with the image for every block; its *kept* ways keep the image's graph."),
-        table(SPEED, [row for name, r in networks.items() for row in speed_rows(name, r["speed"])]),
-        "The leading singular triplets; a pass is one vector through F or Fᵀ, the residual the worst of the two-sided ones over σ1.",
-        table(SVD, [row for name, r in networks.items() for row in svd_rows(name, r["svd"])]),
-        (f"Seconds to rewrite with the proof, seconds from the file to what is ready to run, and MB that this and a batch of {BATCHES[-1]} "
-         "through F and Fᵀ (plain: through the network) take."),
-        table(COST, [cost_row(name, r) for name, r in networks.items()]),
-        "\n".join(f"- {note}" for name, r in networks.items() for note in notes(name, r["speed"])),
-    ]).strip()
+    return "\n\n".join(
+        [
+            f"{results['machine']}, {results['date']}; {results['versions']}. All contenders use all cores.",
+            (
+                "Milliseconds, medians of interleaved runs. × compares F and Fᵀ with onnxruntime's plain forward of the same batch, and torch "
+                "with onnxscope at the same task. All probes of a batch go through the frozen map of one image; `freeze` is what a further "
+                "image costs. Torch's jvp and vjp are called with the image for every block; its *kept* ways keep the image's graph."
+            ),
+            table(SPEED, [row for name, r in networks.items() for row in speed_rows(name, r["speed"])]),
+            "The leading singular triplets; a pass is one vector through F or Fᵀ, the residual the worst of the two-sided ones over σ1.",
+            table(SVD, [row for name, r in networks.items() for row in svd_rows(name, r["svd"])]),
+            (
+                f"Seconds to rewrite with the proof, seconds from the file to what is ready to run, and MB that this and a batch of {BATCHES[-1]} "
+                "through F and Fᵀ (plain: through the network) take."
+            ),
+            table(COST, [cost_row(name, r) for name, r in networks.items()]),
+            "\n".join(f"- {note}" for name, r in networks.items() for note in notes(name, r["speed"])),
+        ]
+    ).strip()
 
 
-SPEED = ("network", "batch", "plain", "freeze", "F", "Fᵀ", "torch jvp", "torch vjp", "SVD step", "torch step", "kept jvp", "kept vjp",
-         "kept step")
+SPEED = (
+    "network",
+    "batch",
+    "plain",
+    "freeze",
+    "F",
+    "Fᵀ",
+    "torch jvp",
+    "torch vjp",
+    "SVD step",
+    "torch step",
+    "kept jvp",
+    "kept vjp",
+    "kept step",
+)
 SVD = ("network", "F", "solver", "triplets", "residual", "σ error", "passes of F", "of Fᵀ", "seconds")
-COST = ("network", "rewrite", "open plain", "open onnxscope", "open torch", "MB plain", "MB onnxscope", "MB torch")
+COST = (
+    "network",
+    "rewrite",
+    "open plain",
+    "open onnxscope",
+    "open torch",
+    "MB plain",
+    "MB onnxscope",
+    "MB torch",
+)
 
 
 def speed_rows(name: str, by_batch: Results) -> Iterator[list[str]]:
@@ -145,22 +195,47 @@ def speed_rows(name: str, by_batch: Results) -> Iterator[list[str]]:
             return ratio(t[key], t[than]) if key in t else NONE
 
         freeze = figure(t["freeze"]) if "freeze" in t else NONE
-        yield [name, batch, figure(t["plain"]), freeze, cell("F", "plain"), cell("Fᵀ", "plain"), cell("torch jvp", "F"),
-               cell("torch vjp", "Fᵀ"), figure(t["step"]), cell("torch step", "step"), cell("torch kept jvp", "F"),
-               cell("torch kept vjp", "Fᵀ"), cell("torch kept step", "step")]
+        yield [
+            name,
+            batch,
+            figure(t["plain"]),
+            freeze,
+            cell("F", "plain"),
+            cell("Fᵀ", "plain"),
+            cell("torch jvp", "F"),
+            cell("torch vjp", "Fᵀ"),
+            figure(t["step"]),
+            cell("torch step", "step"),
+            cell("torch kept jvp", "F"),
+            cell("torch kept vjp", "Fᵀ"),
+            cell("torch kept step", "step"),
+        ]
 
 
 def svd_rows(name: str, result: Results) -> Iterator[list[str]]:
     for solver, r in result["solvers"].items():
         error = f"{r['sigma_error']:.1e}" if "sigma_error" in r else NONE
-        yield [name, result["size"], solver, str(r["triplets"]), f"{r['residual']:.1e}", error,
-               str(r["passes_forward"]), str(r["passes_transpose"]), figure(r["seconds"])]
+        yield [
+            name,
+            result["size"],
+            solver,
+            str(r["triplets"]),
+            f"{r['residual']:.1e}",
+            error,
+            str(r["passes_forward"]),
+            str(r["passes_transpose"]),
+            figure(r["seconds"]),
+        ]
 
 
 def cost_row(name: str, result: Results) -> list[str]:
     sides = [result["peak"].get(side) for side in ("plain", "onnxscope", "torch")]
-    return [name, figure(result["rewrite"]["seconds"]), *(figure(s["opening"]) if s else NONE for s in sides),
-            *(f"{s['megabytes']:.0f}" if s else NONE for s in sides)]
+    return [
+        name,
+        figure(result["rewrite"]["seconds"]),
+        *(figure(s["opening"]) if s else NONE for s in sides),
+        *(f"{s['megabytes']:.0f}" if s else NONE for s in sides),
+    ]
 
 
 def notes(name: str, by_batch: Results) -> Iterator[str]:
@@ -169,8 +244,11 @@ def notes(name: str, by_batch: Results) -> Iterator[str]:
     for batch, result in by_batch.items():
         ways = [f"{question} by {way}" for question, way in result["ways"].items()]
         fastest = [f"torch's fastest ways: {', '.join(ways)}"] if ways else []
-        missing = [f"torch has no {question} ({'; '.join(sorted(set(tried.values())))})"
-                   for question, tried in result["tried"].items() if question not in result["ways"]]
+        missing = [
+            f"torch has no {question} ({'; '.join(sorted(set(tried.values())))})"
+            for question, tried in result["tried"].items()
+            if question not in result["ways"]
+        ]
         for note in (*fastest, *missing, *result["notes"]):
             said.setdefault(note, []).append(batch)
     yield from (f"{name}, batch {' and '.join(batches)}: {note}" for note, batches in said.items())

@@ -25,7 +25,9 @@ from onnxscope.ask.votes import votes
 
 NAME, BLOCK, SECONDS = "resnet50", 64, 20.0
 PACKAGES = ("onnxscope", "onnxruntime-gpu", "torch", "onnx2torch", "captum", "numpy")
-AGREE = 0.05  # of the largest entry: some gates of the random network are near zero, and open in one runtime only
+AGREE = (
+    0.05  # of the largest entry: some gates of the random network are near zero, and open in one runtime only
+)
 
 
 def times(number: float, than: float) -> str:
@@ -38,10 +40,23 @@ def in_passes() -> list[list[str]]:
     x, discussed = load(model).freeze(x0), load(model, method="discussion").freeze(x0)
     one, many = impulses(x.map.outputs, [5]), impulses(x.map.outputs, range(BLOCK))
     first = interleaved({"row": lambda: x.map.transpose(one), "ledger": lambda: x.map.ledger(one)}, SECONDS)
-    second = interleaved({"rows": lambda: x.map.transpose(many), "votes": lambda: votes(discussed, range(BLOCK))}, 3 * SECONDS)
-    return [["ledger of one score", figure(first["ledger"]), f"one row of F, {figure(first['row'])}", times(first["ledger"], first["row"])],
-            [f"votes among {BLOCK} classes", figure(second["votes"]), f"{BLOCK} rows of F twice, {figure(2 * second['rows'])}",
-             times(second["votes"], 2 * second["rows"])]]
+    second = interleaved(
+        {"rows": lambda: x.map.transpose(many), "votes": lambda: votes(discussed, range(BLOCK))}, 3 * SECONDS
+    )
+    return [
+        [
+            "ledger of one score",
+            figure(first["ledger"]),
+            f"one row of F, {figure(first['row'])}",
+            times(first["ledger"], first["row"]),
+        ],
+        [
+            f"votes among {BLOCK} classes",
+            figure(second["votes"]),
+            f"{BLOCK} rows of F twice, {figure(2 * second['rows'])}",
+            times(second["votes"], 2 * second["rows"]),
+        ],
+    ]
 
 
 def beside_captum(scores: list[int]) -> list[list[str]]:
@@ -54,7 +69,9 @@ def beside_captum(scores: list[int]) -> list[list[str]]:
     theirs: dict[str, Callable[[], torch.Tensor]] = {
         "saliency": lambda: Saliency(net).attribute(copies, target=targets, abs=False),
         "guided": lambda: GuidedBackprop(net).attribute(copies, target=targets),
-        "grad-cam": lambda: enlarged(cam.attribute(copies, target=targets, relu_attributions=True), x0.shape[2:]),
+        "grad-cam": lambda: enlarged(
+            cam.attribute(copies, target=targets, relu_attributions=True), x0.shape[2:]
+        ),
     }
     rows = []
     for method, run in theirs.items():
@@ -63,8 +80,14 @@ def beside_captum(scores: list[int]) -> list[list[str]]:
         if off > AGREE:
             raise SystemExit(f"{method}: off by {off:.1e}")
         took = interleaved({"ours": lambda m=method: e.attributions(m, x0, scores), "captum": run}, SECONDS)
-        rows.append([f"{method}, {len(scores)} score{'s' * (len(scores) > 1)}", figure(took["ours"]), f"Captum, {figure(took['captum'])}",
-                     times(took["captum"], took["ours"])])
+        rows.append(
+            [
+                f"{method}, {len(scores)} score{'s' * (len(scores) > 1)}",
+                figure(took["ours"]),
+                f"Captum, {figure(took['captum'])}",
+                times(took["captum"], took["ours"]),
+            ]
+        )
     return rows
 
 
@@ -78,8 +101,12 @@ def main() -> None:
     options = parser.parse_args()
     about = machine(PACKAGES)
     head = ["milliseconds on " + NAME, "onnxscope", "compared with", "ratio"]
-    text = "\n\n".join([f"{about['machine']}, {about['date']}; {about['versions']}.",
-                        table(head, [*in_passes(), *beside_captum([5]), *beside_captum(list(range(8)))])])
+    text = "\n\n".join(
+        [
+            f"{about['machine']}, {about['date']}; {about['versions']}.",
+            table(head, [*in_passes(), *beside_captum([5]), *beside_captum(list(range(8)))]),
+        ]
+    )
     print(text)
     if options.readme:
         write_part("explain", text)

@@ -1,6 +1,6 @@
 """The stages of tools/bench.py, each in a process of its own: the last line that it prints is what it measured, as JSON.
 
-    python tools/bench_stages.py speed resnet50 8 20
+python tools/bench_stages.py speed resnet50 8 20
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ from onnxscope.runtime import Device
 
 ON = Device("cpu", threads=THREADS)
 COMPARED = "edsr_small"  # whose singular values other solvers compute too
-TANGENTS = {"cyclegan"}  # networks that `freeze` gives another matrix than the derivative, which is what torch gives
+TANGENTS = {
+    "cyclegan"
+}  # networks that `freeze` gives another matrix than the derivative, which is what torch gives
 
 
 def prepare(name: str, batch: str, path: str) -> None:
@@ -51,7 +53,9 @@ def speed(name: str, batch: str, seconds: str) -> dict[str, Any]:
     side, net = in_torch(model, notes)
     seed, off, agree = 0, dict[str, float](), agreement(name)
     if side and net:
-        seed, off = first_agreeing(lambda seed: disagreement(judged.freeze(image(name, seed)), side, net, count), agree)
+        seed, off = first_agreeing(
+            lambda seed: disagreement(judged.freeze(image(name, seed)), side, net, count), agree
+        )
         if max(off.values()) > agree:
             raise SystemExit(f"torch and onnxscope disagree on every image: {off}")
     x0 = image(name, seed)
@@ -59,7 +63,11 @@ def speed(name: str, batch: str, seconds: str) -> dict[str, Any]:
     v, u = probes(f, count)
     floor = plain(in_batches(model, count).SerializeToString(), x0, count, ON)
     contenders: dict[str, Callable[[], object]] = {
-        "plain": floor, "F": lambda: f.forward(v), "Fᵀ": lambda: f.transpose(u), "step": lambda: svd_step(f, v)}
+        "plain": floor,
+        "F": lambda: f.forward(v),
+        "Fᵀ": lambda: f.transpose(u),
+        "step": lambda: svd_step(f, v),
+    }
     if count == 1:
         contenders["freeze"] = lambda: ours.freeze(x0)
     about: dict[str, Any] = {"image": seed, "agreement": off, "notes": notes, "ways": {}, "tried": {}}
@@ -69,8 +77,10 @@ def speed(name: str, batch: str, seconds: str) -> dict[str, Any]:
         contenders |= theirs.contenders
         about |= {"ways": theirs.ways, "tried": theirs.tried}
         if name in TANGENTS:
-            notes.append(f"torch's derivative is checked against the policy taylor; timed is freeze, whose F·v differs by "
-                         f"{difference(f.forward(v), g.forward(v)):.2g}")
+            notes.append(
+                f"torch's derivative is checked against the policy taylor; timed is freeze, whose F·v differs by "
+                f"{difference(f.forward(v), g.forward(v)):.2g}"
+            )
     return about | {"milliseconds": interleaved(contenders, float(seconds))}
 
 
@@ -89,7 +99,9 @@ def in_torch(model: onnx.ModelProto, notes: list[str]) -> tuple[ModuleType | Non
         return torch_side, None
 
 
-def disagreement(interpreter: onnxscope.LinearInterpreter, side: ModuleType, net: Any, batch: int) -> dict[str, float]:
+def disagreement(
+    interpreter: onnxscope.LinearInterpreter, side: ModuleType, net: Any, batch: int
+) -> dict[str, float]:
     f = interpreter.map
     v, u = probes(f, batch)
     column, row = side.plainly(net, interpreter.image, v, u)
@@ -158,8 +170,18 @@ def svd(name: str) -> dict[str, Any]:
     return decompositions(opened(prepared(name), ON).freeze(image(name, 0)), compare=name == COMPARED)
 
 
-PEAKS: dict[str, Callable[..., Callable[[], object]]] = {"plain": peak_plain, "onnxscope": peak_onnxscope, "torch": peak_torch}
-STAGES: dict[str, Callable[..., Any]] = {"prepare": prepare, "speed": speed, "rewrite": rewrite, "peak": peak, "svd": svd}
+PEAKS: dict[str, Callable[..., Callable[[], object]]] = {
+    "plain": peak_plain,
+    "onnxscope": peak_onnxscope,
+    "torch": peak_torch,
+}
+STAGES: dict[str, Callable[..., Any]] = {
+    "prepare": prepare,
+    "speed": speed,
+    "rewrite": rewrite,
+    "peak": peak,
+    "svd": svd,
+}
 
 if __name__ == "__main__":
     print(json.dumps(STAGES[sys.argv[1]](*sys.argv[2:])))

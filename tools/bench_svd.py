@@ -50,8 +50,13 @@ def decompositions(interpreter: onnxscope.LinearInterpreter, *, compare: bool) -
 
 
 def taken(found: Svd) -> dict[str, Any]:
-    return {"triplets": len(found.sigma), "residual": float(found.residual.max()), "passes_forward": found.passes_forward,
-            "passes_transpose": found.passes_transpose, "seconds": found.seconds}
+    return {
+        "triplets": len(found.sigma),
+        "residual": float(found.residual.max()),
+        "passes_forward": found.passes_forward,
+        "passes_transpose": found.passes_transpose,
+        "seconds": found.seconds,
+    }
 
 
 def error(sigma: np.ndarray, exact: np.ndarray) -> float:
@@ -67,8 +72,13 @@ def scipys(solver: str, f: LinearMap, tol: float) -> tuple[np.ndarray, dict[str,
     ahead = rows(f.forward(f.inputs.of(vt))) - sigma[:, None] * u.T
     back = rows(f.transpose(f.outputs.of(u.T))) - sigma[:, None] * vt
     residual = max(np.linalg.norm(side, axis=1).max() for side in (ahead, back)) / sigma.max()
-    return np.sort(sigma)[::-1], {"triplets": len(sigma), "residual": float(residual), "passes_forward": counted.passes_forward,
-                                  "passes_transpose": counted.passes_transpose, "seconds": seconds}
+    return np.sort(sigma)[::-1], {
+        "triplets": len(sigma),
+        "residual": float(residual),
+        "passes_forward": counted.passes_forward,
+        "passes_transpose": counted.passes_transpose,
+        "seconds": seconds,
+    }
 
 
 def propack(f: LinearMap, exact: np.ndarray) -> dict[str, Any]:

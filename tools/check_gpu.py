@@ -32,8 +32,15 @@ MEMORY = 8 << 30  # for 32 probes at once
 K, TOL, MOST_SECONDS = 8, 1e-4, 60.0
 PACKAGES = ("onnxscope", "onnxruntime-gpu", "onnxruntime", "numpy")
 CHECKS = {  # column → the most that is right in float32; of those without a bound another decision may be the reason
-    "y0": 1e-4, "F·v": 1e-4, "Fᵀ·u": 1e-4, "σ": 1e-4, "F·x0 + r = y0": 1e-4, "⟨F·v, u⟩ = ⟨v, Fᵀ·u⟩": 1e-5,
-    "F·v, own": None, "Fᵀ·u, own": None, "r": None,
+    "y0": 1e-4,
+    "F·v": 1e-4,
+    "Fᵀ·u": 1e-4,
+    "σ": 1e-4,
+    "F·x0 + r = y0": 1e-4,
+    "⟨F·v, u⟩ = ⟨v, Fᵀ·u⟩": 1e-5,
+    "F·v, own": None,
+    "Fᵀ·u, own": None,
+    "r": None,
 }
 
 
@@ -48,21 +55,31 @@ class Report:
 
     def text(self, where: dict[str, str]) -> str:
         bounds = ", ".join(f"{name} {bound:g}" for name, bound in CHECKS.items() if bound)
-        return "\n\n".join(part for part in (
-            f"{where['machine']}, {where['date']}; {where['versions']}.",
-            f"Relative differences from the CPU; 'own' and r with the device's own decisions. Bounds in float32: {bounds}.",
-            table(["network", "precision", *CHECKS, "triplets", "passes", "svd s", "left to the CPU"], self.checks),
-            "Milliseconds, medians of interleaved runs on blocks that stay on the device; × compares with plain onnxruntime there.",
-            table(["network", "precision", "batch", "plain", "freeze", "F", "Fᵀ"], self.times),
-            "\n".join(f"- {note}" for note in self.notes),
-            "\n".join(f"- **{problem}**" for problem in self.problems) or "All within their bounds.") if part)
+        return "\n\n".join(
+            part
+            for part in (
+                f"{where['machine']}, {where['date']}; {where['versions']}.",
+                f"Relative differences from the CPU; 'own' and r with the device's own decisions. Bounds in float32: {bounds}.",
+                table(
+                    ["network", "precision", *CHECKS, "triplets", "passes", "svd s", "left to the CPU"],
+                    self.checks,
+                ),
+                "Milliseconds, medians of interleaved runs on blocks that stay on the device; × compares with plain onnxruntime there.",
+                table(["network", "precision", "batch", "plain", "freeze", "F", "Fᵀ"], self.times),
+                "\n".join(f"- {note}" for note in self.notes),
+                "\n".join(f"- **{problem}**" for problem in self.problems) or "All within their bounds.",
+            )
+            if part
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Check and time onnxscope on CUDA.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (all)")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu only rehearses (cuda)")
-    parser.add_argument("--seconds", type=float, default=4, help="for the rounds of each network and batch (4)")
+    parser.add_argument(
+        "--seconds", type=float, default=4, help="for the rounds of each network and batch (4)"
+    )
     parser.add_argument("--readme", action="store_true", help="write the tables into README.md")
     options = parser.parse_args()
     if wrong := [name for name in options.names if name not in NAMES]:
@@ -91,7 +108,9 @@ def gpu() -> str:
     tool = shutil.which("nvidia-smi")
     if not tool:
         return "a GPU"
-    asked = subprocess.run([tool, "--query-gpu=name,driver_version", "--format=csv,noheader"], capture_output=True, text=True)
+    asked = subprocess.run(
+        [tool, "--query-gpu=name,driver_version", "--format=csv,noheader"], capture_output=True, text=True
+    )
     first = next(iter(asked.stdout.splitlines()), "a GPU")
     return first.replace(", ", ", driver ")
 
@@ -103,17 +122,29 @@ def check(name: str, on: Device, seconds: float, report: Report) -> None:
     cpu = opened(model, Device("cpu", threads=THREADS))
     wanted = cpu.freeze(x0)
     found = svd(wanted.map, K, tol=TOL, seconds=MOST_SECONDS)
-    by_precision = {"float32": opened(model, on, memory=MEMORY), "TF32": opened(model, replace(on, tf32=True), memory=MEMORY)}
+    by_precision = {
+        "float32": opened(model, on, memory=MEMORY),
+        "TF32": opened(model, replace(on, tf32=True), memory=MEMORY),
+    }
     for precision, ours in by_precision.items():
         figures, cost = compared(ours, wanted, decided_by(cpu, x0, ours), found.sigma[: found.converged])
         left = ours.engine.about()["left_to_cpu"]
-        report.checks.append([name, precision, *(f"{figures[column]:.1e}" for column in CHECKS), *cost, str(left or "nothing")])
+        report.checks.append(
+            [name, precision, *(f"{figures[column]:.1e}" for column in CHECKS), *cost, str(left or "nothing")]
+        )
         if precision == "float32":
-            report.problems += [f"{name}: {column} is off by {figures[column]:.1e}, the bound is {bound:g}"
-                                for column, bound in CHECKS.items() if bound and not figures[column] <= bound]
+            report.problems += [
+                f"{name}: {column} is off by {figures[column]:.1e}, the bound is {bound:g}"
+                for column, bound in CHECKS.items()
+                if bound and not figures[column] <= bound
+            ]
     for batch in BATCHES:
         report.times += time_all(name, model, x0, batch, by_precision, seconds, report.notes)
-    report.notes += [f"{name}, {precision}: {note}" for precision, ours in by_precision.items() for note in ours.engine.notes]
+    report.notes += [
+        f"{name}, {precision}: {note}"
+        for precision, ours in by_precision.items()
+        for note in ours.engine.notes
+    ]
 
 
 def decided_by(cpu: OpenModel, x0: np.ndarray, ours: OpenModel) -> FrozenMap:
@@ -127,7 +158,9 @@ def decided_by(cpu: OpenModel, x0: np.ndarray, ours: OpenModel) -> FrozenMap:
     return FrozenMap(there, states, given, arrays[there.scope.image], arrays[there.scope.output])
 
 
-def compared(ours: OpenModel, wanted: LinearInterpreter, f: FrozenMap, sigma: np.ndarray) -> tuple[dict[str, float], list[str]]:
+def compared(
+    ours: OpenModel, wanted: LinearInterpreter, f: FrozenMap, sigma: np.ndarray
+) -> tuple[dict[str, float], list[str]]:
     """The figure of every check, and what the singular values took."""
     own, cpu = ours.freeze(wanted.image), wanted.map
     v, u = probes(cpu, 2)
@@ -149,29 +182,50 @@ def compared(ours: OpenModel, wanted: LinearInterpreter, f: FrozenMap, sigma: np
     return figures, [str(both), f"{found.passes_forward} + {found.passes_transpose}", figure(found.seconds)]
 
 
-def time_all(name: str, model: onnx.ModelProto, x0: np.ndarray, batch: int, by_precision: Mapping[str, OpenModel], seconds: float,
-             notes: list[str]) -> Iterator[list[str]]:
+def time_all(
+    name: str,
+    model: onnx.ModelProto,
+    x0: np.ndarray,
+    batch: int,
+    by_precision: Mapping[str, OpenModel],
+    seconds: float,
+    notes: list[str],
+) -> Iterator[list[str]]:
     """One row for each precision. A run returns when the device has finished it."""
     contenders: dict[str, Callable[[], object]] = {}
     for precision, ours in by_precision.items():
         f = ours.freeze(x0).map
         if f.batch < batch:
-            notes.append(f"{name}, {precision}: {batch} probes at once are more than the {f.batch} that it takes")
+            notes.append(
+                f"{name}, {precision}: {batch} probes at once are more than the {f.batch} that it takes"
+            )
             continue
         contenders |= competing(precision, model, ours, f, batch)
     took = interleaved(contenders, seconds)
     for precision in by_precision:
         if f"{precision} plain" in took:
             floor, freeze = took[f"{precision} plain"], took.get(f"{precision} freeze")
-            yield [name, precision, str(batch), figure(floor), figure(freeze) if freeze else "–",
-                   *(ratio(took[f"{precision} {side}"], floor) for side in ("F", "Fᵀ"))]
+            yield [
+                name,
+                precision,
+                str(batch),
+                figure(floor),
+                figure(freeze) if freeze else "–",
+                *(ratio(took[f"{precision} {side}"], floor) for side in ("F", "Fᵀ")),
+            ]
 
 
-def competing(precision: str, model: onnx.ModelProto, ours: OpenModel, f: FrozenMap, batch: int) -> dict[str, Callable[[], object]]:
+def competing(
+    precision: str, model: onnx.ModelProto, ours: OpenModel, f: FrozenMap, batch: int
+) -> dict[str, Callable[[], object]]:
     v, u = (space.of(block) for space, block in zip((f.inputs, f.outputs), probes(f, batch), strict=True))
     runs: dict[str, Callable[[], object]] = {
-        f"{precision} plain": plain(in_batches(model, batch).SerializeToString(), f.x0, batch, ours.engine.on),
-        f"{precision} F": lambda: f.forward(v), f"{precision} Fᵀ": lambda: f.transpose(u)}
+        f"{precision} plain": plain(
+            in_batches(model, batch).SerializeToString(), f.x0, batch, ours.engine.on
+        ),
+        f"{precision} F": lambda: f.forward(v),
+        f"{precision} Fᵀ": lambda: f.transpose(u),
+    }
     if batch == 1:
         runs[f"{precision} freeze"] = lambda: ours.freeze(f.x0)
     return runs

@@ -19,7 +19,9 @@ from onnxscope.runtime import Device
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from networks import NETWORKS, network, with_image_shape
 
-AGREE = {"cyclegan": 1e-2}  # relative: 18 normalisations, each by its input's own deviation, make more of rounding
+AGREE = {
+    "cyclegan": 1e-2
+}  # relative: 18 normalisations, each by its input's own deviation, make more of rounding
 AGREE_OTHERS = 1e-3
 IMAGES = range(12)  # seeds
 
@@ -71,7 +73,9 @@ def plain(source: Path | bytes, x0: np.ndarray, batch: int, on: Device) -> Calla
     """A network in a session as onnxruntime makes it by default, run on so many images that are on the device."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = on.threads
-    session = onnxruntime.InferenceSession(str(source) if isinstance(source, Path) else source, options, providers=on.providers)
+    session = onnxruntime.InferenceSession(
+        str(source) if isinstance(source, Path) else source, options, providers=on.providers
+    )
     images = onnxruntime.OrtValue.ortvalue_from_numpy(np.repeat(x0, batch, axis=0), on.name, 0)
     binding = session.io_binding()
     binding.bind_ortvalue_input(session.get_inputs()[0].name, images)
@@ -90,7 +94,9 @@ def agreement(name: str) -> float:
     return AGREE.get(name, AGREE_OTHERS)
 
 
-def first_agreeing(differences: Callable[[int], Mapping[str, float]], bound: float) -> tuple[int, dict[str, float]]:
+def first_agreeing(
+    differences: Callable[[int], Mapping[str, float]], bound: float
+) -> tuple[int, dict[str, float]]:
     """The first image whose differences all are small, or else the last one.
 
     Two sound implementations round differently, and now and then that takes another decision: a Relu at 1e-9 opens or not,
@@ -105,4 +111,6 @@ def first_agreeing(differences: Callable[[int], Mapping[str, float]], bound: flo
 
 def opened(model: onnx.ModelProto, on: Device, **options: Any) -> onnxscope.OpenModel:
     """onnxscope on this model."""
-    return onnxscope.load(model.SerializeToString(), device=on.name, threads=on.threads, tf32=on.tf32, **options)
+    return onnxscope.load(
+        model.SerializeToString(), device=on.name, threads=on.threads, tf32=on.tf32, **options
+    )

@@ -53,9 +53,19 @@ class Finding:
     rows: Sequence[Sequence[str]] = ()  # of a table, its head first
 
     def markdown(self, command: str) -> str:
-        judged = [["the paper says", "asked here", "found", "verdict"], *([c.paper, c.asked, c.found, c.verdict] for c in self.claims)]
+        judged = [
+            ["the paper says", "asked here", "found", "verdict"],
+            *([c.paper, c.asked, c.found, c.verdict] for c in self.claims),
+        ]
         pictures = "\n\n".join(f"![{self.title}]({name})" for name in self.pictures)
-        parts = (f"## {self.title}", f"`{command}`", " ".join(self.text.split()), table(self.rows), table(judged), pictures)
+        parts = (
+            f"## {self.title}",
+            f"`{command}`",
+            " ".join(self.text.split()),
+            table(self.rows),
+            table(judged),
+            pictures,
+        )
         return "\n\n".join(filter(None, parts)) + "\n"
 
 

@@ -40,7 +40,12 @@ class Exporter:
         bound = math.sqrt(6 / (9 * into))
         w = self.weight(f"{module}.conv.weight", (out, into, 3, 3), -bound, bound)
         y = self.node("Conv", f"{module}/conv", [x, w], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
-        ranges = [("weight", 0.8, 1.2), ("bias", -0.2, 0.2), ("running_mean", -0.2, 0.2), ("running_var", 0.5, 1.5)]
+        ranges = [
+            ("weight", 0.8, 1.2),
+            ("bias", -0.2, 0.2),
+            ("running_mean", -0.2, 0.2),
+            ("running_var", 0.5, 1.5),
+        ]
         statistics = [self.weight(f"{module}.bn.{name}", (out,), low, high) for name, low, high in ranges]
         return self.node("BatchNormalization", f"{module}/bn", [y, *statistics])
 
@@ -61,7 +66,9 @@ def tiny_scores() -> onnx.ModelProto:
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 32, 32])
     scores = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 10])
     graph = helper.make_graph(e.nodes, "tiny_scores", [image], [scores], e.weights)
-    return helper.make_model(graph, producer_name="tools/make_model.py", opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return helper.make_model(
+        graph, producer_name="tools/make_model.py", opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )
 
 
 if __name__ == "__main__":

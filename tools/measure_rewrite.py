@@ -35,11 +35,17 @@ def measure(path: Path) -> None:
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     size, written = path.stat().st_size, target.stat().st_size
-    print(json.dumps({"seconds": seconds, "memory": peak / size, "megabytes": peak / 1e6, "size": written / size}))
+    print(
+        json.dumps(
+            {"seconds": seconds, "memory": peak / size, "megabytes": peak / 1e6, "size": written / size}
+        )
+    )
 
 
 def in_a_process(stage: str, path: Path) -> str:
-    return subprocess.run([sys.executable, __file__, stage, str(path)], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        [sys.executable, __file__, stage, str(path)], capture_output=True, text=True, check=True
+    ).stdout
 
 
 def main(names: list[str]) -> None:

@@ -24,7 +24,14 @@ from statistics import median
 from typing import Any
 
 README = Path(__file__).parents[1] / "README.md"
-NAMES = ("resnet50", "vgg19", "squeezenet", "edsr", "cyclegan", "edsr_small")  # what is measured when no name is given
+NAMES = (
+    "resnet50",
+    "vgg19",
+    "squeezenet",
+    "edsr",
+    "cyclegan",
+    "edsr_small",
+)  # what is measured when no name is given
 PAUSE = 0.06  # seconds: the idle threads of onnxruntime and torch wait busily for up to 30 ms after a run
 TURN = 0.05  # seconds: what takes less is repeated in its turn
 THREADS = os.cpu_count() or 1
@@ -59,7 +66,9 @@ def milliseconds(run: Callable[[], object]) -> float:
     return 1e3 * (time.perf_counter() - began) / count
 
 
-def interleaved(contenders: Mapping[str, Callable[[], object]], seconds: float, least: int = 3, most: int = 25) -> dict[str, float]:
+def interleaved(
+    contenders: Mapping[str, Callable[[], object]], seconds: float, least: int = 3, most: int = 25
+) -> dict[str, float]:
     """Median milliseconds of each: rounds in which everyone has a turn, in shuffled order, so that the machine's moods hit all alike."""
     for run in contenders.values():
         run()  # the first run allocates
@@ -75,8 +84,11 @@ def interleaved(contenders: Mapping[str, Callable[[], object]], seconds: float, 
 
 def machine(packages: Sequence[str], device: str = "") -> dict[str, str]:
     """Where and when it was measured, and with which versions."""
-    return {"machine": f"{device or processor()}, {THREADS} cores", "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-            "versions": ", ".join([f"Python {platform.python_version()}", *installed(packages)])}
+    return {
+        "machine": f"{device or processor()}, {THREADS} cores",
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "versions": ", ".join([f"Python {platform.python_version()}", *installed(packages)]),
+    }
 
 
 def installed(packages: Sequence[str]) -> Iterator[str]:
@@ -108,7 +120,10 @@ def table(head: Cells, rows: Sequence[Cells]) -> str:
     """A Markdown table, its columns aligned to be read as it is."""
     lines = [head, *rows]
     widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
-    written = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines]
+    written = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    ]
     return "\n".join([written[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *written[1:]])
 
 
@@ -118,7 +133,9 @@ def write_part(name: str, text: str, readme: Path = README) -> None:
     pattern = re.compile(rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
     after, found = pattern.subn(lambda m: f"{m[1]}\n{text}\n\n{m[2]}", before)
     if found != 1:
-        raise SystemExit(f"{readme.name} has {found} places for '{name}', not one between <!-- {name}:begin --> and <!-- {name}:end -->")
+        raise SystemExit(
+            f"{readme.name} has {found} places for '{name}', not one between <!-- {name}:begin --> and <!-- {name}:end -->"
+        )
     write(readme, after)
 
 

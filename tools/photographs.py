@@ -1,6 +1,6 @@
 """Photographs that ordinary Python packages bring, as bytes, and as what networks take and are judged by.
 
-    python tools/photographs.py FOLDER      # writes pieces of the held-out ones at half their size
+python tools/photographs.py FOLDER      # writes pieces of the held-out ones at half their size
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def halved(photograph: np.ndarray) -> Pair:
     """A photograph at half its size, by Pillow's bicubic filter, and as it was, cut to even sides."""
     height, width = (s // 2 * 2 for s in photograph.shape[:2])
     whole = np.ascontiguousarray(photograph[:height, :width])
-    return np.asarray(Image.fromarray(whole).resize((width // 2, height // 2), Image.Resampling.BICUBIC)), whole
+    return np.asarray(
+        Image.fromarray(whole).resize((width // 2, height // 2), Image.Resampling.BICUBIC)
+    ), whole
 
 
 def decibels(pixels: np.ndarray, wanted: np.ndarray) -> float:
@@ -58,7 +60,10 @@ def compared(run: Callable[[np.ndarray], np.ndarray], pair: Pair) -> tuple[float
     return decibels(bicubic, whole), decibels(np.rint(255 * np.clip(enlarged, 0, 1)), whole)
 
 
-PIECES = {"cat": ("chelsea", (100, 50, 228, 178)), "coffee": ("coffee", (230, 130, 422, 322))}  # left, top, right, bottom
+PIECES = {
+    "cat": ("chelsea", (100, 50, 228, 178)),
+    "coffee": ("coffee", (230, 130, 422, 322)),
+}  # left, top, right, bottom
 
 
 def main() -> None:
@@ -68,7 +73,9 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     for name, (photograph, piece) in PIECES.items():
         whole = Image.fromarray(photographs([photograph])[photograph]).crop(piece)
-        whole.resize([side // 2 for side in whole.size], Image.Resampling.BICUBIC).save(options.folder / f"{name}.png", optimize=True)
+        whole.resize([side // 2 for side in whole.size], Image.Resampling.BICUBIC).save(
+            options.folder / f"{name}.png", optimize=True
+        )
 
 
 if __name__ == "__main__":

@@ -18,10 +18,26 @@ from onnxscope.rewriting.rules.table import RULES
 README = Path(__file__).parents[1] / "README.md"
 WIDTH = 100
 FIRST = "residual"  # the verb whose options others share
-LIKE_FIRST = ("column", "row", "project", "svd", "filter", "tour", "ledger", "contributions", "votes", "compare", "evaluate")
+LIKE_FIRST = (
+    "column",
+    "row",
+    "project",
+    "svd",
+    "filter",
+    "tour",
+    "ledger",
+    "contributions",
+    "votes",
+    "compare",
+    "evaluate",
+)
 CARRIED = {"linear": "linear", "frozen": "frozen", "decision": "a decision"}
 NOT_CARRIED = {*RANDOM, "ATen", "GRU", "LSTM", "RNN"}  # refused where the image passes by them
-UNSAID = {"linear": "The same operator.", "frozen": "By a rule of its own.", "decision": "Taken from the base as a constant."}
+UNSAID = {
+    "linear": "The same operator.",
+    "frozen": "By a rule of its own.",
+    "decision": "Taken from the base as a constant.",
+}
 
 
 def operators() -> str:
@@ -32,10 +48,22 @@ def operators() -> str:
         meaning = " ".join(doc.split("\n\n")[0].split()) if doc else UNSAID[how]
         rows[how, meaning].append(op)
     lines = ["| operator | carried | how |", "|---|---|---|"]
-    lines += [f"| {', '.join(ops)} | {CARRIED[how]} | {escaped(meaning)} |"
-              for (how, meaning), ops in sorted(rows.items(), key=lambda row: (list(CARRIED).index(row[0][0]), row[1]))]
+    lines += [
+        f"| {', '.join(ops)} | {CARRIED[how]} | {escaped(meaning)} |"
+        for (how, meaning), ops in sorted(
+            rows.items(), key=lambda row: (list(CARRIED).index(row[0][0]), row[1])
+        )
+    ]
     beforehand = ", ".join(sorted(key for key in LIFTS if key not in RULES and key not in NOT_CARRIED))
-    return "\n".join([f"{len(RULES)} operators:", "", *lines, "", f"Written in these, or folded away, beforehand: {beforehand}."])
+    return "\n".join(
+        [
+            f"{len(RULES)} operators:",
+            "",
+            *lines,
+            "",
+            f"Written in these, or folded away, beforehand: {beforehand}.",
+        ]
+    )
 
 
 def escaped(text: str) -> str:
@@ -47,7 +75,9 @@ def helps() -> str:
     """What `--help` prints, for the program and each verb."""
     verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     texts = [help_of([]), *(help_of([verb]) for verb in verbs if verb not in LIKE_FIRST)]
-    texts += [f"{beyond(help_of([verb]), help_of([FIRST]))}\n\nand the options of '{FIRST}'." for verb in LIKE_FIRST]
+    texts += [
+        f"{beyond(help_of([verb]), help_of([FIRST]))}\n\nand the options of '{FIRST}'." for verb in LIKE_FIRST
+    ]
     return "\n\n".join(f"```text\n{text}\n```" for text in texts)
 
 

@@ -1,6 +1,6 @@
 """Draw README.md's pictures: parts of the tours of bundled models, as Chromium shows them.
 
-    apt-get install chromium chromium-driver && pip install '.[test]' && python tools/readme_pictures.py
+apt-get install chromium chromium-driver && pip install '.[test]' && python tools/readme_pictures.py
 """
 
 from __future__ import annotations
@@ -36,11 +36,21 @@ class Shot:
 
 
 SHOTS = {
-    "upscaler": Shot("edsr_small", ("--image", "photographs/cat.png"),
-                     ("#section-1 .row", "#section-3 h3:nth-of-type(1)", "#section-3 h3:nth-of-type(1) + .row")),
-    "classifier": Shot("scenes_vgg_bn", ("--image", "scenes/car_0.png", "--labels", "scenes/labels.txt"), ("#section-3 .row",)),
-    "generator": Shot("scenes_labels", ("--image", "scenes/car_0.png", "--preset", "signed"),
-                      ("#section-3 h3:nth-of-type(1) + .row", "#section-3 h3:nth-of-type(2) + .row")),
+    "upscaler": Shot(
+        "edsr_small",
+        ("--image", "photographs/cat.png"),
+        ("#section-1 .row", "#section-3 h3:nth-of-type(1)", "#section-3 h3:nth-of-type(1) + .row"),
+    ),
+    "classifier": Shot(
+        "scenes_vgg_bn",
+        ("--image", "scenes/car_0.png", "--labels", "scenes/labels.txt"),
+        ("#section-3 .row",),
+    ),
+    "generator": Shot(
+        "scenes_labels",
+        ("--image", "scenes/car_0.png", "--preset", "signed"),
+        ("#section-3 h3:nth-of-type(1) + .row", "#section-3 h3:nth-of-type(2) + .row"),
+    ),
 }
 
 
@@ -49,9 +59,16 @@ def shot(page: Browser, selectors: tuple[str, ...]) -> Image.Image:
     pieces = []
     for selector in selectors:
         (box,) = page.places(selector)[:1]
-        clip = {"x": box["x"] - MARGIN, "y": box["y"] - MARGIN / 2, "width": box["width"] + 2 * MARGIN, "height": box["height"] + MARGIN,
-                "scale": 1}
-        data = page.driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})["data"]
+        clip = {
+            "x": box["x"] - MARGIN,
+            "y": box["y"] - MARGIN / 2,
+            "width": box["width"] + 2 * MARGIN,
+            "height": box["height"] + MARGIN,
+            "scale": 1,
+        }
+        data = page.driver.execute_cdp_cmd(
+            "Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip}
+        )["data"]
         pieces.append(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
     whole = Image.new("RGB", (max(p.width for p in pieces), sum(p.height for p in pieces)), "white")
     for k, piece in enumerate(pieces):

@@ -35,8 +35,21 @@ QUICK_STEPS = 20
 TESTED, QUICKLY_TESTED = 1000, 20  # scenes
 SHIFT = 8  # the most pixels that a scene is moved while a network learns from it
 BACKGROUND = 128  # the label of what belongs to no object
-LABELS = np.array([(230, 25, 75), (60, 180, 75), (255, 225, 25), (0, 130, 200), (245, 130, 48), (145, 30, 180), (70, 240, 240),
-                   (240, 50, 230), (210, 245, 60), (0, 0, 128)], np.uint8)  # a colour for each kind
+LABELS = np.array(
+    [
+        (230, 25, 75),
+        (60, 180, 75),
+        (255, 225, 25),
+        (0, 130, 200),
+        (245, 130, 48),
+        (145, 30, 180),
+        (70, 240, 240),
+        (240, 50, 230),
+        (210, 245, 60),
+        (0, 0, 128),
+    ],
+    np.uint8,
+)  # a colour for each kind
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -49,7 +62,9 @@ class Trained:
     card: str
 
 
-def fit(network: TorchGraph, batches: Iterator[Pair], loss: Loss, steps: int, rate: float, decay: float = 0.0) -> None:
+def fit(
+    network: TorchGraph, batches: Iterator[Pair], loss: Loss, steps: int, rate: float, decay: float = 0.0
+) -> None:
     """Adam; the rate rises, then falls to nearly zero, along halves of cosines."""
     weights = list(network.parameters())
     optimiser = torch.optim.AdamW(weights, rate, weight_decay=decay)
@@ -96,60 +111,87 @@ def recoloured(batches: Iterator[Pair], random: np.random.Generator) -> Iterator
     for small, whole in batches:
         for k in range(len(small)):
             order, inverted = random.permutation(3), bool(random.integers(2))
-            contrast, brightness = (random.uniform(*bounds, (3, 1, 1)).astype(np.float32) for bounds in ((0.6, 1.8), (0.1, 0.9)))
+            contrast, brightness = (
+                random.uniform(*bounds, (3, 1, 1)).astype(np.float32) for bounds in ((0.6, 1.8), (0.1, 0.9))
+            )
             given, wanted = (1 - a[k][order] if inverted else a[k][order] for a in (small, whole))
             middle = given.mean((1, 2), keepdims=True)
             small[k], whole[k] = (((a - middle) * contrast + brightness).clip(0, 1) for a in (given, wanted))
         yield small, whole
 
 
-def enlarging(network: onnx.ModelProto, architecture: str, quick: bool, steps: int, rate: float, recolour: bool) -> Trained:
+def enlarging(
+    network: onnx.ModelProto, architecture: str, quick: bool, steps: int, rate: float, recolour: bool
+) -> Trained:
     """Learns to undo a halving."""
     steps, count, side = QUICK_STEPS if quick else steps, 8, 24
     graph = TorchGraph(network)
     pairs = [halved(p) for p in photographs(LEARNED_FROM).values()]
     batches = patches(pairs, count, side, np.random.default_rng(SEED))
-    fit(graph, recoloured(batches, np.random.default_rng(SEED)) if recolour else batches, functional.l1_loss, steps, rate)
+    fit(
+        graph,
+        recoloured(batches, np.random.default_rng(SEED)) if recolour else batches,
+        functional.l1_loss,
+        steps,
+        rate,
+    )
     model = graph.trained()
     figures = {name: compared(running(model), halved(p)) for name, p in photographs(HELD_OUT).items()}
     rows = [f"| {name} | {bicubic:.2f} dB | {ours:.2f} dB |" for name, (bicubic, ours) in figures.items()]
-    return Trained(model, steps, "\n".join([
-        "Task: super-resolution. An RGB image becomes one of twice the height and width.",
-        "",
-        f"Architecture: {architecture} (`tests/networks.py`).",
-        "",
-        "Input `image`: [N, 3, height, width], float32, RGB in 0 to 1 (bytes / 255). All three sizes are free.",
-        "Output `upscaled`: [N, 3, 2·height, 2·width], in the same units; cut it to 0 to 1.",
-        "",
-        f"Learned from: {', '.join(LEARNED_FROM)},",
-        "photographs in scikit-image and scikit-learn, halved by Pillow's bicubic filter;",
-        f"patches of {side}×{side} pixels in batches of {count}, turned and mirrored at random; mean absolute error; Adam at {rate}.",
-        *["Colours, contrast and brightness of the patches were changed at random."] * recolour,
-        LICENCES,
-        "",
-        "On photographs that it did not learn from, halved and enlarged again (PSNR over RGB, four pixels along the edges left out;",
-        "the batch and Adam's rate were chosen with these figures in view):",
-        "",
-        "| photograph | bicubic | this model |",
-        "|---|---|---|",
-        *rows,
-    ]))
+    return Trained(
+        model,
+        steps,
+        "\n".join(
+            [
+                "Task: super-resolution. An RGB image becomes one of twice the height and width.",
+                "",
+                f"Architecture: {architecture} (`tests/networks.py`).",
+                "",
+                "Input `image`: [N, 3, height, width], float32, RGB in 0 to 1 (bytes / 255). All three sizes are free.",
+                "Output `upscaled`: [N, 3, 2·height, 2·width], in the same units; cut it to 0 to 1.",
+                "",
+                f"Learned from: {', '.join(LEARNED_FROM)},",
+                "photographs in scikit-image and scikit-learn, halved by Pillow's bicubic filter;",
+                f"patches of {side}×{side} pixels in batches of {count}, turned and mirrored at random; mean absolute error; Adam at {rate}.",
+                *["Colours, contrast and brightness of the patches were changed at random."] * recolour,
+                LICENCES,
+                "",
+                "On photographs that it did not learn from, halved and enlarged again (PSNR over RGB, four pixels along the edges left out;",
+                "the batch and Adam's rate were chosen with these figures in view):",
+                "",
+                "| photograph | bicubic | this model |",
+                "|---|---|---|",
+                *rows,
+            ]
+        ),
+    )
 
 
 def edsr_small(quick: bool) -> Trained:
     network = networks.edsr(features=24, blocks=6, size=None, seed=SEED)
-    return enlarging(network, "an EDSR of 24 features and 6 blocks, with residual scaling 0.1", quick, 6000, 6e-3, recolour=False)
+    return enlarging(
+        network,
+        "an EDSR of 24 features and 6 blocks, with residual scaling 0.1",
+        quick,
+        6000,
+        6e-3,
+        recolour=False,
+    )
 
 
 def pixelshuffle_small(quick: bool) -> Trained:
-    architecture = "four convolutions (64, 64, 32 and 12 channels; the first 5×5) with Relus, then DepthToSpace"
+    architecture = (
+        "four convolutions (64, 64, 32 and 12 channels; the first 5×5) with Relus, then DepthToSpace"
+    )
     return enlarging(networks.pixel_shuffle(seed=SEED), architecture, quick, 12_000, 3e-3, recolour=True)
 
 
 # scenes
 
 
-def moved(drawn: Sequence[Scene], count: int, random: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def moved(
+    drawn: Sequence[Scene], count: int, random: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Batches of scenes, moved by some pixels, mirrored, and with their colours exchanged at random: pixels, kinds and masks."""
     around = [(SHIFT, SHIFT)] * 2
     pixels = [np.pad(s.pixels, [*around, (0, 0)], mode="reflect") for s in drawn]
@@ -171,39 +213,59 @@ def drawn_scenes(quick: bool) -> list[Scene]:
     return scenes(100 if quick else 12_000, SEED)
 
 
-SCENES = (f"scenes that `tools/scenes.py` draws: one object of ten kinds ({', '.join(NAMES)}),\n"
-          "its form alone telling the kind, on a piece of a photograph among fragments of other things.")
-SCENE_DATA = (f"Learned from: 12,000 drawn scenes on pieces of {', '.join(LEARNED_FROM)},\nphotographs in scikit-image and scikit-learn, "
-              f"moved, mirrored and with their colours exchanged at random.\n{LICENCES}")
+SCENES = (
+    f"scenes that `tools/scenes.py` draws: one object of ten kinds ({', '.join(NAMES)}),\n"
+    "its form alone telling the kind, on a piece of a photograph among fragments of other things."
+)
+SCENE_DATA = (
+    f"Learned from: 12,000 drawn scenes on pieces of {', '.join(LEARNED_FROM)},\nphotographs in scikit-image and scikit-learn, "
+    f"moved, mirrored and with their colours exchanged at random.\n{LICENCES}"
+)
 
 
 def classifying(network: onnx.ModelProto, architecture: str, quick: bool, rate: float) -> Trained:
     """Learns to name the object of a scene."""
     steps, count = QUICK_STEPS if quick else 4000, 32
     graph = TorchGraph(network)
-    batches = ((as_images(x), kinds) for x, kinds, _ in moved(drawn_scenes(quick), count, np.random.default_rng(SEED)))
-    fit(graph, batches, lambda scores, kinds: functional.cross_entropy(scores, kinds, label_smoothing=0.05), steps, rate, decay=0.02)
+    batches = (
+        (as_images(x), kinds)
+        for x, kinds, _ in moved(drawn_scenes(quick), count, np.random.default_rng(SEED))
+    )
+    fit(
+        graph,
+        batches,
+        lambda scores, kinds: functional.cross_entropy(scores, kinds, label_smoothing=0.05),
+        steps,
+        rate,
+        decay=0.02,
+    )
     model, test = graph.trained(), held_out(QUICKLY_TESTED if quick else TESTED)
     scores = running(model)(as_images(np.stack([s.pixels for s in test])))
     right = scores.argmax(1) == [s.kind for s in test]
     share = [f"| {name} | {100 * right[k :: len(NAMES)].mean():.0f} % |" for k, name in enumerate(NAMES)]
-    return Trained(model, steps, "\n".join([
-        f"Task: classification of {SCENES}",
-        "",
-        f"Architecture: {architecture} (`tests/networks.py`).",
-        "",
-        f"Input `image`: [N, 3, {SIDE}, {SIDE}], float32, RGB in 0 to 1 (bytes / 255).",
-        "Output `scores`: [N, 10], before any softmax, in the order of the list above (`models/scenes/labels.txt`).",
-        "",
-        SCENE_DATA,
-        f"Batches of {count}; cross entropy, smoothed by 0.05; AdamW at {rate}, decay 0.02.",
-        "",
-        f"On {len(test)} scenes on pieces of other photographs ({', '.join(HELD_OUT)}): {100 * right.mean():.1f} % are named rightly.",
-        "",
-        "| kind | right |",
-        "|---|---|",
-        *share,
-    ]))
+    return Trained(
+        model,
+        steps,
+        "\n".join(
+            [
+                f"Task: classification of {SCENES}",
+                "",
+                f"Architecture: {architecture} (`tests/networks.py`).",
+                "",
+                f"Input `image`: [N, 3, {SIDE}, {SIDE}], float32, RGB in 0 to 1 (bytes / 255).",
+                "Output `scores`: [N, 10], before any softmax, in the order of the list above (`models/scenes/labels.txt`).",
+                "",
+                SCENE_DATA,
+                f"Batches of {count}; cross entropy, smoothed by 0.05; AdamW at {rate}, decay 0.02.",
+                "",
+                f"On {len(test)} scenes on pieces of other photographs ({', '.join(HELD_OUT)}): {100 * right.mean():.1f} % are named rightly.",
+                "",
+                "| kind | right |",
+                "|---|---|",
+                *share,
+            ]
+        ),
+    )
 
 
 def scenes_vgg(quick: bool) -> Trained:
@@ -212,14 +274,18 @@ def scenes_vgg(quick: bool) -> Trained:
 
 
 def scenes_vgg_bn(quick: bool) -> Trained:
-    architecture = ("VGG's form with BatchNormalization: five pairs of 3×3 convolutions (16 to 64 channels), each normalised\n"
-                    "before its Relu, a MaxPool after each pair, and two dense layers")
+    architecture = (
+        "VGG's form with BatchNormalization: five pairs of 3×3 convolutions (16 to 64 channels), each normalised\n"
+        "before its Relu, a MaxPool after each pair, and two dense layers"
+    )
     return classifying(networks.vgg(True, len(NAMES), side=SIDE, seed=SEED), architecture, quick, 2e-3)
 
 
 def scenes_resnet(quick: bool) -> Trained:
-    architecture = ("a stem and four residual blocks of two 3×3 convolutions with BatchNormalization (16 to 48 channels),\n"
-                    "a mean over the rest, and a dense layer")
+    architecture = (
+        "a stem and four residual blocks of two 3×3 convolutions with BatchNormalization (16 to 48 channels),\n"
+        "a mean over the rest, and a dense layer"
+    )
     return classifying(networks.resnet(len(NAMES), side=SIDE, seed=SEED), architecture, quick, 4e-3)
 
 
@@ -237,31 +303,41 @@ def scenes_labels(quick: bool) -> Trained:
     """Learns to paint the object in its kind's colour, and all else grey."""
     steps, count, rate = QUICK_STEPS if quick else 5000, 8, 2e-3
     graph = TorchGraph(networks.cyclegan(blocks=5, size=SIDE, features=16, seed=SEED))
-    batches = ((signed(x), signed(label_maps(kinds, masks)))
-               for x, kinds, masks in moved(drawn_scenes(quick), count, np.random.default_rng(SEED)))
+    batches = (
+        (signed(x), signed(label_maps(kinds, masks)))
+        for x, kinds, masks in moved(drawn_scenes(quick), count, np.random.default_rng(SEED))
+    )
     fit(graph, batches, functional.mse_loss, steps, rate)
     model, test = graph.trained(), held_out(QUICKLY_TESTED if quick else TESTED)
     run = running(model)
     nearest = np.concatenate([named(run(signed(s.pixels[None]))) for s in test])
     wanted = np.stack([np.where(s.mask, s.kind, len(NAMES)) for s in test])
     right, inside = 100 * (nearest == wanted), wanted < len(NAMES)
-    return Trained(model, steps, "\n".join([
-        f"Task: photograph to labels. It paints the object in the colour of its kind, and all else grey, in {SCENES}",
-        "",
-        "Architecture: the generator of CycleGAN with 16 features and 5 residual blocks: reflection padding, InstanceNormalization,",
-        "transposed convolutions, Tanh (`tests/networks.py`). It was trained on pairs, not as an adversary.",
-        "",
-        f"Input `image`: [N, 3, {SIDE}, {SIDE}], float32, RGB in −1 to 1 (bytes / 127.5 − 1): `--preset signed`.",
-        "Output `translated`: the same shape and units; a colour for each kind, grey for everything else.",
-        "",
-        SCENE_DATA,
-        f"Batches of {count}; mean squared error; Adam at {rate}.",
-        "",
-        f"On {len(test)} scenes on pieces of other photographs ({', '.join(HELD_OUT)}), by the nearest of the eleven colours:",
-        f"{right.mean():.1f} % of all pixels are right, {right[inside].mean():.1f} % of the objects' pixels.",
-        f"Called grey throughout, {100 - 100 * inside.mean():.1f} % would be, and none.",
-    ]))
+    return Trained(
+        model,
+        steps,
+        "\n".join(
+            [
+                f"Task: photograph to labels. It paints the object in the colour of its kind, and all else grey, in {SCENES}",
+                "",
+                "Architecture: the generator of CycleGAN with 16 features and 5 residual blocks: reflection padding, InstanceNormalization,",
+                "transposed convolutions, Tanh (`tests/networks.py`). It was trained on pairs, not as an adversary.",
+                "",
+                f"Input `image`: [N, 3, {SIDE}, {SIDE}], float32, RGB in −1 to 1 (bytes / 127.5 − 1): `--preset signed`.",
+                "Output `translated`: the same shape and units; a colour for each kind, grey for everything else.",
+                "",
+                SCENE_DATA,
+                f"Batches of {count}; mean squared error; Adam at {rate}.",
+                "",
+                f"On {len(test)} scenes on pieces of other photographs ({', '.join(HELD_OUT)}), by the nearest of the eleven colours:",
+                f"{right.mean():.1f} % of all pixels are right, {right[inside].mean():.1f} % of the objects' pixels.",
+                f"Called grey throughout, {100 - 100 * inside.mean():.1f} % would be, and none.",
+            ]
+        ),
+    )
 
 
-RECIPES: dict[str, Callable[[bool], Trained]] = {r.__name__: r for r in (
-    edsr_small, pixelshuffle_small, scenes_vgg, scenes_vgg_bn, scenes_resnet, scenes_labels)}
+RECIPES: dict[str, Callable[[bool], Trained]] = {
+    r.__name__: r
+    for r in (edsr_small, pixelshuffle_small, scenes_vgg, scenes_vgg_bn, scenes_resnet, scenes_labels)
+}

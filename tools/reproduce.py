@@ -39,8 +39,16 @@ here is not refuted by that, nor is one that does proved.
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the papers' figures and tables anew.")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)} (all)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", default=Path("reproduced"), help="for pictures and REPORT.md (reproduced)")
-    parser.add_argument("--count", type=int, metavar="N", default=100, help="the scenes that averages are taken over (100)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        default=Path("reproduced"),
+        help="for pictures and REPORT.md (reproduced)",
+    )
+    parser.add_argument(
+        "--count", type=int, metavar="N", default=100, help="the scenes that averages are taken over (100)"
+    )
     options = parser.parse_args()
     if wrong := [target for target in options.targets if target not in TARGETS]:
         parser.error(f"there is no target '{wrong[0]}': choose {', '.join(TARGETS)}")

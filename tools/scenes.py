@@ -21,14 +21,28 @@ SIDE = 96
 FINE = 2  # scenes are drawn so many times larger
 TURN, SHEAR = 0.45, 0.25  # the most that an object is turned (radians) and slanted
 Points = list[tuple[float, float]]
-Part = tuple[Points, str]  # an outline within -1…1, x to the right and y down, and which of the object's paints fills it
+Part = tuple[
+    Points, str
+]  # an outline within -1…1, x to the right and y down, and which of the object's paints fills it
 
 
-def ellipse(x: float, y: float, wide: float, high: float, turn: float = 0.0, arc: tuple[float, float] = (0, 2 * math.pi)) -> Points:
+def ellipse(
+    x: float,
+    y: float,
+    wide: float,
+    high: float,
+    turn: float = 0.0,
+    arc: tuple[float, float] = (0, 2 * math.pi),
+) -> Points:
     cos, sin = math.cos(turn), math.sin(turn)
     angles = np.linspace(*arc, 28)
-    return [(x + wide * math.cos(a) * cos - high * math.sin(a) * sin, y + wide * math.cos(a) * sin + high * math.sin(a) * cos)
-            for a in angles]
+    return [
+        (
+            x + wide * math.cos(a) * cos - high * math.sin(a) * sin,
+            y + wide * math.cos(a) * sin + high * math.sin(a) * cos,
+        )
+        for a in angles
+    ]
 
 
 def box(left: float, top: float, right: float, bottom: float) -> Points:
@@ -44,59 +58,105 @@ def stroke(points: Points, wide: float) -> Points:
 
 
 def fish() -> list[Part]:
-    return [([(0.5, 0.0), (1.0, -0.5), (0.85, 0.0), (1.0, 0.5)], "second"), ([(-0.3, -0.35), (0.4, -0.3), (0.25, -0.75)], "second"),
-            (ellipse(-0.15, 0, 0.8, 0.45), "main"), (ellipse(-0.6, -0.1, 0.12, 0.12), "light"), (ellipse(-0.6, -0.1, 0.05, 0.05), "dark")]
+    return [
+        ([(0.5, 0.0), (1.0, -0.5), (0.85, 0.0), (1.0, 0.5)], "second"),
+        ([(-0.3, -0.35), (0.4, -0.3), (0.25, -0.75)], "second"),
+        (ellipse(-0.15, 0, 0.8, 0.45), "main"),
+        (ellipse(-0.6, -0.1, 0.12, 0.12), "light"),
+        (ellipse(-0.6, -0.1, 0.05, 0.05), "dark"),
+    ]
 
 
 def butterfly() -> list[Part]:
-    wings = [part for s in (-1, 1) for part in (
-        (ellipse(s * 0.5, -0.4, 0.55, 0.38, s * -0.5), "main"), (ellipse(s * 0.4, 0.42, 0.42, 0.32, s * 0.6), "second"),
-        (ellipse(s * 0.55, -0.42, 0.16, 0.13), "light"), (stroke([(0, -0.5), (s * 0.12, -0.75), (s * 0.25, -0.9)], 0.06), "dark"))]
+    wings = [
+        part
+        for s in (-1, 1)
+        for part in (
+            (ellipse(s * 0.5, -0.4, 0.55, 0.38, s * -0.5), "main"),
+            (ellipse(s * 0.4, 0.42, 0.42, 0.32, s * 0.6), "second"),
+            (ellipse(s * 0.55, -0.42, 0.16, 0.13), "light"),
+            (stroke([(0, -0.5), (s * 0.12, -0.75), (s * 0.25, -0.9)], 0.06), "dark"),
+        )
+    ]
     return [*wings, (ellipse(0, 0, 0.1, 0.65), "dark")]
 
 
 def mushroom() -> list[Part]:
-    spots: list[Part] = [(ellipse(x, y, r, 0.8 * r), "light") for x, y, r in ((-0.45, -0.3, 0.13), (0.05, -0.55, 0.15), (0.5, -0.25, 0.12))]
-    return [([(-0.2, -0.1), (0.2, -0.1), (0.28, 0.9), (-0.28, 0.9)], "second"),
-            (ellipse(0, 0, 0.9, 0.85, arc=(math.pi, 2 * math.pi)), "main"), *spots]
+    spots: list[Part] = [
+        (ellipse(x, y, r, 0.8 * r), "light")
+        for x, y, r in ((-0.45, -0.3, 0.13), (0.05, -0.55, 0.15), (0.5, -0.25, 0.12))
+    ]
+    return [
+        ([(-0.2, -0.1), (0.2, -0.1), (0.28, 0.9), (-0.28, 0.9)], "second"),
+        (ellipse(0, 0, 0.9, 0.85, arc=(math.pi, 2 * math.pi)), "main"),
+        *spots,
+    ]
 
 
 def snail() -> list[Part]:
     turns = np.linspace(0.6, 4.4 * math.pi, 60)
     spiral = [(0.2 + 0.04 * a * math.cos(a), -0.1 + 0.04 * a * math.sin(a)) for a in turns]
-    horns: list[Part] = [(stroke([(-0.75, 0.3), (-0.8 + s, -0.05), (-0.85 + 2 * s, -0.4)], 0.07), "second") for s in (-0.06, 0.1)]
-    return [*horns, (ellipse(-0.75, 0.35, 0.2, 0.24), "second"), ([(-0.85, 0.5), (0.3, 0.3), (1.0, 0.62), (-0.7, 0.64)], "second"),
-            (ellipse(0.2, -0.1, 0.6, 0.58), "main"), (stroke(spiral, 0.09), "dark")]
+    horns: list[Part] = [
+        (stroke([(-0.75, 0.3), (-0.8 + s, -0.05), (-0.85 + 2 * s, -0.4)], 0.07), "second")
+        for s in (-0.06, 0.1)
+    ]
+    return [
+        *horns,
+        (ellipse(-0.75, 0.35, 0.2, 0.24), "second"),
+        ([(-0.85, 0.5), (0.3, 0.3), (1.0, 0.62), (-0.7, 0.64)], "second"),
+        (ellipse(0.2, -0.1, 0.6, 0.58), "main"),
+        (stroke(spiral, 0.09), "dark"),
+    ]
 
 
 def flower() -> list[Part]:
     around = [2 * math.pi * k / 7 for k in range(7)]
-    petals: list[Part] = [(ellipse(0.6 * math.cos(a), 0.6 * math.sin(a), 0.36, 0.22, a), "main") for a in around]
+    petals: list[Part] = [
+        (ellipse(0.6 * math.cos(a), 0.6 * math.sin(a), 0.36, 0.22, a), "main") for a in around
+    ]
     return [*petals, (ellipse(0, 0, 0.3, 0.3), "second"), (ellipse(0, 0, 0.12, 0.12), "dark")]
 
 
 def tree() -> list[Part]:
-    layers: list[Part] = [([(-w, y), (w, y), (0, y - 0.75)], paint)
-                          for w, y, paint in ((0.75, 0.6, "main"), (0.58, 0.15, "second"), (0.4, -0.25, "main"))]
+    layers: list[Part] = [
+        ([(-w, y), (w, y), (0, y - 0.75)], paint)
+        for w, y, paint in ((0.75, 0.6, "main"), (0.58, 0.15, "second"), (0.4, -0.25, "main"))
+    ]
     return [(box(-0.12, 0.5, 0.12, 0.95), "dark"), *layers]
 
 
 def house() -> list[Part]:
     windows: list[Part] = [(box(x, 0.1, x + 0.3, 0.4), "light") for x in (-0.55, 0.25)]
-    return [(box(0.35, -0.85, 0.55, -0.3), "dark"), (box(-0.75, -0.15, 0.75, 0.85), "main"),
-            ([(-0.95, -0.1), (0.95, -0.1), (0, -0.9)], "second"), *windows, (box(-0.15, 0.35, 0.15, 0.85), "dark")]
+    return [
+        (box(0.35, -0.85, 0.55, -0.3), "dark"),
+        (box(-0.75, -0.15, 0.75, 0.85), "main"),
+        ([(-0.95, -0.1), (0.95, -0.1), (0, -0.9)], "second"),
+        *windows,
+        (box(-0.15, 0.35, 0.15, 0.85), "dark"),
+    ]
 
 
 def car() -> list[Part]:
-    wheels = [part for x in (-0.5, 0.5) for part in ((ellipse(x, 0.4, 0.24, 0.24), "dark"), (ellipse(x, 0.4, 0.1, 0.1), "light"))]
-    return [([(-0.55, -0.1), (-0.35, -0.55), (0.3, -0.55), (0.6, -0.1)], "second"),
-            ([(-0.4, -0.12), (-0.27, -0.43), (0.22, -0.43), (0.42, -0.12)], "light"),
-            ([(-0.95, 0.35), (-0.95, -0.05), (0.75, -0.15), (0.97, 0.1), (0.97, 0.35)], "main"), *wheels]
+    wheels = [
+        part
+        for x in (-0.5, 0.5)
+        for part in ((ellipse(x, 0.4, 0.24, 0.24), "dark"), (ellipse(x, 0.4, 0.1, 0.1), "light"))
+    ]
+    return [
+        ([(-0.55, -0.1), (-0.35, -0.55), (0.3, -0.55), (0.6, -0.1)], "second"),
+        ([(-0.4, -0.12), (-0.27, -0.43), (0.22, -0.43), (0.42, -0.12)], "light"),
+        ([(-0.95, 0.35), (-0.95, -0.05), (0.75, -0.15), (0.97, 0.1), (0.97, 0.35)], "main"),
+        *wheels,
+    ]
 
 
 def boat() -> list[Part]:
-    return [([(-0.95, 0.4), (0.95, 0.4), (0.6, 0.85), (-0.65, 0.85)], "main"), (box(-0.05, -0.95, 0.05, 0.45), "dark"),
-            ([(0.1, -0.85), (0.1, 0.28), (0.85, 0.28)], "second"), ([(-0.1, -0.65), (-0.1, 0.28), (-0.65, 0.28)], "light")]
+    return [
+        ([(-0.95, 0.4), (0.95, 0.4), (0.6, 0.85), (-0.65, 0.85)], "main"),
+        (box(-0.05, -0.95, 0.05, 0.45), "dark"),
+        ([(0.1, -0.85), (0.1, 0.28), (0.85, 0.28)], "second"),
+        ([(-0.1, -0.65), (-0.1, 0.28), (-0.65, 0.28)], "light"),
+    ]
 
 
 def umbrella() -> list[Part]:
@@ -109,8 +169,9 @@ def umbrella() -> list[Part]:
     return [(stroke(hook, 0.09), "dark"), *gores]
 
 
-KINDS: dict[str, Callable[[], list[Part]]] = {k.__name__: k for k in (
-    fish, butterfly, mushroom, snail, flower, tree, house, car, boat, umbrella)}
+KINDS: dict[str, Callable[[], list[Part]]] = {
+    k.__name__: k for k in (fish, butterfly, mushroom, snail, flower, tree, house, car, boat, umbrella)
+}
 NAMES = tuple(KINDS)
 
 
@@ -152,9 +213,15 @@ class Painter:
         photograph = self.photographs[self.random.integers(len(self.photographs))]
         side = int(self.uniform(SIDE, min(300, *photograph.shape[:2])))
         top, left = (self.random.integers(s - side + 1) for s in photograph.shape[:2])
-        piece = Image.fromarray(photograph[top : top + side, left : left + side]).resize([FINE * SIDE] * 2, Image.Resampling.BILINEAR)
-        values = np.asarray(piece, np.float32)[:, :: self.random.choice([1, -1]), self.random.permutation(3)] / 255
-        return np.ascontiguousarray(values * self.random.uniform(0.6, 1.1, 3) + self.uniform(-0.1, 0.15)).astype(np.float32)
+        piece = Image.fromarray(photograph[top : top + side, left : left + side]).resize(
+            [FINE * SIDE] * 2, Image.Resampling.BILINEAR
+        )
+        values = (
+            np.asarray(piece, np.float32)[:, :: self.random.choice([1, -1]), self.random.permutation(3)] / 255
+        )
+        return np.ascontiguousarray(
+            values * self.random.uniform(0.6, 1.1, 3) + self.uniform(-0.1, 0.15)
+        ).astype(np.float32)
 
     def light(self) -> np.ndarray:
         """Brighter on one side."""
@@ -177,7 +244,9 @@ class Painter:
             case 2:
                 share = (np.sin(u) > 0) ^ (np.sin(v) > 0)
             case 3:
-                share = np.kron(self.random.random((SIDE, SIDE), np.float32), np.ones((FINE, FINE), np.float32))
+                share = np.kron(
+                    self.random.random((SIDE, SIDE), np.float32), np.ones((FINE, FINE), np.float32)
+                )
             case _:
                 share = (u / waves + 1) / 2
         return one + (other - one) * np.asarray(share, np.float32).clip(0, 1)[..., None]
@@ -185,22 +254,50 @@ class Painter:
     def put(self, canvas: np.ndarray, parts: list[Part]) -> np.ndarray:
         """Paint an object somewhere; returns the pixels that are its own."""
         size = self.uniform(0.42, 0.75)
-        turn, slant, mirror = self.uniform(-TURN, TURN), self.uniform(-SHEAR, SHEAR), self.random.choice([-1, 1])
+        turn, slant, mirror = (
+            self.uniform(-TURN, TURN),
+            self.uniform(-SHEAR, SHEAR),
+            self.random.choice([-1, 1]),
+        )
         cos, sin = math.cos(turn), math.sin(turn)
-        matrix = size * np.array([[cos, -sin], [sin, cos]]) @ np.array([[mirror * self.uniform(0.8, 1.1), slant], [0, 1]])
+        matrix = (
+            size
+            * np.array([[cos, -sin], [sin, cos]])
+            @ np.array([[mirror * self.uniform(0.8, 1.1), slant], [0, 1]])
+        )
         shift = self.random.uniform(-(0.95 - size), 0.95 - size, 2)
         main, second = self.colour(), self.colour()
-        paints = {"main": self.texture(main, main + 0.6 * (self.colour() - main)), "light": self.colour(0.7, 1),
-                  "dark": self.colour(0, 0.25), "second": self.texture(second, second + 0.6 * (self.colour() - second))}
-        return self.paint(canvas, [(np.array(points) @ matrix.T + shift, paints[paint]) for points, paint in parts])
+        paints = {
+            "main": self.texture(main, main + 0.6 * (self.colour() - main)),
+            "light": self.colour(0.7, 1),
+            "dark": self.colour(0, 0.25),
+            "second": self.texture(second, second + 0.6 * (self.colour() - second)),
+        }
+        return self.paint(
+            canvas, [(np.array(points) @ matrix.T + shift, paints[paint]) for points, paint in parts]
+        )
 
     def fragment(self, canvas: np.ndarray) -> None:
         """Something that is no object: a blob, a bar or a triangle with a texture."""
-        where, size, turn = self.random.uniform(-1, 1, 2), self.uniform(0.12, 0.4), self.uniform(0, 2 * math.pi)
-        outlines = (ellipse(0, 0, 1, self.uniform(0.3, 1)), box(-1, -0.15, 1, 0.15), box(-0.8, -0.6, 0.8, 0.6),
-                    [(-1.0, 0.5), (0.8, 0.6), (0.1, -0.8)], stroke([(-1, 0), (-0.3, 0.5), (0.3, -0.5), (1, 0)], 0.25))
+        where, size, turn = (
+            self.random.uniform(-1, 1, 2),
+            self.uniform(0.12, 0.4),
+            self.uniform(0, 2 * math.pi),
+        )
+        outlines = (
+            ellipse(0, 0, 1, self.uniform(0.3, 1)),
+            box(-1, -0.15, 1, 0.15),
+            box(-0.8, -0.6, 0.8, 0.6),
+            [(-1.0, 0.5), (0.8, 0.6), (0.1, -0.8)],
+            stroke([(-1, 0), (-0.3, 0.5), (0.3, -0.5), (1, 0)], 0.25),
+        )
         cos, sin = math.cos(turn), math.sin(turn)
-        points = size * np.array(outlines[self.random.integers(len(outlines))]) @ np.array([[cos, -sin], [sin, cos]]) + where
+        points = (
+            size
+            * np.array(outlines[self.random.integers(len(outlines))])
+            @ np.array([[cos, -sin], [sin, cos]])
+            + where
+        )
         self.paint(canvas, [(points, self.texture(self.colour(), self.colour()))])
 
     @staticmethod

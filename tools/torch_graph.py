@@ -13,16 +13,28 @@ from torch.nn import functional
 Array = torch.Tensor
 
 
-def conv(x: Array, weight: Array, bias: Array, *, kernel_shape: object, strides: list[int], pads: list[int]) -> Array:
+def conv(
+    x: Array, weight: Array, bias: Array, *, kernel_shape: object, strides: list[int], pads: list[int]
+) -> Array:
     return functional.conv2d(x, weight, bias, strides, pads[:2])  # pads are the same on both sides
 
 
-def conv_transpose(x: Array, weight: Array, bias: Array, *, kernel_shape: object, strides: list[int], pads: list[int],
-                   output_padding: list[int]) -> Array:
+def conv_transpose(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    *,
+    kernel_shape: object,
+    strides: list[int],
+    pads: list[int],
+    output_padding: list[int],
+) -> Array:
     return functional.conv_transpose2d(x, weight, bias, strides, pads[:2], output_padding)
 
 
-def batch_normalization(x: Array, scale: Array, shift: Array, mean: Array, var: Array, *, epsilon: float, momentum: float) -> Array:
+def batch_normalization(
+    x: Array, scale: Array, shift: Array, mean: Array, var: Array, *, epsilon: float, momentum: float
+) -> Array:
     """While gradients are asked for, by the batch's own statistics, which also move the kept ones."""
     return functional.batch_norm(x, mean, var, scale, shift, torch.is_grad_enabled(), 1 - momentum, epsilon)
 
@@ -62,7 +74,9 @@ class TorchGraph(torch.nn.Module):
         super().__init__()
         self.model = model
         self.names = {t.name: t.name.replace(".", "_") for t in model.graph.initializer}
-        statistics = {name for n in model.graph.node if n.op_type == "BatchNormalization" for name in n.input[3:]}
+        statistics = {
+            name for n in model.graph.node if n.op_type == "BatchNormalization" for name in n.input[3:]
+        }
         for t in model.graph.initializer:
             value = torch.from_numpy(numpy_helper.to_array(t).copy())
             if value.ndim and value.is_floating_point() and t.name not in statistics:
@@ -72,7 +86,9 @@ class TorchGraph(torch.nn.Module):
 
     def forward(self, image: Array) -> Array:
         graph = self.model.graph
-        values = {name: getattr(self, attribute) for name, attribute in self.names.items()} | {graph.input[0].name: image}
+        values = {name: getattr(self, attribute) for name, attribute in self.names.items()} | {
+            graph.input[0].name: image
+        }
         for node in graph.node:
             attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
             values[node.output[0]] = OPERATORS[node.op_type](*(values[i] for i in node.input), **attributes)

@@ -125,7 +125,11 @@ def function_transform(net: nn.Module, x0: Tensor, batch: int) -> Run:
 WAYS: dict[str, dict[str, Way]] = {  # by question
     "jvp": {"torch.func.jvp": forward_mode, "vmap of torch.func.jvp": forward_mode_shared},
     "vjp": {"forward and backward": forward_and_backward, "torch.func.vjp": function_transform},
-    "kept jvp": {"double backward": double_backward, "linearize": linearized, "vmap of linearize": linearized_shared},
+    "kept jvp": {
+        "double backward": double_backward,
+        "linearize": linearized,
+        "vmap of linearize": linearized_shared,
+    },
     "kept vjp": {"backward": backward, "batched backward": backward_shared},
 }
 
@@ -143,7 +147,9 @@ class Tried:
     milliseconds: float
 
 
-def tried(question: str, net: nn.Module, x0: Tensor, block: Tensor, wanted: np.ndarray, agree: float) -> tuple[list[Tried], dict[str, str]]:
+def tried(
+    question: str, net: nn.Module, x0: Tensor, block: Tensor, wanted: np.ndarray, agree: float
+) -> tuple[list[Tried], dict[str, str]]:
     """All ways that give what is wanted, the fastest first, and why the others are left out."""
     good: list[Tried] = []
     left_out: dict[str, str] = {}
@@ -172,7 +178,10 @@ def reason(error: Exception) -> str:
 def plainly(net: nn.Module, x0: np.ndarray, v: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """J·v and Jᵀ·u."""
     image = torch.from_numpy(x0)
-    return (double_backward(net, image, len(v))(torch.from_numpy(v)).numpy(), backward(net, image, len(u))(torch.from_numpy(u)).numpy())
+    return (
+        double_backward(net, image, len(v))(torch.from_numpy(v)).numpy(),
+        backward(net, image, len(u))(torch.from_numpy(u)).numpy(),
+    )
 
 
 def svd_step(forward: Run, transpose: Run, v: Tensor) -> Tensor:
@@ -191,8 +200,13 @@ class Entered:
     tried: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
-def entered(net: nn.Module, x0: np.ndarray, blocks: tuple[np.ndarray, np.ndarray], wanted: tuple[np.ndarray, np.ndarray],
-            agree: float) -> Entered:
+def entered(
+    net: nn.Module,
+    x0: np.ndarray,
+    blocks: tuple[np.ndarray, np.ndarray],
+    wanted: tuple[np.ndarray, np.ndarray],
+    agree: float,
+) -> Entered:
     """The fastest way to each answer that agrees with `wanted`, F·v and Fᵀ·u, and the steps of Algorithm 1 that they make."""
     result = Entered()
     best: dict[str, Tried] = {}

@@ -25,7 +25,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train a model and write it with its card.")
     parser.add_argument("name", choices=RECIPES)
     parser.add_argument("folder", type=Path, help="where NAME.onnx and NAME.md are written")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_STEPS} steps only, to see that everything runs")
+    parser.add_argument(
+        "--quick", action="store_true", help=f"{QUICK_STEPS} steps only, to see that everything runs"
+    )
     options = parser.parse_args()
     torch.set_num_threads(THREADS)
     torch.use_deterministic_algorithms(True)

@@ -1,7 +1,7 @@
 """Write a model of models/ as other tools make it: by torch's own exporter, quantized to int8, and in float16; with a card of the three.
 
-    pip install '.[train]'
-    python tools/variants.py scenes_resnet models
+pip install '.[train]'
+python tools/variants.py scenes_resnet models
 """
 
 from __future__ import annotations
@@ -66,9 +66,16 @@ def by_torch(model: onnx.ModelProto, task: Task) -> onnx.ModelProto:
     sizes = image.type.tensor_type.shape.dim
     free = {axis: torch.export.Dim(d.dim_param) for axis, d in enumerate(sizes) if d.dim_param}
     with torch.no_grad():  # with gradients BatchNormalization would use the batch's statistics
-        program = torch.onnx.export(TorchGraph(model).eval(), (torch.zeros([d.dim_value or FREE for d in sizes]),), dynamo=True,
-                                    dynamic_shapes=(free,), input_names=[image.name], output_names=[output.name], opset_version=OPSET,
-                                    verbose=False)
+        program = torch.onnx.export(
+            TorchGraph(model).eval(),
+            (torch.zeros([d.dim_value or FREE for d in sizes]),),
+            dynamo=True,
+            dynamic_shapes=(free,),
+            input_names=[image.name],
+            output_names=[output.name],
+            opset_version=OPSET,
+            verbose=False,
+        )
     assert program is not None
     return program.model_proto
 
@@ -88,7 +95,15 @@ def to_float16(model: onnx.ModelProto, task: Task) -> onnx.ModelProto:
 def nameless(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model without the notes that tools leave in it, of files, sources and builds: it is the same wherever it is made."""
     graph = model.graph
-    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+    for part in (
+        model,
+        graph,
+        *graph.node,
+        *graph.input,
+        *graph.output,
+        *graph.value_info,
+        *graph.initializer,
+    ):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
     model.ClearField("producer_version")
@@ -97,19 +112,26 @@ def nameless(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def in_float32(model: onnx.ModelProto) -> Callable[[np.ndarray], np.ndarray]:
     """The model run on float32 whatever the type of its image."""
-    dtype, run = helper.tensor_dtype_to_np_dtype(model.graph.input[0].type.tensor_type.elem_type), running(model)
+    dtype, run = (
+        helper.tensor_dtype_to_np_dtype(model.graph.input[0].type.tensor_type.elem_type),
+        running(model),
+    )
     return lambda image: run(image.astype(dtype)).astype(np.float32)
 
 
 def named_rightly(model: onnx.ModelProto, count: int) -> Figures:
     test = unseen(count)
     named = in_float32(model)(as_images(np.stack([s.pixels for s in test]))).argmax(1)
-    return {f"{count} held-out scenes named rightly": f"{100 * np.mean(named == [s.kind for s in test]):.1f} %"}
+    return {
+        f"{count} held-out scenes named rightly": f"{100 * np.mean(named == [s.kind for s in test]):.1f} %"
+    }
 
 
 def enlarged(model: onnx.ModelProto, count: int) -> Figures:
     run = in_float32(model)
-    return {f"{name}, PSNR": f"{compared(run, halved(p))[1]:.2f} dB" for name, p in photographs(HELD_OUT).items()}
+    return {
+        f"{name}, PSNR": f"{compared(run, halved(p))[1]:.2f} dB" for name, p in photographs(HELD_OUT).items()
+    }
 
 
 def some_scenes() -> np.ndarray:
@@ -123,22 +145,39 @@ def some_patches() -> np.ndarray:
 
 TASKS = {
     "scenes_resnet": Task(some_scenes, "scenes", named_rightly),
-    "pixelshuffle_small": Task(some_patches, f"patches ({PATCH}×{PATCH} pixels) of halved photographs", enlarged),
+    "pixelshuffle_small": Task(
+        some_patches, f"patches ({PATCH}×{PATCH} pixels) of halved photographs", enlarged
+    ),
 }
 VARIANTS = {
-    "torch": Variant(by_torch, f"torch's exporter (`torch.onnx.export` with `dynamo=True`, torch {version('torch').split('+')[0]}, "
-                     f"onnxscript {version('onnxscript')}),\nwhich is given the same computation written in torch."),
-    "int8": Variant(to_int8, f"static quantization to int8 in QDQ form (`quant_pre_process`, then `quantize_static`, {ORT}):\nweights per "
-                    f"channel, activations by their extremes on {CALIBRATED_BY} {{data}} of those that it learned from."),
-    "fp16": Variant(to_float16, f"conversion to float16 throughout, image and output included (`convert_float_to_float16`, {ORT})."),
+    "torch": Variant(
+        by_torch,
+        f"torch's exporter (`torch.onnx.export` with `dynamo=True`, torch {version('torch').split('+')[0]}, "
+        f"onnxscript {version('onnxscript')}),\nwhich is given the same computation written in torch.",
+    ),
+    "int8": Variant(
+        to_int8,
+        f"static quantization to int8 in QDQ form (`quant_pre_process`, then `quantize_static`, {ORT}):\nweights per "
+        f"channel, activations by their extremes on {CALIBRATED_BY} {{data}} of those that it learned from.",
+    ),
+    "fp16": Variant(
+        to_float16,
+        f"conversion to float16 throughout, image and output included (`convert_float_to_float16`, {ORT}).",
+    ),
 }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Write NAME_torch.onnx, NAME_int8.onnx, NAME_fp16.onnx and NAME_variants.md.")
+    parser = argparse.ArgumentParser(
+        description="Write NAME_torch.onnx, NAME_int8.onnx, NAME_fp16.onnx and NAME_variants.md."
+    )
     parser.add_argument("name", choices=TASKS)
     parser.add_argument("folder", type=Path, help="where NAME.onnx is, and the others are written")
-    parser.add_argument("--quick", action="store_true", help=f"judge by {QUICKLY_TESTED} scenes only, to see that everything runs")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"judge by {QUICKLY_TESTED} scenes only, to see that everything runs",
+    )
     options = parser.parse_args()
     original, task = options.folder / f"{options.name}.onnx", TASKS[options.name]
     count = QUICKLY_TESTED if options.quick else TESTED
@@ -152,8 +191,11 @@ def main() -> None:
         path.write_bytes(data)
         figures[path.name] = task.figures(model, count)
         opset = next(o.version for o in model.opset_import if not o.domain)
-        sections += [f"`{path.name}`: {variant.how.format(data=task.data)}",
-                     f"Opset {opset}, {len(data):,} bytes, sha256 `{hashlib.sha256(data).hexdigest()}`.", ""]
+        sections += [
+            f"`{path.name}`: {variant.how.format(data=task.data)}",
+            f"Opset {opset}, {len(data):,} bytes, sha256 `{hashlib.sha256(data).hexdigest()}`.",
+            "",
+        ]
     columns = list(figures[original.name])
     card = [
         f"# Variants of {options.name}",

@@ -19,7 +19,9 @@ class Contribution:
     """What one tensor's elements add to a score."""
 
     tensor: str
-    values: np.ndarray  # rows × columns of a feature map, its channels summed; else what the tensor's elements add
+    values: (
+        np.ndarray
+    )  # rows × columns of a feature map, its channels summed; else what the tensor's elements add
     score: float
 
     @property
@@ -37,8 +39,11 @@ def contributions(x: LinearInterpreter, score: int, tensors: Sequence[str] = ())
     names = list(tensors) or passed_by_all(x)
     known = x.map.engine.scope.at_tensors
     if unknown := [name for name in names if name not in known]:
-        raise BadOption(f"there is no tensor '{unknown[0]}' that carries the image to the output", where="--tensor",
-                        remedy="see the nodes with 'onnxscope doctor'; a Relu before a MaxPool is taken together with it")
+        raise BadOption(
+            f"there is no tensor '{unknown[0]}' that carries the image to the output",
+            where="--tensor",
+            remedy="see the nodes with 'onnxscope doctor'; a Relu before a MaxPool is taken together with it",
+        )
     found = x.map.contributions(impulses(x.map.outputs, [score]), names)
     value = float(x.output.reshape(-1)[score])
     return [Contribution(name, summed(found[name][0].astype(np.float64)), value) for name in names]
@@ -53,8 +58,12 @@ def passed_by_all(x: LinearInterpreter) -> list[str]:
     """The tensors that every path from the image to the output passes, in their order: none that was there before is read after them."""
     scope = x.map.engine.scope
     base = [n for n in scope.graph.nodes if any(t.name in scope.at_tensors for t in n.outputs)]
-    made: dict[str, int] = {scope.image: -1} | {t.name: k for k, n in enumerate(base) for t in n.outputs if t.name in scope.at_tensors}
-    read: dict[str, int] = {t.name: k for k, n in enumerate(base) for t in n.inputs if t.name in made} | {scope.output: len(base)}
+    made: dict[str, int] = {scope.image: -1} | {
+        t.name: k for k, n in enumerate(base) for t in n.outputs if t.name in scope.at_tensors
+    }
+    read: dict[str, int] = {t.name: k for k, n in enumerate(base) for t in n.inputs if t.name in made} | {
+        scope.output: len(base)
+    }
     latest, cuts = -1, list[str]()
     for name, k in made.items():
         if latest <= k:

@@ -22,11 +22,15 @@ def ranks(relevance: np.ndarray) -> np.ndarray:
     """Every pixel's place, from 0 for the most relevant one to almost 1."""
     shuffled = np.random.default_rng(0).permutation(relevance.size)
     places = np.empty(relevance.size)
-    places[shuffled[np.argsort(-relevance.reshape(-1)[shuffled], kind="stable")]] = np.arange(relevance.size) / relevance.size
+    places[shuffled[np.argsort(-relevance.reshape(-1)[shuffled], kind="stable")]] = (
+        np.arange(relevance.size) / relevance.size
+    )
     return places.reshape(relevance.shape)
 
 
-def with_only(image: np.ndarray, pixels: np.ndarray, elsewhere: np.ndarray | float, layout: str = "auto") -> np.ndarray:
+def with_only(
+    image: np.ndarray, pixels: np.ndarray, elsewhere: np.ndarray | float, layout: str = "auto"
+) -> np.ndarray:
     """The image where `pixels` is true."""
     axis = channels_axis(image.shape, layout) - (image.ndim - 3)
     return np.asarray(np.where(np.expand_dims(pixels, axis), image, elsewhere), image.dtype)
@@ -39,7 +43,10 @@ def mean_colour(image: np.ndarray, layout: str = "auto") -> np.ndarray:
 
 # against the network
 
-def top_kept(network: Network, image: np.ndarray, relevance: np.ndarray, layout: str = "auto", top: int = TOP) -> float:
+
+def top_kept(
+    network: Network, image: np.ndarray, relevance: np.ndarray, layout: str = "auto", top: int = TOP
+) -> float:
     """The share of the image's highest classes that are still among the highest of its most relevant 30 %, the other pixels being 0.
 
     Of few classes the higher half is compared; NaN where there is one only.
@@ -65,13 +72,27 @@ class Curve:
         return p, s
 
 
-def deletion(network: Network, image: np.ndarray, relevance: np.ndarray, score: int, layout: str = "auto", steps: int = STEPS) -> Curve:
+def deletion(
+    network: Network,
+    image: np.ndarray,
+    relevance: np.ndarray,
+    score: int,
+    layout: str = "auto",
+    steps: int = STEPS,
+) -> Curve:
     """Pixels take the image's mean colour. The area is small where the map names what the class depends on."""
     places = ranks(relevance)
     return curve(network, image, [places >= share for share in np.linspace(0, 1, steps + 1)], score, layout)
 
 
-def insertion(network: Network, image: np.ndarray, relevance: np.ndarray, score: int, layout: str = "auto", steps: int = STEPS) -> Curve:
+def insertion(
+    network: Network,
+    image: np.ndarray,
+    relevance: np.ndarray,
+    score: int,
+    layout: str = "auto",
+    steps: int = STEPS,
+) -> Curve:
     """Pixels appear on the image's mean colour. The area is large where the map names what suffices for the class."""
     places = ranks(relevance)
     return curve(network, image, [places < share for share in np.linspace(0, 1, steps + 1)], score, layout)
@@ -92,6 +113,7 @@ def probabilities(scores: np.ndarray) -> np.ndarray:
 
 # against a mask of the object, whose share of the image is what chance gives
 
+
 def pointing(relevance: np.ndarray, mask: np.ndarray) -> float:
     """Whether the most relevant pixel lies inside; of several such, their share."""
     return float(mask[relevance == relevance.max()].mean())
@@ -111,6 +133,7 @@ def voting(votes: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
 
 # against other maps
 
+
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
     """The cosine of both less their means; 0 where one is constant."""
     a, b = (x.reshape(-1).astype(np.float64) for x in (a, b))
@@ -125,7 +148,11 @@ def class_sensitivity(attributions: np.ndarray) -> float:
     NaN where there is no other, or where the first one's are all the same.
     """
     first, *others = attributions
-    return float(np.mean([1 - correlation(first, other) for other in others])) if others and np.ptp(first) else float("nan")
+    return (
+        float(np.mean([1 - correlation(first, other) for other in others]))
+        if others and np.ptp(first)
+        else float("nan")
+    )
 
 
 def image_recovery(attribution: np.ndarray, image: np.ndarray) -> float:

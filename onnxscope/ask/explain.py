@@ -24,7 +24,11 @@ from onnxscope.rewriting.ways_back import METHODS
 STEPS = 32  # of integrated gradients
 SAMPLES, NOISE = 24, 0.15  # noisy images of SmoothGrad, and their noise as a share of the image's range
 ADDS, CHANGES = "adds", "changes"  # what a pixel's values say
-BY_GAINS = {"discussion", "deep-taylor", *(name for name in METHODS if name.startswith("lrp"))}  # the others by slopes
+BY_GAINS = {
+    "discussion",
+    "deep-taylor",
+    *(name for name in METHODS if name.startswith("lrp")),
+}  # the others by slopes
 
 
 class Explainer:
@@ -52,8 +56,11 @@ class Explainer:
         """The chosen feature map, or the last one that has more than one pixel and comes from a Relu, or from anything."""
         scope = self.opened().engine.scope
         if self._layer and self._layer not in {t.name for n in scope.analysed().nodes for t in n.outputs}:
-            raise BadOption(f"the network has no tensor '{self._layer}' between image and scores", where="--layer",
-                            remedy="see the nodes with 'onnxscope doctor'")
+            raise BadOption(
+                f"the network has no tensor '{self._layer}' between image and scores",
+                where="--layer",
+                remedy="see the nodes with 'onnxscope doctor'",
+            )
         return self._layer or last_feature_map(scope)
 
     def attributions(self, method: str, image: np.ndarray, scores: Sequence[int]) -> np.ndarray:
@@ -75,14 +82,22 @@ class Explainer:
 def feature_maps(scope: Scope) -> list[gs.Node]:
     """The nodes of the analysed part that make maps with more than one pixel."""
     carried = {step.name for step in scope.steps if step.how in ("linear", "frozen")}
-    return [n for n in scope.analysed().nodes if n.name in carried and len(shape := n.outputs[0].shape) == 4 and max(shape[2:]) > 1]
+    return [
+        n
+        for n in scope.analysed().nodes
+        if n.name in carried and len(shape := n.outputs[0].shape) == 4 and max(shape[2:]) > 1
+    ]
 
 
 def last_feature_map(scope: Scope) -> str:
     """The last one that a Relu made, or anything."""
     found = feature_maps(scope)
     if not found:
-        raise BadOption("the network has no feature map with more than one pixel", where="--layer", remedy="choose another method")
+        raise BadOption(
+            "the network has no feature map with more than one pixel",
+            where="--layer",
+            remedy="choose another method",
+        )
     return str(next((n for n in reversed(found) if n.op == "Relu"), found[-1]).outputs[0].name)
 
 
@@ -129,13 +144,20 @@ def at_layer(e: Explainer, image: np.ndarray, scores: list[int]) -> tuple[np.nda
     """Values [1, C, h, w] and gradients [scores, C, h, w] of the feature map: the part of the network behind it has it as its image."""
     behind = e.opened(image=e.layer).freeze(image)
     if behind.image.ndim != 4:
-        raise BadOption(f"tensor '{e.layer}' is no feature map", where="--layer", remedy="choose one with channels, rows and columns")
+        raise BadOption(
+            f"tensor '{e.layer}' is no feature map",
+            where="--layer",
+            remedy="choose one with channels, rows and columns",
+        )
     return behind.image.astype(np.float32), rows(behind, scores).reshape(len(scores), *behind.image.shape[1:])
 
 
 def enlarged(values: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """Linearly between the pixels' middles, the outermost repeated."""
-    y, x = (np.clip((np.arange(to) + 0.5) * of / to - 0.5, 0, of - 1) for of, to in zip(values.shape, size, strict=True))
+    y, x = (
+        np.clip((np.arange(to) + 0.5) * of / to - 0.5, 0, of - 1)
+        for of, to in zip(values.shape, size, strict=True)
+    )
     low_y, low_x = (np.floor(p).astype(int) for p in (y, x))
     high_y, high_x = (np.minimum(p + 1, of - 1) for p, of in zip((low_y, low_x), values.shape, strict=True))
     part_y, part_x = (y - low_y)[:, None], (x - low_x)[None]
@@ -175,17 +197,32 @@ class Explanation:
 
 EXPLANATIONS: dict[str, Explanation] = {
     "saliency": Explanation(saliency, CHANGES, "the gradient's size"),
-    "integrated-gradients": Explanation(integrated_gradients, ADDS, f"image times the mean gradient at {STEPS} points on the way from 0"),
+    "integrated-gradients": Explanation(
+        integrated_gradients, ADDS, f"image times the mean gradient at {STEPS} points on the way from 0"
+    ),
     "smoothgrad": Explanation(smoothgrad, CHANGES, f"the mean gradient of {SAMPLES} noisy images"),
-    "grad-cam": Explanation(activation_map(lambda g: g.mean((2, 3), keepdims=True)), ADDS, "a feature map by its channels' mean gradients"),
+    "grad-cam": Explanation(
+        activation_map(lambda g: g.mean((2, 3), keepdims=True)),
+        ADDS,
+        "a feature map by its channels' mean gradients",
+    ),
     "hirescam": Explanation(activation_map(lambda g: g), ADDS, "a feature map times its gradient"),
     "fullgrad": Explanation(fullgrad, ADDS, "image and every layer's biases, each times its gradient"),
-    **{name: Explanation(by_way_back(name), CHANGES if name in ("guided", "deconvnet") else ADDS, METHODS[name].doc)
-       for name in METHODS if name != GRADIENT},
+    **{
+        name: Explanation(
+            by_way_back(name), CHANGES if name in ("guided", "deconvnet") else ADDS, METHODS[name].doc
+        )
+        for name in METHODS
+        if name != GRADIENT
+    },
 }
 
 
 def chosen(method: str) -> Explanation:
     if method not in EXPLANATIONS:
-        raise BadOption(f"there is no method '{method}'", where="--method", remedy=f"choose one of {', '.join(EXPLANATIONS)}")
+        raise BadOption(
+            f"there is no method '{method}'",
+            where="--method",
+            remedy=f"choose one of {', '.join(EXPLANATIONS)}",
+        )
     return EXPLANATIONS[method]

@@ -18,7 +18,10 @@ from onnxscope.linear.linear_map import Space
 
 MARGIN = 1 / 6  # of a side: nearer to the edge no pixel is chosen, for its filter would be cut off
 NEIGHBOURHOOD = 5  # pixels over which contrast is averaged
-MOST_ENERGY, SEEN = 0.9, 1e-3  # the share that a reach holds; of the largest |coefficient|, what counts as one
+MOST_ENERGY, SEEN = (
+    0.9,
+    1e-3,
+)  # the share that a reach holds; of the largest |coefficient|, what counts as one
 FAR = 1 / 4  # of the shorter side: what is further away is not the pixel's own surroundings
 Place = tuple[int, int]  # y, x
 
@@ -38,12 +41,20 @@ class Reach:
 def chosen(picture: np.ndarray) -> dict[str, Place]:
     """Pixels of a picture (rows × columns × channels) worth a look: where it changes most, middlingly, and least."""
     height, width = picture.shape[:2]
-    steps = np.hypot(*np.gradient(picture.astype(np.float64).mean(2))) if min(height, width) > 1 else np.zeros((height, width))
+    steps = (
+        np.hypot(*np.gradient(picture.astype(np.float64).mean(2)))
+        if min(height, width) > 1
+        else np.zeros((height, width))
+    )
     contrast = uniform_filter(steps, NEIGHBOURHOOD)
     top, left = round(MARGIN * height), round(MARGIN * width)
     inner = contrast[top : height - top, left : width - left]
     order = np.argsort(inner, axis=None, kind="stable")
-    places = {"an edge": int(order[-1]), "in between": int(order[len(order) // 2]), "a flat place": int(order[0])}
+    places = {
+        "an edge": int(order[-1]),
+        "in between": int(order[len(order) // 2]),
+        "a flat place": int(order[0]),
+    }
     return {name: (k // inner.shape[1] + top, k % inner.shape[1] + left) for name, k in places.items()}
 
 
@@ -90,8 +101,14 @@ def reach(energy: np.ndarray, place: Place) -> Reach:
     seen = energy > SEEN**2 * energy.max()
     rows, columns = (int(np.ptp(np.nonzero(seen.any(axis=axis))[0])) + 1 for axis in (1, 0))
     far = float(energy[distance > FAR * min(energy.shape)].sum())
-    return Reach(float(distance.ravel()[order[min(within, len(order) - 1)]]), rows, columns, total, far / total,
-                 total**2 / float((energy**2).sum()))
+    return Reach(
+        float(distance.ravel()[order[min(within, len(order) - 1)]]),
+        rows,
+        columns,
+        total,
+        far / total,
+        total**2 / float((energy**2).sum()),
+    )
 
 
 def distances(shape: Sequence[int], place: Place) -> np.ndarray:
@@ -112,7 +129,9 @@ class Sampled:
 
     places: list[Place]
     reaches: list[Reach]
-    afar: np.ndarray  # rows × columns: the filters' energy that is far from their own places, as a share of all of it
+    afar: (
+        np.ndarray
+    )  # rows × columns: the filters' energy that is far from their own places, as a share of all of it
 
     @property
     def farthest(self) -> int:
@@ -120,8 +139,12 @@ class Sampled:
         return int(np.argmax([r.far * r.energy for r in self.reaches]))
 
 
-def sampled(filters: Callable[[LinearInterpreter, Sequence[Place]], np.ndarray], x: LinearInterpreter, size: Sequence[int],
-            count: int) -> Sampled:
+def sampled(
+    filters: Callable[[LinearInterpreter, Sequence[Place]], np.ndarray],
+    x: LinearInterpreter,
+    size: Sequence[int],
+    count: int,
+) -> Sampled:
     """Of a same-size network: `receptive` or `projective` filters at a grid of places, some at a time, for they are large."""
     places, reaches, afar = grid(size, count), list[Reach](), np.zeros(tuple(size))
     for start in range(0, len(places), x.map.batch):

@@ -97,17 +97,33 @@ class LinearInterpreter:
         """The k largest singular values with their eigen-inputs v and eigen-outputs u: F·v = σ·u."""
         return svd(self.map, k, **options)
 
-    def extract(self, path: str | Path, *, side: str = "columns", about: Mapping[str, Any] | None = None,
-                progress: Callable[[int, int], None] | None = None) -> Path:
+    def extract(
+        self,
+        path: str | Path,
+        *,
+        side: str = "columns",
+        about: Mapping[str, Any] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Path:
         """All of F to a .npy file or a .zarr folder, resumed where an earlier run was stopped."""
-        return extract(self.map, Path(path), side=side, about={**self.identity(), **(about or {})}, progress=progress)
+        return extract(
+            self.map, Path(path), side=side, about={**self.identity(), **(about or {})}, progress=progress
+        )
 
     def identity(self) -> dict[str, Any]:
         """What its numbers depend on."""
         scope, on = self.map.engine.scope, self.map.engine.on
         image = hashlib.sha256(np.ascontiguousarray(self.image).tobytes()).hexdigest()
-        return {"onnxscope": VERSION, "model_sha256": scope.source_sha256, "image_sha256": image, "image": scope.image,
-                "output": scope.output, "policy": scope.policy, "device": on.name, "precision": on.precision}
+        return {
+            "onnxscope": VERSION,
+            "model_sha256": scope.source_sha256,
+            "image_sha256": image,
+            "image": scope.image,
+            "output": scope.output,
+            "policy": scope.policy,
+            "device": on.name,
+            "precision": on.precision,
+        }
 
     def about(self) -> dict[str, Any]:
         """What it is the interpreter of, and where and how it runs."""
@@ -124,13 +140,19 @@ def impulses(space: Space, indices: Sequence[int]) -> np.ndarray:
     return block.reshape(-1, *space.shape)
 
 
-def applied(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, fed: tuple[Space, tuple[int, ...]],
-            shape: tuple[int, ...]) -> np.ndarray:
+def applied(
+    function: Callable[[np.ndarray], np.ndarray],
+    x: np.ndarray,
+    fed: tuple[Space, tuple[int, ...]],
+    shape: tuple[int, ...],
+) -> np.ndarray:
     """A linear function of one array in its natural shape, or of a block of them."""
     space, natural = fed
     x = np.asarray(x)
     if x.shape not in (natural, space.shape) and x.shape[1:] != space.shape:
-        raise BadOption(f"has shape {x.shape}, not {natural}, nor several such", where="probe", remedy="reshape it")
+        raise BadOption(
+            f"has shape {x.shape}, not {natural}, nor several such", where="probe", remedy="reshape it"
+        )
     if not np.isfinite(x).all():
         raise BadOption("holds NaN or infinity", where="probe", remedy="give finite numbers")
     result = function(np.ascontiguousarray(x, np.float32).reshape(-1, *space.shape))

@@ -1,6 +1,6 @@
 """The ledger of a score: what the image paid towards it, and what each layer's sources did.
 
-    score = ⟨row of F, x0⟩ + Σ over layers ⟨cotangent, source⟩
+score = ⟨row of F, x0⟩ + Σ over layers ⟨cotangent, source⟩
 """
 
 from __future__ import annotations
@@ -39,8 +39,14 @@ def ledgers(x: LinearInterpreter, scores: Sequence[int]) -> list[Ledger]:
     paid = np.asarray(x.map.ledger(cotangents), np.float64)
     layers = sources_by_layer(x)
     inputs = rows.astype(np.float64) @ x.image.reshape(-1)
-    return [Ledger(float(x.output.reshape(-1)[score]), float(given), {name: float(terms[at].sum()) for name, at in layers.items()})
-            for score, given, terms in zip(scores, inputs, paid, strict=True)]
+    return [
+        Ledger(
+            float(x.output.reshape(-1)[score]),
+            float(given),
+            {name: float(terms[at].sum()) for name, at in layers.items()},
+        )
+        for score, given, terms in zip(scores, inputs, paid, strict=True)
+    ]
 
 
 def sources_by_layer(x: LinearInterpreter) -> dict[str, list[int]]:
@@ -48,4 +54,6 @@ def sources_by_layer(x: LinearInterpreter) -> dict[str, list[int]]:
     scope = x.map.engine.scope
     places = {name: k for k, name in enumerate(scope.at_sources)}
     layers = {step.name: [places.pop(s) for s in step.sources if s in places] for step in scope.steps}
-    return {name: found for name, found in layers.items() if found} | {name: [k] for name, k in places.items()}
+    return {name: found for name, found in layers.items() if found} | {
+        name: [k] for name, k in places.items()
+    }

@@ -54,14 +54,22 @@ class Diagnosis:
 def choice(options: Options) -> Choice:
     shapes = {k: tuple(v) for k, v in options.get("input_shapes", {}).items()}
     policy = Policy(options.get("policy") or "freeze", options.get("policy_for", {}))
-    return Choice(shapes, options.get("image"), options.get("output"), policy, frozenset(options.get("opaque", ())),
-                  options.get("method") or GRADIENT)
+    return Choice(
+        shapes,
+        options.get("image"),
+        options.get("output"),
+        policy,
+        frozenset(options.get("opaque", ())),
+        options.get("method") or GRADIENT,
+    )
 
 
 def loaded_original(model: ModelSource) -> Model:
     loaded = models.load(model)
     if is_scope(loaded):
-        raise BadModel("is a scope already", where=f"'{loaded.path or 'model'}'", remedy="name the original model")
+        raise BadModel(
+            "is a scope already", where=f"'{loaded.path or 'model'}'", remedy="name the original model"
+        )
     return loaded
 
 
@@ -85,19 +93,41 @@ def opened(model: ModelSource | Scope, **options: Unpack[Options]) -> Scope:
     if isinstance(model, Scope):
         return chosen_anew(model, "scope", options)
     loaded = models.load(model)
-    return chosen_anew(Scope.of(loaded), f"'{loaded.path or 'model'}'", options) if is_scope(loaded) else build(loaded, choice(options))
+    return (
+        chosen_anew(Scope.of(loaded), f"'{loaded.path or 'model'}'", options)
+        if is_scope(loaded)
+        else build(loaded, choice(options))
+    )
 
 
 def chosen_anew(scope: Scope, where: str, options: Options) -> Scope:
     given = {name for name, value in options.items() if value}
     if given - {"image", "output", "method"}:
-        raise BadOption("is a scope, in which sizes and policies are settled", where=where,
-                        remedy="leave these options out, or rewrite the original model with them")
-    return refrozen(scope, image=options.get("image"), output=options.get("output"), method=options.get("method")) if given else scope
+        raise BadOption(
+            "is a scope, in which sizes and policies are settled",
+            where=where,
+            remedy="leave these options out, or rewrite the original model with them",
+        )
+    return (
+        refrozen(
+            scope, image=options.get("image"), output=options.get("output"), method=options.get("method")
+        )
+        if given
+        else scope
+    )
 
 
-def load(model: ModelSource | Scope, *, layout: str = "auto", device: str = "auto", threads: int = 0, tf32: bool = False,
-         memory: int = DEFAULT_MEMORY, stateless: bool = False, **options: Unpack[Options]) -> OpenModel:
+def load(
+    model: ModelSource | Scope,
+    *,
+    layout: str = "auto",
+    device: str = "auto",
+    threads: int = 0,
+    tf32: bool = False,
+    memory: int = DEFAULT_MEMORY,
+    stateless: bool = False,
+    **options: Unpack[Options],
+) -> OpenModel:
     """A model or a scope, opened to be frozen for images.
 
     `device` is auto, cpu or cuda; `tf32` lets CUDA round the operands of products. `memory` bounds, in bytes, what the states
@@ -109,12 +139,29 @@ def load(model: ModelSource | Scope, *, layout: str = "auto", device: str = "aut
     return OpenModel(Engine(scope, on, memory=memory, stateless=stateless), layout)
 
 
-def verify(model: ModelSource | Scope, *, image_values: np.ndarray | None = None, seed: int = 0, **options: Unpack[Options]) -> Report:
+def verify(
+    model: ModelSource | Scope,
+    *,
+    image_values: np.ndarray | None = None,
+    seed: int = 0,
+    **options: Unpack[Options],
+) -> Report:
     """All proofs of a scope, of a saved scope, or of the scope that a model would become."""
     return verify_scope(opened(model, **options), image=image_values, seed=seed)
 
 
 __all__ = [
-    "Check", "Diagnosis", "LinearInterpreter", "OpenModel", "Options", "Report", "Scope", "Step", "doctor", "load", "opened", "rewrite",
+    "Check",
+    "Diagnosis",
+    "LinearInterpreter",
+    "OpenModel",
+    "Options",
+    "Report",
+    "Scope",
+    "Step",
+    "doctor",
+    "load",
+    "opened",
+    "rewrite",
     "verify",
 ]

@@ -20,8 +20,11 @@ class Scores:
 
     def __post_init__(self) -> None:
         if self.labels and len(self.labels) != self.values.size:
-            raise BadOption(f"holds {len(self.labels)} labels, and the network gives {self.values.size} numbers", where="--labels",
-                            remedy="give one line for each score")
+            raise BadOption(
+                f"holds {len(self.labels)} labels, and the network gives {self.values.size} numbers",
+                where="--labels",
+                remedy="give one line for each score",
+            )
 
     def name(self, score: int) -> str:
         return f"{self.labels[score]} ({score})" if self.labels else str(score)
@@ -48,7 +51,11 @@ def read_labels(file: Path | None) -> list[str]:
     try:
         names = file.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise BadOption("cannot be read as text", where=f"--labels '{file}'", remedy="name a file with one label a line") from error
+        raise BadOption(
+            "cannot be read as text", where=f"--labels '{file}'", remedy="name a file with one label a line"
+        ) from error
     if not names:
-        raise BadOption("holds no labels", where=f"--labels '{file}'", remedy="name a file with one label a line")
+        raise BadOption(
+            "holds no labels", where=f"--labels '{file}'", remedy="name a file with one label a line"
+        )
     return names

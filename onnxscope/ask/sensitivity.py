@@ -32,7 +32,9 @@ def randomised(scope: Scope, seed: int = 0) -> Iterator[tuple[str, Scope]]:
 def drawn_like(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Normal numbers with the same deviation and type, around 0 or, where none is negative by its type, around the same mean."""
     known = values.astype(np.float64)
-    drawn = known.std() * random.standard_normal(values.shape) + (known.mean() if values.dtype.kind == "u" else 0)
+    drawn = known.std() * random.standard_normal(values.shape) + (
+        known.mean() if values.dtype.kind == "u" else 0
+    )
     if values.dtype.kind in "iu":
         drawn = np.rint(drawn).clip(np.iinfo(values.dtype).min, np.iinfo(values.dtype).max)
     return np.asarray(drawn, values.dtype)
@@ -46,7 +48,9 @@ def weighted(scope: Scope) -> list[tuple[gs.Node, gs.Constant]]:
             constants = [t for t in map(stored, node.inputs[:2]) if isinstance(t, gs.Constant)]
             found |= {t.name: (node, t) for t in constants if t.name not in found}
     if not found:
-        raise BadOption("the network has no layer with constant weights", where="--randomise", remedy="leave it out")
+        raise BadOption(
+            "the network has no layer with constant weights", where="--randomise", remedy="leave it out"
+        )
     return list(found.values())
 
 
@@ -89,9 +93,12 @@ def effect(model: OpenModel, image: np.ndarray, changed: np.ndarray, score: int)
     tensors = passed_by_all(before)
     pairs = zip(*(contributions(x, score, tensors) for x in (before, after)), strict=True)
     return Effect(
-        pair([b.score for b in books]), pair([depth(b) for b in books]), int(after.output.argmax()) == score,
+        pair([b.score for b in books]),
+        pair([depth(b) for b in books]),
+        int(after.output.argmax()) == score,
         correlation(*(np.array([b.input, *b.layers.values()]) for b in books)),
-        {old.tensor: correlation(old.values, new.values) for old, new in pairs if old.values.size > 1})
+        {old.tensor: correlation(old.values, new.values) for old, new in pairs if old.values.size > 1},
+    )
 
 
 def pair(values: Sequence[float]) -> tuple[float, float]:

@@ -19,9 +19,17 @@ from onnxscope.files.pixels import channels_last
 CHANCE, VOTES = "chance", "votes"  # a constant map, and every pixel's strength where it votes for the class
 RIVALS = 4  # the next highest classes, whose maps are compared with the highest one's
 MEASURES = {  # and what a table calls them
-    "top_kept": "top 5 of 30 %", "class_kept": "class of 30 %", "insertion": "insertion", "deletion": "deletion",
-    "insertion_score": "insertion, score", "deletion_score": "deletion, score", "pointing": "pointing", "mass_inside": "mass inside",
-    "voting_inside": "votes inside", "voting_outside": "votes outside", "class_sensitivity": "class sensitivity",
+    "top_kept": "top 5 of 30 %",
+    "class_kept": "class of 30 %",
+    "insertion": "insertion",
+    "deletion": "deletion",
+    "insertion_score": "insertion, score",
+    "deletion_score": "deletion, score",
+    "pointing": "pointing",
+    "mass_inside": "mass inside",
+    "voting_inside": "votes inside",
+    "voting_outside": "votes outside",
+    "class_sensitivity": "class sensitivity",
     "image_recovery": "image recovery",
 }
 
@@ -41,15 +49,27 @@ class Trials:
         self._engine = explainer.opened().engine
         scope = explainer.scope
         if sum(size > 1 for size in scope.tensor(scope.output).shape) > 1:
-            raise BadOption("the network makes no scores but an image", where="evaluate", remedy="name a vector of scores with --output")
+            raise BadOption(
+                "the network makes no scores but an image",
+                where="evaluate",
+                remedy="name a vector of scores with --output",
+            )
         if self._engine.image_input.name != scope.image:
-            raise BadOption(f"'{scope.image}' is not what the model is fed with", where="--image-input", remedy="name one of its inputs")
+            raise BadOption(
+                f"'{scope.image}' is not what the model is fed with",
+                where="--image-input",
+                remedy="name one of its inputs",
+            )
         self._session = runtime.Session(models.to_bytes(scope.base()), on=self._engine.on)
 
     def network(self, image: np.ndarray) -> np.ndarray:
         """The scores."""
         scope = self.explainer.scope
-        return self._session.run(self._engine.feeds({scope.image: image}), [scope.output])[scope.output].reshape(-1).astype(np.float32)
+        return (
+            self._session.run(self._engine.feeds({scope.image: image}), [scope.output])[scope.output]
+            .reshape(-1)
+            .astype(np.float32)
+        )
 
     def attributions(self, method: str, image: np.ndarray, scores: Sequence[int]) -> np.ndarray:
         """[scores, …], for votes and chance in rows and columns."""
@@ -67,18 +87,36 @@ class Trials:
         of_pixels = method in (CHANCE, VOTES)
         relevance = (found if of_pixels else self.explainer.seen(method, image, found))[0]
         layout, score = self.explainer.layout, classes[0]
-        inserted, deleted = (f(self.network, image, relevance, score, layout).areas for f in (evaluation.insertion, evaluation.deletion))
-        kept, named = (evaluation.top_kept(self.network, image, relevance, layout, top) for top in (evaluation.TOP, 1))
-        measured = {"top_kept": kept, "class_kept": named, "insertion": inserted[0], "deletion": deleted[0],
-                    "insertion_score": inserted[1], "deletion_score": deleted[1]}
+        inserted, deleted = (
+            f(self.network, image, relevance, score, layout).areas
+            for f in (evaluation.insertion, evaluation.deletion)
+        )
+        kept, named = (
+            evaluation.top_kept(self.network, image, relevance, layout, top) for top in (evaluation.TOP, 1)
+        )
+        measured = {
+            "top_kept": kept,
+            "class_kept": named,
+            "insertion": inserted[0],
+            "deletion": deleted[0],
+            "insertion_score": inserted[1],
+            "deletion_score": deleted[1],
+        }
         if mask is not None:
-            measured |= {"pointing": evaluation.pointing(relevance, mask), "mass_inside": evaluation.mass_inside(relevance, mask)}
+            measured |= {
+                "pointing": evaluation.pointing(relevance, mask),
+                "mass_inside": evaluation.mass_inside(relevance, mask),
+            }
             if method == VOTES:
-                measured["voting_inside"], measured["voting_outside"] = evaluation.voting(relevance != 0, mask)
+                measured["voting_inside"], measured["voting_outside"] = evaluation.voting(
+                    relevance != 0, mask
+                )
         if method != CHANCE:
             like = image if found[0].shape == image.shape else self._pixels(image).mean(2)
-            measured |= {"class_sensitivity": evaluation.class_sensitivity(found),
-                         "image_recovery": evaluation.image_recovery(found[0], like)}
+            measured |= {
+                "class_sensitivity": evaluation.class_sensitivity(found),
+                "image_recovery": evaluation.image_recovery(found[0], like),
+            }
         return measured
 
     def attack(self, image: np.ndarray, step: np.ndarray | float) -> sensitivity.Effect:
@@ -87,21 +125,30 @@ class Trials:
         (gradient,) = rows(model.freeze(image), [score])
         return sensitivity.effect(model, image, sensitivity.attacked(image, gradient, step), score)
 
-    def without_weights(self, methods: Sequence[str], pictures: Sequence[np.ndarray],
-                        progress: Callable[[int, int], None]) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
+    def without_weights(
+        self, methods: Sequence[str], pictures: Sequence[np.ndarray], progress: Callable[[int, int], None]
+    ) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
         """For each layer down to which the weights are random: every method's mean distance to what it says of the trained network.
 
         The distances are 1 − correlation and 1 − rank correlation; pictures of which a random network says nothing are left out.
         """
         classes = [[int(self.network(p).argmax())] for p in pictures]
-        trained = {m: [self.attributions(m, p, c) for p, c in zip(pictures, classes, strict=True)] for m in methods}
+        trained = {
+            m: [self.attributions(m, p, c) for p, c in zip(pictures, classes, strict=True)] for m in methods
+        }
         total = len(sensitivity.weighted(self.explainer.scope))
         for done, (layer, scope) in enumerate(sensitivity.randomised(self.explainer.scope), 1):
             other, distances = Trials(self.explainer.of(scope)), {}
             for m in methods:
-                pairs = [(a, b) for a, p, c in zip(trained[m], pictures, classes, strict=True) if np.ptp(b := other.attributions(m, p, c))]
-                distances[m] = (mean([1 - evaluation.correlation(*ab) for ab in pairs]),
-                                mean([1 - sensitivity.rank_correlation(*ab) for ab in pairs]))
+                pairs = [
+                    (a, b)
+                    for a, p, c in zip(trained[m], pictures, classes, strict=True)
+                    if np.ptp(b := other.attributions(m, p, c))
+                ]
+                distances[m] = (
+                    mean([1 - evaluation.correlation(*ab) for ab in pairs]),
+                    mean([1 - sensitivity.rank_correlation(*ab) for ab in pairs]),
+                )
             progress(done, total)
             yield layer, distances
 

@@ -27,9 +27,13 @@ def bicubic_matrix(inputs: int, outputs: int) -> np.ndarray:
     return matrix
 
 
-def bicubic_svd(size: tuple[int, int], enlarged: tuple[int, int], k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def bicubic_svd(
+    size: tuple[int, int], enlarged: tuple[int, int], k: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The k largest σ of one channel, with u [k, rows, columns] and v [k, rows, columns]."""
-    (uy, sy, vy), (ux, sx, vx) = (np.linalg.svd(bicubic_matrix(n, m), full_matrices=False) for n, m in zip(size, enlarged, strict=True))
+    (uy, sy, vy), (ux, sx, vx) = (
+        np.linalg.svd(bicubic_matrix(n, m), full_matrices=False) for n, m in zip(size, enlarged, strict=True)
+    )
     products = np.outer(sy, sx)
     ys, xs = np.unravel_index(np.argsort(-products, axis=None, kind="stable")[:k], products.shape)
     u = uy.T[ys][:, :, None] * ux.T[xs][:, None, :]

@@ -29,7 +29,10 @@ class Votes:
     def tally(self) -> dict[int, int]:
         """The pixels of each score that has any, the most popular first."""
         found, counts = np.unique(self.winner, return_counts=True)
-        return {int(s): int(n) for n, s in sorted(zip(counts, found, strict=True), key=lambda pair: (-pair[0], pair[1]))}
+        return {
+            int(s): int(n)
+            for n, s in sorted(zip(counts, found, strict=True), key=lambda pair: (-pair[0], pair[1]))
+        }
 
     def mask(self, score: int) -> np.ndarray:
         return np.asarray(self.winner == score)
@@ -38,9 +41,17 @@ class Votes:
 def discussions(x: LinearInterpreter, scores: Sequence[int]) -> np.ndarray:
     """[scores, rows, columns]: what each pixel adds, its channels summed."""
     if x.map.engine.scope.method != DISCUSSION:
-        raise BadOption("was not opened for discussions", where="the linear map", remedy=f"load the model with method='{DISCUSSION}'")
+        raise BadOption(
+            "was not opened for discussions",
+            where="the linear map",
+            remedy=f"load the model with method='{DISCUSSION}'",
+        )
     if not is_picture(x.image.shape):
-        raise BadOption("the image is no picture: there are no pixels to vote", where="votes", remedy="use a network that takes pictures")
+        raise BadOption(
+            "the image is no picture: there are no pixels to vote",
+            where="votes",
+            remedy="use a network that takes pictures",
+        )
     maps = np.asarray(x.map.transpose(impulses(x.map.outputs, scores))).reshape(len(scores), *x.image.shape)
     return np.stack([channels_last(m, x.layout).sum(2) for m in maps])
 
@@ -49,11 +60,17 @@ def candidates(x: LinearInterpreter, scores: Sequence[int]) -> list[int]:
     """What pixels choose among: these scores, or all."""
     chosen = list(scores) or list(range(x.output.size))
     if len(chosen) < 2:
-        raise BadOption("there is one score only, so there is nothing to choose", where="votes", remedy="use a network with several scores")
+        raise BadOption(
+            "there is one score only, so there is nothing to choose",
+            where="votes",
+            remedy="use a network with several scores",
+        )
     return chosen
 
 
-def votes(x: LinearInterpreter, scores: Sequence[int] = (), progress: Callable[[int, int], None] | None = None) -> Votes:
+def votes(
+    x: LinearInterpreter, scores: Sequence[int] = (), progress: Callable[[int, int], None] | None = None
+) -> Votes:
     """Among these scores, or all; of equal ones the first is chosen."""
     chosen = candidates(x, scores)
     winner = strength = None

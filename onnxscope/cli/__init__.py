@@ -20,16 +20,33 @@ from onnxscope.errors import NotProved, ScopeError, one_line
 
 DEBUG = "ONNXSCOPE_DEBUG"  # an environment variable
 REPORT = f"please report it with the model (set {DEBUG}=1 for the traceback)"
-VERBS = (rewriting.rewrite, rewriting.doctor, rewriting.verify, probing.residual, probing.column, probing.row, probing.project,
-         probing.svd, probing.filter_, touring.tour, explaining.ledger, explaining.contributions, explaining.votes, explaining.compare,
-         evaluating.evaluate)
+VERBS = (
+    rewriting.rewrite,
+    rewriting.doctor,
+    rewriting.verify,
+    probing.residual,
+    probing.column,
+    probing.row,
+    probing.project,
+    probing.svd,
+    probing.filter_,
+    touring.tour,
+    explaining.ledger,
+    explaining.contributions,
+    explaining.votes,
+    explaining.compare,
+    evaluating.evaluate,
+)
 
 app = typer.Typer(
-    add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="See into any exported CNN: the linear map it is for one image, and that map's transpose, as plain ONNX.",
     epilog="Exit codes: 0 good, 1 a check fell short, 2 bad input, 70 a fault of onnxscope, 130 interrupted. Errors are one line "
-           "on stderr; with --json also {\"error\": …} on stdout.")
+    'on stderr; with --json also {"error": …} on stdout.',
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -54,9 +71,17 @@ def run(arguments: Sequence[str] | None) -> int:
     except TyperException as error:
         return complain(f"{error.format_message().rstrip('.')}; see 'onnxscope --help'", BAD_INPUT, arguments)
     except MemoryError:
-        return complain("there is not enough memory; give smaller sizes with --input-shape, or use a larger machine", BAD_INPUT, arguments)
+        return complain(
+            "there is not enough memory; give smaller sizes with --input-shape, or use a larger machine",
+            BAD_INPUT,
+            arguments,
+        )
     except RecursionError:
-        return complain("the model's functions or bodies are nested too deeply; export it without them", BAD_INPUT, arguments)
+        return complain(
+            "the model's functions or bodies are nested too deeply; export it without them",
+            BAD_INPUT,
+            arguments,
+        )
     except Exception as error:  # nothing of the above, so no one's fault but ours
         if os.environ.get(DEBUG):
             traceback.print_exc()
@@ -75,8 +100,17 @@ def complain(text: str, code: int, arguments: Sequence[str] | None) -> int:
 
 
 @app.callback(invoke_without_command=False)
-def version_option(version: Annotated[bool, typer.Option("--version", is_eager=True, callback=lambda asked: show_version(asked),
-                                                         help="Show the version and exit.")] = False) -> None:
+def version_option(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=lambda asked: show_version(asked),
+            help="Show the version and exit.",
+        ),
+    ] = False,
+) -> None:
     """The options before the verb."""
 
 

@@ -34,10 +34,25 @@ WRITTEN = {"filter": (), "tour": (".html",), "ledger": (".png",), "evaluate": ()
 class Run:
     """A model, opened and frozen for an image when it is first asked."""
 
-    def __init__(self, verb: str, model: Path, image: Path, preprocess: pictures.Preprocess, running: dict[str, Any],
-                 options: dict[str, Any], out: Path | None, as_json: bool) -> None:
+    def __init__(
+        self,
+        verb: str,
+        model: Path,
+        image: Path,
+        preprocess: pictures.Preprocess,
+        running: dict[str, Any],
+        options: dict[str, Any],
+        out: Path | None,
+        as_json: bool,
+    ) -> None:
         self.verb, self.model, self.as_json = verb, model, as_json
-        self._file, self._preprocess, self._running, self._options, self._out = image, preprocess, running, options, out
+        self._file, self._preprocess, self._running, self._options, self._out = (
+            image,
+            preprocess,
+            running,
+            options,
+            out,
+        )
         self._began = time.perf_counter()
         for suffix in WRITTEN.get(verb, RESULTS):  # known to be good before anything is computed
             check_target(self.target(suffix), self.sources)
@@ -51,7 +66,10 @@ class Run:
         loaded = models.load(self.model)
         shapes = self._options["input_shapes"]
         if not is_scope(loaded):
-            shapes = {**free_sizes(loaded, self._options["image"], self._file, self._preprocess.layout), **shapes}
+            shapes = {
+                **free_sizes(loaded, self._options["image"], self._file, self._preprocess.layout),
+                **shapes,
+            }
         return opening.opened(loaded, **{**self._options, "input_shapes": shapes})
 
     def _open(self, scope: Scope) -> OpenModel:
@@ -68,7 +86,16 @@ class Run:
 
     def at(self, image: Path) -> Run:
         """The same, put to another image."""
-        return Run(self.verb, self.model, image, self._preprocess, self._running, self._options, self._out, self.as_json)
+        return Run(
+            self.verb,
+            self.model,
+            image,
+            self._preprocess,
+            self._running,
+            self._options,
+            self._out,
+            self.as_json,
+        )
 
     @property
     def folder(self) -> Path:
@@ -114,7 +141,11 @@ class Run:
         like = self.x.output if back else self.x.image
         if file is None:
             return like
-        return pictures.read_array(file, like.shape) if back else pictures.read(file, like.shape, self._preprocess)
+        return (
+            pictures.read_array(file, like.shape)
+            if back
+            else pictures.read(file, like.shape, self._preprocess)
+        )
 
     def earlier(self, file: Path) -> Triplets:
         """The triplets of a saved result."""
@@ -122,7 +153,9 @@ class Run:
             with np.load(file, allow_pickle=False) as saved:
                 return Triplets(saved["sigma"], saved["u"], saved["v"], saved["residuals"])
         except Exception as error:  # of damaged files NumPy raises what its parsers raise
-            raise BadOption("is no result of 'onnxscope svd'", where=f"--start '{file}'", remedy="name its .npz file") from error
+            raise BadOption(
+                "is no result of 'onnxscope svd'", where=f"--start '{file}'", remedy="name its .npz file"
+            ) from error
 
     # what is shown
 
@@ -134,7 +167,11 @@ class Run:
 
     def natural(self, array: np.ndarray, label: str, mark: Pixel | None = None) -> Picture:
         """As it would be looked at, where it has the image's channels; else around grey, with a scale of its own."""
-        if self._settled and is_picture(array.shape) and array.shape[channels_axis(array.shape, self.x.layout)] == len(self._settled.mean):
+        if (
+            self._settled
+            and is_picture(array.shape)
+            and array.shape[channels_axis(array.shape, self.x.layout)] == len(self._settled.mean)
+        ):
             return replace(displayed(pictures.unrounded_pixels(array, self._settled) / 255, label), mark=mark)
         return replace(self._around_grey(array, label, magnitude(array) or None), mark=mark)
 
@@ -142,7 +179,11 @@ class Run:
     def _settled(self) -> pictures.Preprocess | None:
         """The preprocessing with nothing left open, where the image is what a picture file was made into."""
         shape = self.x.image.shape
-        if shape != self._shape or not is_picture(shape) or shape[channels_axis(shape, self.x.layout)] not in pictures.MODES:
+        if (
+            shape != self._shape
+            or not is_picture(shape)
+            or shape[channels_axis(shape, self.x.layout)] not in pictures.MODES
+        ):
             return None
         return self._preprocess.settled(shape)
 
@@ -184,12 +225,16 @@ class Run:
         named = self._out.with_suffix("") if self._out.suffix.lower() in RESULTS else self._out
         return named.with_name(named.name + suffixes[0])
 
-    def write(self, arrays: Mapping[str, Any], pictures: Sequence[Sequence[Picture]], facts: Mapping[str, Any]) -> list[Path]:
+    def write(
+        self, arrays: Mapping[str, Any], pictures: Sequence[Sequence[Picture]], facts: Mapping[str, Any]
+    ) -> list[Path]:
         """The arrays with all that it takes to repeat the run, and the picture."""
         table, picture = (check_target(self.target(suffix), self.sources) for suffix in RESULTS)
         about = {"verb": self.verb, **self.identity(), **self.facts(), **facts}
         file = io.BytesIO()
-        np.savez_compressed(file, image=self.x.image, output=self.x.output, about=np.array(json.dumps(about)), **arrays)
+        np.savez_compressed(
+            file, image=self.x.image, output=self.x.output, about=np.array(json.dumps(about)), **arrays
+        )
         models.write({table: iter([file.getvalue()])}, table)
         return [table, save(picture, pictures, f"{self.model.name}, {self._file.name}: {self.verb}")]
 
@@ -201,8 +246,11 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """What the answer depends on: model, image, preprocessing, and what was chosen."""
         return {
-            **self.x.identity(), "model": self.model.name, "file": self._file.name,
-            "file_sha256": hashlib.sha256(self._file.read_bytes()).hexdigest(), "opaque": list(self._options["opaque"]),
+            **self.x.identity(),
+            "model": self.model.name,
+            "file": self._file.name,
+            "file_sha256": hashlib.sha256(self._file.read_bytes()).hexdigest(),
+            "opaque": list(self._options["opaque"]),
             "sizes": {t.name: list(t.shape) for t in self.opened.engine.inputs},
             "preprocessing": (self._settled or self._preprocess).as_dict(),
         }
@@ -210,8 +258,9 @@ class Run:
     def facts(self) -> dict[str, Any]:
         """How it went."""
         about = self.x.about()
-        return {key: about[key] for key in ("device", "precision", "left_to_cpu", "notes")} | \
-            {"seconds": round(time.perf_counter() - self._began, 3)}
+        return {key: about[key] for key in ("device", "precision", "left_to_cpu", "notes")} | {
+            "seconds": round(time.perf_counter() - self._began, 3)
+        }
 
 
 def displayed(values: np.ndarray, label: str) -> Picture:
@@ -235,12 +284,23 @@ def extent(values: np.ndarray, least: float) -> tuple[int, int, int, int]:
 def free_sizes(model: Model, name: str | None, file: Path, layout: str) -> dict[str, tuple[int, ...]]:
     """The sizes that the picture settles of an image input whose height and width are free."""
     constants = {t.name for t in model.proto.graph.initializer}
-    shapes = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in model.proto.graph.input if i.name not in constants}
-    open_ = {n: [1, *s[1:]] for n, s in shapes.items() if len(s) == 4 and s[0] in (0, 1) and 0 in s[1:] and n in (name, n)}
+    shapes = {
+        i.name: [d.dim_value for d in i.type.tensor_type.shape.dim]
+        for i in model.proto.graph.input
+        if i.name not in constants
+    }
+    open_ = {
+        n: [1, *s[1:]]
+        for n, s in shapes.items()
+        if len(s) == 4 and s[0] in (0, 1) and 0 in s[1:] and n in (name, n)
+    }
     if len(open_) != 1:
         return {}
     ((found, shape),) = open_.items()
     channels = channels_axis(shape, layout)
     sizes = iter(pictures.picture_size(file, layout))
-    filled = [size if axis in (0, channels) else next(sizes) if size == 0 else (next(sizes), size)[1] for axis, size in enumerate(shape)]
+    filled = [
+        size if axis in (0, channels) else next(sizes) if size == 0 else (next(sizes), size)[1]
+        for axis, size in enumerate(shape)
+    ]
     return {found: tuple(filled)} if shape[channels] else {}

@@ -26,17 +26,42 @@ if TYPE_CHECKING:
 TABLES = (".csv", ".parquet")
 PLOTTED = ("insertion", "deletion", "pointing", "mass_inside")
 Rows = list[dict[str, Any]]
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures NAME.png instead of one --image, and masks NAME.mask.png of "
-                                        "their objects, if there are any.")]
-Methods = Annotated[str, typer.Option("--method", metavar="NAME[,NAME…]", help="Explanation methods, and 'votes'.")]
-Count = Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N pictures. [default: all]")]
-Randomise = Annotated[bool, typer.Option("--randomise", help="Also compare with the same network, its weights random from the top down.")]
-Fgsm = Annotated[float | None, typer.Option(metavar="K", min=0, help="Also attack the class by K of 255 levels, and compare what paid.")]
+Folder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FOLDER",
+        help="Pictures NAME.png instead of one --image, and masks NAME.mask.png of "
+        "their objects, if there are any.",
+    ),
+]
+Methods = Annotated[
+    str, typer.Option("--method", metavar="NAME[,NAME…]", help="Explanation methods, and 'votes'.")
+]
+Count = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Only the first N pictures. [default: all]")
+]
+Randomise = Annotated[
+    bool,
+    typer.Option(
+        "--randomise", help="Also compare with the same network, its weights random from the top down."
+    ),
+]
+Fgsm = Annotated[
+    float | None,
+    typer.Option(metavar="K", min=0, help="Also attack the class by K of 255 levels, and compare what paid."),
+]
 
 
 @joined(run, image=Folder)
-def evaluate(r: Run, method: Methods = "discussion,grad-cam,guided,saliency", labels: Labels = None, layer: Layer = "", count: Count = None,
-             randomise: Randomise = False, fgsm: Fgsm = None) -> None:
+def evaluate(
+    r: Run,
+    method: Methods = "discussion,grad-cam,guided,saliency",
+    labels: Labels = None,
+    layer: Layer = "",
+    count: Count = None,
+    randomise: Randomise = False,
+    fgsm: Fgsm = None,
+) -> None:
     """Put explanations of the highest scores of all pictures in a folder to the test, as a table, OUT.csv (or OUT.parquet) and OUT.png.
 
     \b
@@ -62,15 +87,24 @@ def evaluate(r: Run, method: Methods = "discussion,grad-cam,guided,saliency", la
         rows, skipped = tried(first, trials, pictures, [*methods, CHANCE], labels, progress)
     read = [p for p in pictures if printable(p.name) not in {one["picture"] for one in skipped}]
     masks = len({row["picture"] for row in rows if row["mask_share"]})
-    facts: dict[str, Any] = {"written": [str(target), str(chart)], "pictures": len(read), "masks": masks, "skipped": skipped,
-                             "methods": means(rows)}
+    facts: dict[str, Any] = {
+        "written": [str(target), str(chart)],
+        "pictures": len(read),
+        "masks": masks,
+        "skipped": skipped,
+        "methods": means(rows),
+    }
     if randomise:
         with counting("layers") as progress:
-            facts["randomised"] = [{"layer": name, **{m: {"distance": d, "rank_distance": s} for m, (d, s) in found.items()}}
-                                   for name, found in trials.without_weights(methods, [first.read(p) for p in read], progress)]
+            facts["randomised"] = [
+                {"layer": name, **{m: {"distance": d, "rank_distance": s} for m, (d, s) in found.items()}}
+                for name, found in trials.without_weights(methods, [first.read(p) for p in read], progress)
+            ]
     if fgsm is not None:
         with working("attacking"):
-            facts["fgsm"] = summed_up([trials.attack(first.read(p), fgsm * first.level) for p in read]) | {"levels": fgsm}
+            facts["fgsm"] = summed_up([trials.attack(first.read(p), fgsm * first.level) for p in read]) | {
+                "levels": fgsm
+            }
     write(target, rows)
     plot(chart, facts["methods"])
     with printing():
@@ -80,8 +114,14 @@ def evaluate(r: Run, method: Methods = "discussion,grad-cam,guided,saliency", la
             show(facts)
 
 
-def tried(r: Run, trials: Trials, pictures: Sequence[Path], methods: Sequence[str], labels: Path | None, progress: Any) -> \
-        tuple[Rows, list[dict[str, str]]]:
+def tried(
+    r: Run,
+    trials: Trials,
+    pictures: Sequence[Path],
+    methods: Sequence[str],
+    labels: Path | None,
+    progress: Any,
+) -> tuple[Rows, list[dict[str, str]]]:
     """A row for each picture and method, and the pictures that cannot be read, with the reasons."""
     from onnxscope.ask.scores import Scores, read_labels
     from onnxscope.ask.trials import MEASURES
@@ -98,15 +138,23 @@ def tried(r: Run, trials: Trials, pictures: Sequence[Path], methods: Sequence[st
         if mask is not None and mask.all() == mask.any():  # all of the image, or nothing
             mask = None
         scores = Scores(trials.network(image), names)
-        about = {"picture": printable(picture.name), "class": scores.name(scores.index(None)),
-                 "mask_share": None if mask is None else float(mask.mean())}
+        about = {
+            "picture": printable(picture.name),
+            "class": scores.name(scores.index(None)),
+            "mask_share": None if mask is None else float(mask.mean()),
+        }
         for method in methods:
             measured = trials.measures(method, image, mask)
-            rows.append({**about, "method": method, **{name: defined(measured.get(name)) for name in MEASURES}})
+            rows.append(
+                {**about, "method": method, **{name: defined(measured.get(name)) for name in MEASURES}}
+            )
         progress(k, len(pictures))
     if not rows:
-        raise BadOption(f"no picture fits; {skipped[0]['picture']} {skipped[0]['why']}", where=f"'{pictures[0].parent}'",
-                        remedy="name another folder")
+        raise BadOption(
+            f"no picture fits; {skipped[0]['picture']} {skipped[0]['why']}",
+            where=f"'{pictures[0].parent}'",
+            remedy="name another folder",
+        )
     return rows, skipped
 
 
@@ -118,8 +166,13 @@ def means(rows: Rows) -> dict[str, dict[str, float]]:
     """Of each method's measures, where they apply."""
     from onnxscope.ask.trials import MEASURES, mean
 
-    return {method: {name: mean([row[name] for row in rows if row["method"] == method and row[name] is not None]) for name in MEASURES}
-            for method in dict.fromkeys(row["method"] for row in rows)}
+    return {
+        method: {
+            name: mean([row[name] for row in rows if row["method"] == method and row[name] is not None])
+            for name in MEASURES
+        }
+        for method in dict.fromkeys(row["method"] for row in rows)
+    }
 
 
 def summed_up(effects: Sequence[Effect]) -> dict[str, Any]:
@@ -127,18 +180,28 @@ def summed_up(effects: Sequence[Effect]) -> dict[str, Any]:
     from onnxscope.ask.trials import mean
 
     def before_and_after(pairs: Sequence[tuple[float, float]]) -> dict[str, float]:
-        return {name: mean(values) for name, values in zip(("before", "after"), zip(*pairs, strict=True), strict=True)}
+        return {
+            name: mean(values)
+            for name, values in zip(("before", "after"), zip(*pairs, strict=True), strict=True)
+        }
 
-    return {"score": before_and_after([e.scores for e in effects]), "depth": before_and_after([e.depths for e in effects]),
-            "still_named": mean([float(e.named) for e in effects]), "ledger": mean([e.ledger for e in effects]),
-            "inside": {name: mean([e.inside[name] for e in effects]) for name in effects[0].inside}}
+    return {
+        "score": before_and_after([e.scores for e in effects]),
+        "depth": before_and_after([e.depths for e in effects]),
+        "still_named": mean([float(e.named) for e in effects]),
+        "ledger": mean([e.ledger for e in effects]),
+        "inside": {name: mean([e.inside[name] for e in effects]) for name in effects[0].inside},
+    }
 
 
 # what is written and shown
 
+
 def check_can_write(target: Path) -> None:
     if target.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise BadOption("Parquet needs pyarrow", where=f"-o '{target}'", remedy="pip install pyarrow, or write .csv")
+        raise BadOption(
+            "Parquet needs pyarrow", where=f"-o '{target}'", remedy="pip install pyarrow, or write .csv"
+        )
 
 
 def write(target: Path, rows: Rows) -> None:
@@ -146,7 +209,9 @@ def write(target: Path, rows: Rows) -> None:
 
     if target.suffix.lower() == ".parquet":
         data = io.BytesIO()
-        importlib.import_module("pyarrow.parquet").write_table(importlib.import_module("pyarrow").Table.from_pylist(rows), data)
+        importlib.import_module("pyarrow.parquet").write_table(
+            importlib.import_module("pyarrow").Table.from_pylist(rows), data
+        )
         table = data.getvalue()
     else:
         text = io.StringIO(newline="")
@@ -171,27 +236,53 @@ def plot(target: Path, methods: dict[str, dict[str, float]]) -> None:
 def show(facts: dict[str, Any]) -> None:
     from onnxscope.ask.trials import MEASURES
 
-    columns = [m for m in MEASURES if any(not math.isnan(found[m]) for found in facts["methods"].values()) and not m.endswith("_score")]
-    print_table(["method", *(MEASURES[m] for m in columns)],
-                [[method, *(figure(found[m]) for m in columns)] for method, found in facts["methods"].items()])
+    columns = [
+        m
+        for m in MEASURES
+        if any(not math.isnan(found[m]) for found in facts["methods"].values()) and not m.endswith("_score")
+    ]
+    print_table(
+        ["method", *(MEASURES[m] for m in columns)],
+        [[method, *(figure(found[m]) for m in columns)] for method, found in facts["methods"].items()],
+    )
     for stage in facts.get("randomised", [])[:1]:
-        typer.echo("\n1 − correlation with the trained network's, and 1 − rank correlation, the weights being random from the end down to")
-        print_table(["layer", *(m for m in stage if m != "layer")],
-                    [[stage["layer"], *(f"{figure(d['distance'])} {figure(d['rank_distance'])}" for m, d in stage.items() if m != "layer")]
-                     for stage in facts["randomised"]])
+        typer.echo(
+            "\n1 − correlation with the trained network's, and 1 − rank correlation, the weights being random from the end down to"
+        )
+        print_table(
+            ["layer", *(m for m in stage if m != "layer")],
+            [
+                [
+                    stage["layer"],
+                    *(
+                        f"{figure(d['distance'])} {figure(d['rank_distance'])}"
+                        for m, d in stage.items()
+                        if m != "layer"
+                    ),
+                ]
+                for stage in facts["randomised"]
+            ],
+        )
     if "fgsm" in facts:
         show_attack(facts["fgsm"])
     for one in facts["skipped"]:
         typer.echo(f"skipped {one['picture']}: {one['why']}")
-    typer.echo(f"{facts['pictures']} pictures, {facts['masks']} with masks, {len(facts['skipped'])} skipped; "
-               f"written {', '.join(facts['written'])}")
+    typer.echo(
+        f"{facts['pictures']} pictures, {facts['masks']} with masks, {len(facts['skipped'])} skipped; "
+        f"written {', '.join(facts['written'])}"
+    )
 
 
 def show_attack(found: dict[str, Any]) -> None:
-    typer.echo(f"\nFGSM by {found['levels']:g} of 255 levels: score {found['score']['before']:.4g} → {found['score']['after']:.4g}, "
-               f"still the highest of {100 * found['still_named']:.0f} %; ledger correlated by {found['ledger']:.2f}, "
-               f"its depth {found['depth']['before']:.2f} → {found['depth']['after']:.2f}")
-    print_table(["tensor", "correlation of contributions"], [[name, f"{value:.2f}"] for name, value in found["inside"].items()])
+    typer.echo(
+        f"\nFGSM by {found['levels']:g} of 255 levels: score {found['score']['before']:.4g} → {found['score']['after']:.4g}, "
+        f"still the highest of {100 * found['still_named']:.0f} %; ledger correlated by {found['ledger']:.2f}, "
+        f"its depth {found['depth']['before']:.2f} → {found['depth']['after']:.2f}"
+    )
+    print_table(
+        ["tensor", "correlation of contributions"],
+        [[name, f"{value:.2f}"] for name, value in found["inside"].items()],
+    )
 
 
 def figure(value: float) -> str:

@@ -19,27 +19,67 @@ MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(|k|M|G|T)(i?)B?", re.IGNORECASE)
 POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="The .onnx file.")]
-ModelOrScope = Annotated[Path, typer.Argument(metavar="MODEL|SCOPE", help="The .onnx file, rewritten or not.")]
-InputShape = Annotated[list[str] | None, typer.Option(metavar="NAME:1x3x224x224", help="Fix an input's free sizes. Repeatable.")]
-ImageInput = Annotated[str | None, typer.Option(metavar="NAME", help="The tensor that is the image. [default: the only image-like input]")]
-Output = Annotated[str | None, typer.Option(metavar="NAME", help="The tensor to explain. [default: the first output, before a softmax]")]
-DefaultPolicy = Annotated[str | None, typer.Option(metavar="freeze|taylor", help="How non-linear nodes are frozen: their gain, or their "
-                                                   "tangent. [default: freeze]")]
-PolicyFor = Annotated[list[str] | None, typer.Option(metavar="NODE|OP=POLICY", help="Another policy for one node or operator. Repeatable.")]
-Opaque = Annotated[list[str] | None, typer.Option(metavar="NODE|OP", help="Take a node or operator as a constant decision. Repeatable.")]
-WayBack = Annotated[str | None, typer.Option("--method", metavar="NAME", help="What the transposed branch computes: gradient (Fᵀ), or an "
-                                            "explanation method, such as guided. [default: gradient]")]
+ModelOrScope = Annotated[
+    Path, typer.Argument(metavar="MODEL|SCOPE", help="The .onnx file, rewritten or not.")
+]
+InputShape = Annotated[
+    list[str] | None, typer.Option(metavar="NAME:1x3x224x224", help="Fix an input's free sizes. Repeatable.")
+]
+ImageInput = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The tensor that is the image. [default: the only image-like input]"),
+]
+Output = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The tensor to explain. [default: the first output, before a softmax]"),
+]
+DefaultPolicy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="freeze|taylor",
+        help="How non-linear nodes are frozen: their gain, or their tangent. [default: freeze]",
+    ),
+]
+PolicyFor = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NODE|OP=POLICY", help="Another policy for one node or operator. Repeatable."),
+]
+Opaque = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NODE|OP", help="Take a node or operator as a constant decision. Repeatable."),
+]
+WayBack = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        help="What the transposed branch computes: gradient (Fᵀ), or an "
+        "explanation method, such as guided. [default: gradient]",
+    ),
+]
 Labels = Annotated[Path | None, typer.Option(metavar="FILE", help="Names of the scores, one a line.")]
-Score = Annotated[str | None, typer.Option(metavar="N|LABEL", help="The score to explain. [default: the highest]")]
+Score = Annotated[
+    str | None, typer.Option(metavar="N|LABEL", help="The score to explain. [default: the highest]")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
-def choices(input_shape: list[str] | None, image_input: str | None, output: str | None, policy: str | None, policy_for: list[str] | None,
-              opaque: list[str] | None) -> dict[str, Any]:
+def choices(
+    input_shape: list[str] | None,
+    image_input: str | None,
+    output: str | None,
+    policy: str | None,
+    policy_for: list[str] | None,
+    opaque: list[str] | None,
+) -> dict[str, Any]:
     """The options of a rewrite as the API takes them."""
     return {
-        "input_shapes": dict(once("--input-shape", map(named_shape, input_shape or ()))), "image": image_input, "output": output,
-        "policy": policy, "policy_for": dict(once("--policy-for", map(named_policy, policy_for or ()))), "opaque": opaque or (),
+        "input_shapes": dict(once("--input-shape", map(named_shape, input_shape or ()))),
+        "image": image_input,
+        "output": output,
+        "policy": policy,
+        "policy_for": dict(once("--policy-for", map(named_policy, policy_for or ()))),
+        "opaque": opaque or (),
     }
 
 
@@ -57,14 +97,20 @@ def named_shape(text: str) -> tuple[str, tuple[int, ...]]:
     name, _, sizes = text.rpartition(":")
     shape = tuple(int(size) if SIZE.fullmatch(size) else 0 for size in sizes.split("x"))
     if not name or 0 in shape:
-        raise BadOption("not a name and sizes", where=f"--input-shape {text}", remedy="write it as NAME:1x3x224x224")
+        raise BadOption(
+            "not a name and sizes", where=f"--input-shape {text}", remedy="write it as NAME:1x3x224x224"
+        )
     return name, shape
 
 
 def named_policy(text: str) -> tuple[str, str]:
     name, _, policy = text.rpartition("=")
     if not name:
-        raise BadOption("not a name and a policy", where=f"--policy-for {text}", remedy="write it as NODE=freeze or OP=taylor")
+        raise BadOption(
+            "not a name and a policy",
+            where=f"--policy-for {text}",
+            remedy="write it as NODE=freeze or OP=taylor",
+        )
     return name, policy
 
 
@@ -84,7 +130,10 @@ def joined(make: Callable[..., Any], **instead: Any) -> Callable[[Callable[..., 
     """
 
     def decorate(verb: Callable[..., None]) -> Callable[..., None]:
-        shared, own = [p.replace(annotation=instead.get(p.name, p.annotation)) for p in parameters_of(make)], parameters_of(verb)
+        shared, own = (
+            [p.replace(annotation=instead.get(p.name, p.annotation)) for p in parameters_of(make)],
+            parameters_of(verb),
+        )
 
         def command(**given: Any) -> None:
             verb(make(verb.__name__.rstrip("_"), **{p.name: given.pop(p.name) for p in shared}), **given)
@@ -101,4 +150,7 @@ def joined(make: Callable[..., Any], **instead: Any) -> Callable[[Callable[..., 
 def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
     """A function's parameters after the first one, with the types that their annotations name."""
     parameters = list(inspect.signature(function).parameters.values())[1:]
-    return [p.replace(kind=p.KEYWORD_ONLY, annotation=eval(p.annotation, function.__globals__)) for p in parameters]
+    return [
+        p.replace(kind=p.KEYWORD_ONLY, annotation=eval(p.annotation, function.__globals__))
+        for p in parameters
+    ]

@@ -32,7 +32,9 @@ def printing() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise BadOption(f"cannot be written ({error.strerror})", where="standard output", remedy="make room there") from error
+        raise BadOption(
+            f"cannot be written ({error.strerror})", where="standard output", remedy="make room there"
+        ) from error
 
 
 def working(text: str) -> Status:
@@ -55,8 +57,17 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*map(printable, row))
-    text, terminal = io.StringIO(), sys.stdout.isatty()  # rich itself would end the process where a pipe is closed
-    Console(file=text, highlight=False, markup=False, force_terminal=terminal, width=None if terminal else PIPED_WIDTH).print(table)
+    text, terminal = (
+        io.StringIO(),
+        sys.stdout.isatty(),
+    )  # rich itself would end the process where a pipe is closed
+    Console(
+        file=text,
+        highlight=False,
+        markup=False,
+        force_terminal=terminal,
+        width=None if terminal else PIPED_WIDTH,
+    ).print(table)
     typer.echo(text.getvalue(), nl=False)
 
 

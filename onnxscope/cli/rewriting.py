@@ -35,14 +35,29 @@ if TYPE_CHECKING:
 CLOCK_TICK = 20_000_000  # by so many nanoseconds a file may look older than it is
 NOT_JUDGED = "not judged"
 
-OutFile = Annotated[Path | None, typer.Option("--out", "-o", metavar="OUT", help="Where to write. [default: MODEL.scope.onnx]")]
-ImageFile = Annotated[Path | None, typer.Option(metavar="FILE", help="PNG, JPEG or .npy to prove it on. [default: random numbers]")]
+OutFile = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="OUT", help="Where to write. [default: MODEL.scope.onnx]"),
+]
+ImageFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="PNG, JPEG or .npy to prove it on. [default: random numbers]"),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Of the random numbers.")]
 
 
-def rewrite(model: ModelFile, out: OutFile = None, input_shape: InputShape = None, image_input: ImageInput = None, output: Output = None,
-            policy: DefaultPolicy = None, policy_for: PolicyFor = None, opaque: Opaque = None, method: WayBack = None,
-            as_json: AsJson = False) -> None:
+def rewrite(
+    model: ModelFile,
+    out: OutFile = None,
+    input_shape: InputShape = None,
+    image_input: ImageInput = None,
+    output: Output = None,
+    policy: DefaultPolicy = None,
+    policy_for: PolicyFor = None,
+    opaque: Opaque = None,
+    method: WayBack = None,
+    as_json: AsJson = False,
+) -> None:
     """Rewrite MODEL into a scope: the original, its frozen linear map and the transpose in one file.
 
     \b
@@ -58,7 +73,11 @@ def rewrite(model: ModelFile, out: OutFile = None, input_shape: InputShape = Non
         raise BadOption("a scope cannot go to standard output", where="-o -", remedy="name a file")
     models.check_target(target, [model])
     with working(f"rewriting {model.name}"):
-        scope = opening.rewrite(model, **choices(input_shape, image_input, output, policy, policy_for, opaque), method=method or "")
+        scope = opening.rewrite(
+            model,
+            **choices(input_shape, image_input, output, policy, policy_for, opaque),
+            method=method or "",
+        )
         scope.save(target)
     facts = about(scope, target, began)
     print_facts(facts, shown(facts), as_json)
@@ -68,10 +87,17 @@ def about(scope: Scope, target: Path, began: int) -> dict[str, Any]:
     """What a rewrite did."""
     files = [p.stat() for p in (target, Path(f"{target}.data")) if p.exists()]
     return {
-        "written": str(target), "bytes": sum(f.st_size for f in files if f.st_ctime_ns >= began - CLOCK_TICK),
-        "source_bytes": scope.original.nbytes if scope.original else 0, "seconds": round((time.time_ns() - began) / 1e9, 3),
-        "image": scope.image, "output": scope.output, "policy": scope.policy, "method": scope.method, "source_sha256": scope.source_sha256,
-        "nodes": dict(sorted(Counter(step.how for step in scope.steps).items())), "notes": list(scope.notes),
+        "written": str(target),
+        "bytes": sum(f.st_size for f in files if f.st_ctime_ns >= began - CLOCK_TICK),
+        "source_bytes": scope.original.nbytes if scope.original else 0,
+        "seconds": round((time.time_ns() - began) / 1e9, 3),
+        "image": scope.image,
+        "output": scope.output,
+        "policy": scope.policy,
+        "method": scope.method,
+        "source_sha256": scope.source_sha256,
+        "nodes": dict(sorted(Counter(step.how for step in scope.steps).items())),
+        "notes": list(scope.notes),
     }
 
 
@@ -84,12 +110,23 @@ def shown(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("method", facts["method"]),
         ("active nodes", ", ".join(f"{count} {how}" for how, count in facts["nodes"].items()) or "none"),
         *(("note", note) for note in facts["notes"]),
-        ("written", f"{facts['written']}, {facts['bytes']:,} bytes, {ratio:.2f} times the source, in {facts['seconds']:.1f} s"),
+        (
+            "written",
+            f"{facts['written']}, {facts['bytes']:,} bytes, {ratio:.2f} times the source, in {facts['seconds']:.1f} s",
+        ),
     ]
 
 
-def doctor(model: ModelFile, input_shape: InputShape = None, image_input: ImageInput = None, output: Output = None,
-           policy: DefaultPolicy = None, policy_for: PolicyFor = None, opaque: Opaque = None, as_json: AsJson = False) -> None:
+def doctor(
+    model: ModelFile,
+    input_shape: InputShape = None,
+    image_input: ImageInput = None,
+    output: Output = None,
+    policy: DefaultPolicy = None,
+    policy_for: PolicyFor = None,
+    opaque: Opaque = None,
+    as_json: AsJson = False,
+) -> None:
     """Say node by node how MODEL would be rewritten, and what stops it; nothing is written.
 
     \b
@@ -108,7 +145,10 @@ def doctor(model: ModelFile, input_shape: InputShape = None, image_input: ImageI
 
 
 def print_diagnosis(found: Diagnosis) -> None:
-    print_table(("node", "operator", "how", "policy", "note"), ((s.name, s.op, s.how, s.policy, s.note) for s in found.steps))
+    print_table(
+        ("node", "operator", "how", "policy", "note"),
+        ((s.name, s.op, s.how, s.policy, s.note) for s in found.steps),
+    )
     typer.echo(printable(f"image '{found.image}', output '{found.output}'"))
     for note in found.notes:
         typer.echo(f"note: {printable(note)}")
@@ -117,9 +157,18 @@ def print_diagnosis(found: Diagnosis) -> None:
     typer.echo("it can be rewritten" if found.ok else "it cannot be rewritten like this")
 
 
-def verify(model: ModelOrScope, image: ImageFile = None, seed: Seed = 0, input_shape: InputShape = None, image_input: ImageInput = None,
-           output: Output = None, policy: DefaultPolicy = None, policy_for: PolicyFor = None, opaque: Opaque = None,
-           as_json: AsJson = False) -> None:
+def verify(
+    model: ModelOrScope,
+    image: ImageFile = None,
+    seed: Seed = 0,
+    input_shape: InputShape = None,
+    image_input: ImageInput = None,
+    output: Output = None,
+    policy: DefaultPolicy = None,
+    policy_for: PolicyFor = None,
+    opaque: Opaque = None,
+    as_json: AsJson = False,
+) -> None:
     """Prove a scope with numbers, or the scope that MODEL would become: each claim with its figure, bound and noise floor.
 
     \b
@@ -149,12 +198,18 @@ def image_shape(scope: Scope) -> tuple[int, ...]:
     for t in scope.graph.inputs:
         if t.name == scope.image:
             return tuple(t.shape)
-    raise BadOption(f"the image '{scope.image}' is computed inside the network and cannot be given", where="--image",
-                    remedy="leave --image out")
+    raise BadOption(
+        f"the image '{scope.image}' is computed inside the network and cannot be given",
+        where="--image",
+        remedy="leave --image out",
+    )
 
 
 def print_report(report: Report) -> None:
-    rows = [(c.name, number(c.figure), number(c.bound), number(c.floor), outcome(c), c.note) for c in report.checks]
+    rows = [
+        (c.name, number(c.figure), number(c.bound), number(c.floor), outcome(c), c.note)
+        for c in report.checks
+    ]
     print_table(("check", "figure", "bound", "noise floor", "", "note"), rows)
     left = sum(outcome(c) == NOT_JUDGED for c in report.checks)
     typer.echo(("proved" if report.ok else "not proved") + (f"; {left} not judged" if left else ""))

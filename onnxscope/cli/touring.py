@@ -15,10 +15,16 @@ from onnxscope.cli.probing import run
 if TYPE_CHECKING:
     from onnxscope.cli.asking import Run
 
+
 @joined(run)
-def tour(r: Run, labels: Labels = None,
-         k: Annotated[int, typer.Option("-k", metavar="K", min=1, help="How many singular triplets.")] = 8,
-         seconds: Annotated[float, typer.Option(metavar="S", help="What these may take; it goes on with those it has.")] = 20.0) -> None:
+def tour(
+    r: Run,
+    labels: Labels = None,
+    k: Annotated[int, typer.Option("-k", metavar="K", min=1, help="How many singular triplets.")] = 8,
+    seconds: Annotated[
+        float, typer.Option(metavar="S", help="What these may take; it goes on with those it has.")
+    ] = 20.0,
+) -> None:
     """Everything worth seeing of a model and an image on one page, OUT.html, with its pictures and figures in the folder OUT.
 
     \b
@@ -35,8 +41,14 @@ def tour(r: Run, labels: Labels = None,
         seen = visit(r, names, k, seconds, command, lambda text: status.update(f"{r.model.name}: {text}"))
         written = seen.write(target, r.sources)
     proved = seen.facts["proofs"]["ok"]
-    print_facts({"written": [str(path) for path in written], **seen.facts},
-                [("written", ", ".join(map(str, written))), ("proofs", "all hold" if proved else "not all hold"),
-                 ("seconds", f"{seen.facts['seconds']:.1f}")], r.as_json)
+    print_facts(
+        {"written": [str(path) for path in written], **seen.facts},
+        [
+            ("written", ", ".join(map(str, written))),
+            ("proofs", "all hold" if proved else "not all hold"),
+            ("seconds", f"{seen.facts['seconds']:.1f}"),
+        ],
+        r.as_json,
+    )
     if seen.interrupted or not proved:
         raise typer.Exit(INTERRUPTED if seen.interrupted else FELL_SHORT)

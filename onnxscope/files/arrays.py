@@ -39,15 +39,21 @@ class Grid:
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Grid:
         columns = facts["side"] == COLUMNS
-        pixels, picture = (tuple(facts[name]) for name in (("inputs", "outputs") if columns else ("outputs", "inputs")))
+        pixels, picture = (
+            tuple(facts[name]) for name in (("inputs", "outputs") if columns else ("outputs", "inputs"))
+        )
         return cls(pixels, picture, largest_box(pixels, facts["batch"]))
 
     @cached_property
     def blocks(self) -> list[Block]:
         """Every block, one after the other in C order."""
         blocks, first = [], 0
-        for chunk in product(*(range(-(-size // step)) for size, step in zip(self.pixels, self.box, strict=True))):
-            sizes = (min(step, size - i * step) for i, size, step in zip(chunk, self.pixels, self.box, strict=True))
+        for chunk in product(
+            *(range(-(-size // step)) for size, step in zip(self.pixels, self.box, strict=True))
+        ):
+            sizes = (
+                min(step, size - i * step) for i, size, step in zip(chunk, self.pixels, self.box, strict=True)
+            )
             blocks.append(Block(chunk, first, math.prod(sizes)))
             first += blocks[-1].count
         return blocks
@@ -105,7 +111,9 @@ class NpyStore:
     @cached_property
     def header(self) -> bytes:
         text = io.BytesIO()
-        np.lib.format.write_array_header_1_0(text, {"descr": FLOAT.str, "fortran_order": False, "shape": self.grid.shape})
+        np.lib.format.write_array_header_1_0(
+            text, {"descr": FLOAT.str, "fortran_order": False, "shape": self.grid.shape}
+        )
         return text.getvalue()
 
     def nbytes(self, block: Block) -> int:
@@ -154,12 +162,25 @@ class ZarrStore:
 
     def prepare(self, facts: dict[str, Any]) -> None:
         self.part.mkdir(exist_ok=True)
-        put(self.part / "zarr.json", json_text({
-            "zarr_format": 3, "node_type": "array", "shape": self.grid.shape, "data_type": "float32", "fill_value": 0.0,
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": self.grid.box + self.grid.picture}},
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
-            "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}], "attributes": facts,
-        }))
+        put(
+            self.part / "zarr.json",
+            json_text(
+                {
+                    "zarr_format": 3,
+                    "node_type": "array",
+                    "shape": self.grid.shape,
+                    "data_type": "float32",
+                    "fill_value": 0.0,
+                    "chunk_grid": {
+                        "name": "regular",
+                        "configuration": {"chunk_shape": self.grid.box + self.grid.picture},
+                    },
+                    "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+                    "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
+                    "attributes": facts,
+                }
+            ),
+        )
 
     def write(self, block: Block, values: np.ndarray) -> None:
         put(self.chunk(block), values.data, self.nbytes(block))

@@ -23,10 +23,16 @@ Opsets = Mapping[str, int]
 def check(model: onnx.ModelProto, where: str) -> None:
     """Refuse what is no model, or a damaged one."""
     if not model.ir_version or not model.opset_import:
-        raise BadModel("not an ONNX model, or cut short: it names no IR version or no operator set", where=where, remedy=EXPORT_AGAIN)
+        raise BadModel(
+            "not an ONNX model, or cut short: it names no IR version or no operator set",
+            where=where,
+            remedy=EXPORT_AGAIN,
+        )
     if not model.graph.node:
         raise BadModel("the graph holds no nodes", where=where, remedy="export it again")
-    if any(isinstance(name, bytes) for name in names(model)):  # which protobuf gives instead of text that it cannot decode
+    if any(
+        isinstance(name, bytes) for name in names(model)
+    ):  # which protobuf gives instead of text that it cannot decode
         raise BadModel("damaged: a name in it is not text", where=where, remedy=EXPORT_AGAIN)
     opsets = {o.domain: o.version for o in model.opset_import}
     check_nodes(model.graph, opsets)
@@ -57,7 +63,9 @@ def names_in(graph: GraphProto) -> Iterator[str | bytes]:
 def names_at(nodes: Sequence[NodeProto]) -> Iterator[str | bytes]:
     for node in nodes:
         yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
-        yield from (name for attribute in node.attribute for name in (attribute.name, attribute.ref_attr_name))
+        yield from (
+            name for attribute in node.attribute for name in (attribute.name, attribute.ref_attr_name)
+        )
         for graph in graphs_of(node):
             yield from names_in(graph)
 
@@ -102,10 +110,17 @@ def wrong_attribute(node: NodeProto, schema: Any) -> str:
 
 def left_out(node: NodeProto, schema: Any) -> str:
     """An empty name stands for an optional tensor only."""
-    for kind, given, formal in (("input", node.input, schema.inputs), ("output", node.output, schema.outputs)):
+    for kind, given, formal in (
+        ("input", node.input, schema.inputs),
+        ("output", node.output, schema.outputs),
+    ):
         for i, name in enumerate(given):
             option = formal[min(i, len(formal) - 1)].option.name if formal else "Optional"
-            if not name and (option == "Variadic" or (kind == "input" and option == "Single")) and node.op_type not in BODIES:
+            if (
+                not name
+                and (option == "Variadic" or (kind == "input" and option == "Single"))
+                and node.op_type not in BODIES
+            ):
                 return f"its {kind} {i} is left out"
     return ""
 

@@ -14,11 +14,19 @@ MASK = ".mask"  # NAME.png has its mask in NAME.mask.png
 
 def pictures_in(folder: Path) -> list[Path]:
     try:
-        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.stem.endswith(MASK))
+        found = sorted(
+            p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.stem.endswith(MASK)
+        )
     except OSError as error:
-        raise BadOption(f"cannot be read as a folder ({error.strerror})", where=f"'{folder}'", remedy="name another") from error
+        raise BadOption(
+            f"cannot be read as a folder ({error.strerror})", where=f"'{folder}'", remedy="name another"
+        ) from error
     if not found:
-        raise BadOption("holds no pictures", where=f"'{folder}'", remedy=f"name a folder with files in {', '.join(PICTURES)}")
+        raise BadOption(
+            "holds no pictures",
+            where=f"'{folder}'",
+            remedy=f"name a folder with files in {', '.join(PICTURES)}",
+        )
     return found
 
 

@@ -29,7 +29,13 @@ EXTERNAL_BYTES = PROTOBUF_BYTES - 2**24  # beyond it weights are written beside 
 LARGE = 1024  # smaller weights are never written beside the model
 ELSEWHERE = "choose another file with -o"
 PLAIN = {  # types that every runtime takes from NumPy
-    TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT8, TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64,
+    TensorProto.FLOAT,
+    TensorProto.FLOAT16,
+    TensorProto.DOUBLE,
+    TensorProto.INT8,
+    TensorProto.UINT8,
+    TensorProto.INT32,
+    TensorProto.INT64,
 }
 ALIGNMENT = 4096  # of external weights, so that a runtime can map them
 
@@ -70,12 +76,18 @@ def read(path: Path) -> bytes:
         if path.is_dir():
             raise BadModel("is a folder", where=where_of(path), remedy="name the .onnx file in it")
         if path.exists() and not path.is_file():  # a pipe cannot be read twice, and some devices never end
-            raise BadModel("is not a regular file", where=where_of(path), remedy="save the model to a file first")
+            raise BadModel(
+                "is not a regular file", where=where_of(path), remedy="save the model to a file first"
+            )
         if path.stat().st_size > PROTOBUF_BYTES:
             raise too_large(where_of(path), "export it with external data")
         return path.read_bytes()
     except (OSError, ValueError) as error:  # a ValueError for a path with a null byte
-        raise BadModel(f"cannot be read ({getattr(error, 'strerror', error)})", where=where_of(path), remedy="check the path") from error
+        raise BadModel(
+            f"cannot be read ({getattr(error, 'strerror', error)})",
+            where=where_of(path),
+            remedy="check the path",
+        ) from error
 
 
 def parse(data: bytes, path: Path | None) -> onnx.ModelProto:
@@ -84,8 +96,11 @@ def parse(data: bytes, path: Path | None) -> onnx.ModelProto:
     try:
         model: onnx.ModelProto = onnx.ModelProto.FromString(data)
     except DecodeError as error:
-        raise BadModel("not an ONNX model, or cut short: its protobuf cannot be parsed", where=where_of(path),
-                       remedy=EXPORT_AGAIN) from error
+        raise BadModel(
+            "not an ONNX model, or cut short: its protobuf cannot be parsed",
+            where=where_of(path),
+            remedy=EXPORT_AGAIN,
+        ) from error
     return model
 
 
@@ -111,7 +126,11 @@ def check_target(target: Path, sources: Iterable[Path] = ()) -> Path:
     try:
         path = target.resolve()
         problem = target_problem(path, sources)
-    except (OSError, RuntimeError, ValueError) as error:  # a name too long, links that form a loop, a null byte
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:  # a name too long, links that form a loop, a null byte
         raise unwritable(target, error) from error
     if problem:
         raise BadOption(problem, where=where_of(target), remedy=ELSEWHERE)
@@ -132,12 +151,21 @@ def target_problem(path: Path, sources: Iterable[Path]) -> str:
 
 
 def unwritable(target: Path, error: Exception) -> BadOption:
-    return BadOption(f"cannot be written ({getattr(error, 'strerror', None) or error})", where=where_of(target),
-                     remedy=f"make room there, or {ELSEWHERE}")
+    return BadOption(
+        f"cannot be written ({getattr(error, 'strerror', None) or error})",
+        where=where_of(target),
+        remedy=f"make room there, or {ELSEWHERE}",
+    )
 
 
-def save(graph: gs.Graph, path: Path, metadata: Mapping[str, str], *, source: Path | None = None,
-         external_bytes: int | None = None) -> Path:
+def save(
+    graph: gs.Graph,
+    path: Path,
+    metadata: Mapping[str, str],
+    *,
+    source: Path | None = None,
+    external_bytes: int | None = None,
+) -> Path:
     """Write the graph as a model; nothing is left behind where it fails.
 
     Where it would exceed `external_bytes`, its weights go into a file beside it, called as the model and `.data`.
@@ -145,8 +173,15 @@ def save(graph: gs.Graph, path: Path, metadata: Mapping[str, str], *, source: Pa
     weights = weights_of(graph)
     body = skeleton(graph, metadata)
     total = len(body.SerializeToString()) + sum(w.nbytes for w in weights)
-    large = [w for w in weights if w.nbytes > LARGE] if total > (EXTERNAL_BYTES if external_bytes is None else external_bytes) else []
-    sources = [*([source] if source else []), *(w.values.file for w in weights if isinstance(w.values, StoredValues) and w.values.file)]
+    large = (
+        [w for w in weights if w.nbytes > LARGE]
+        if total > (EXTERNAL_BYTES if external_bytes is None else external_bytes)
+        else []
+    )
+    sources = [
+        *([source] if source else []),
+        *(w.values.file for w in weights if isinstance(w.values, StoredValues) and w.values.file),
+    ]
     target = check_target(path, sources)
     files: dict[Path, Iterator[bytes]] = {}
     if large:
@@ -204,7 +239,9 @@ class Weight:
     values: StoredValues | np.ndarray
     data_type: int
     nbytes: int
-    aside: tuple[str, int] | None = None  # the file and the offset of its values, where they lie beside the model
+    aside: tuple[str, int] | None = (
+        None  # the file and the offset of its values, where they lie beside the model
+    )
 
     def header(self) -> TensorProto:
         """All of it but values that follow in the same file."""
@@ -218,7 +255,9 @@ class Weight:
 
 def weights_of(graph: gs.Graph) -> list[Weight]:
     """The constants of a graph, but for strings, which have no bytes of their own."""
-    return [weight_of(t) for t in graph.tensors().values() if isinstance(t, gs.Constant) and t.dtype != object]
+    return [
+        weight_of(t) for t in graph.tensors().values() if isinstance(t, gs.Constant) and t.dtype != object
+    ]
 
 
 def weight_of(constant: gs.Constant) -> Weight:
@@ -249,11 +288,15 @@ def skeleton(graph: gs.Graph, metadata: Mapping[str, str]) -> onnx.ModelProto:
     """The model without its weights, and without the shapes that every runtime infers for itself."""
     strings = [t for t in graph.tensors().values() if isinstance(t, gs.Constant) and t.dtype == object]
     body = onnx.helper.make_graph(
-        [OnnxExporter.export_node(n) for n in graph.nodes], graph.name,
+        [OnnxExporter.export_node(n) for n in graph.nodes],
+        graph.name,
         [OnnxExporter.export_value_info_proto(t, False) for t in graph.inputs],
         [OnnxExporter.export_value_info_proto(t, False) for t in graph.outputs],
-        [OnnxExporter.export_tensor_proto(t) for t in strings])
-    model = onnx.helper.make_model(body, producer_name="onnxscope", opset_imports=graph.import_domains, ir_version=graph.ir_version)
+        [OnnxExporter.export_tensor_proto(t) for t in strings],
+    )
+    model = onnx.helper.make_model(
+        body, producer_name="onnxscope", opset_imports=graph.import_domains, ir_version=graph.ir_version
+    )
     onnx.helper.set_model_props(model, dict(metadata))
     return model
 

@@ -26,16 +26,25 @@ def channels_axis(shape: Sequence[int], layout: str = "auto") -> int:
     """
     check_layout(layout)
     if not is_picture(shape):
-        raise BadOption(f"{shape_text(shape)} is not the shape of a picture", where="--layout",
-                        remedy="pictures have three axes, and a leading 1")
+        raise BadOption(
+            f"{shape_text(shape)} is not the shape of a picture",
+            where="--layout",
+            remedy="pictures have three axes, and a leading 1",
+        )
     first, last = len(shape) - 3, len(shape) - 1
-    seems_last = shape[first] not in PICTURE_CHANNELS and shape[last] in PICTURE_CHANNELS and tuple(shape[last - 1 :]) != (1, 1)
+    seems_last = (
+        shape[first] not in PICTURE_CHANNELS
+        and shape[last] in PICTURE_CHANNELS
+        and tuple(shape[last - 1 :]) != (1, 1)
+    )
     return last if layout == "nhwc" or (layout == "auto" and seems_last) else first
 
 
 def check_layout(layout: str) -> None:
     if layout not in LAYOUTS:
-        raise BadOption(f"there is no layout '{layout}'", where="--layout", remedy=f"choose one of {', '.join(LAYOUTS)}")
+        raise BadOption(
+            f"there is no layout '{layout}'", where="--layout", remedy=f"choose one of {', '.join(LAYOUTS)}"
+        )
 
 
 def is_picture(shape: Sequence[int]) -> bool:
@@ -65,19 +74,28 @@ def parse_pixel(text: str, where: str = OPTION) -> Pixel:
     """`1,20,33` is (1, 20, 33)."""
     numbers = [number.strip() for number in text.split(",")]
     if not all(NUMBER.fullmatch(number) for number in numbers):
-        raise BadOption(f"'{text}' names no pixel", where=where, remedy="write CHANNEL,Y,X such as 1,20,33, or one number for a vector")
+        raise BadOption(
+            f"'{text}' names no pixel",
+            where=where,
+            remedy="write CHANNEL,Y,X such as 1,20,33, or one number for a vector",
+        )
     return tuple(map(int, numbers))
 
 
-def flat_index(shape: Sequence[int], pixel: int | Sequence[int], layout: str = "auto", where: str = OPTION) -> int:
+def flat_index(
+    shape: Sequence[int], pixel: int | Sequence[int], layout: str = "auto", where: str = OPTION
+) -> int:
     """Where a pixel stands among the elements of an array of this shape, counted in C order."""
     shape = tuple(shape) or (1,)  # a scalar is a vector of one
     axes = named_axes(shape, layout)
     numbers = tuple(map(operator.index, pixel)) if isinstance(pixel, Sequence) else (operator.index(pixel),)
     said = f"pixel {','.join(map(str, numbers))}"
     if len(numbers) != len(axes):
-        raise BadOption(f"{said} has {len(numbers)} number(s), and {extent(shape, axes)} takes {len(axes)}", where=where,
-                        remedy="give so many")
+        raise BadOption(
+            f"{said} has {len(numbers)} number(s), and {extent(shape, axes)} takes {len(axes)}",
+            where=where,
+            remedy="give so many",
+        )
     if not all(0 <= number < shape[axis] for number, axis in zip(numbers, axes, strict=True)):
         raise BadOption(f"{said} lies outside of {extent(shape, axes)}", where=where, remedy="count from 0")
     return sum(number * math.prod(shape[axis + 1 :]) for number, axis in zip(numbers, axes, strict=True))
@@ -87,7 +105,9 @@ def pixel_at(shape: Sequence[int], index: int, layout: str = "auto") -> Pixel:
     """The inverse of `flat_index`."""
     shape = tuple(shape) or (1,)
     if not 0 <= index < math.prod(shape):
-        raise BadOption(f"element {index} lies outside of {shape_text(shape)}", where=OPTION, remedy="count from 0")
+        raise BadOption(
+            f"element {index} lies outside of {shape_text(shape)}", where=OPTION, remedy="count from 0"
+        )
     return tuple(index // math.prod(shape[axis + 1 :]) % shape[axis] for axis in named_axes(shape, layout))
 
 

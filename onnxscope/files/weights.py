@@ -33,7 +33,11 @@ CHUNK = 4 << 20  # how much of a file is read at a time
 CACHED = 256 << 10  # how much is checked at a time
 MOST_SPARSE = 1 << 28  # elements of a sparse tensor, which is written out
 PACKED_BITS: dict[int, int] = {
-    TensorProto.UINT4: 4, TensorProto.INT4: 4, TensorProto.FLOAT4E2M1: 4, TensorProto.UINT2: 2, TensorProto.INT2: 2,
+    TensorProto.UINT4: 4,
+    TensorProto.INT4: 4,
+    TensorProto.FLOAT4E2M1: 4,
+    TensorProto.UINT2: 2,
+    TensorProto.INT2: 2,
 }
 COMPLEX = {TensorProto.COMPLEX64, TensorProto.COMPLEX128}
 # The bits of +∞ as an integer of the same width: without the sign, whatever is above it is NaN.
@@ -44,8 +48,17 @@ INFINITY: dict[int, np.unsignedinteger] = {
     TensorProto.BFLOAT16: np.uint16(0x7F80),
 }
 MULTIPLIED = {  # operators whose weights must be finite; elsewhere -inf is a mask
-    "BatchNormalization", "Conv", "ConvTranspose", "DeformConv", "Gemm", "GroupNormalization", "InstanceNormalization",
-    "LayerNormalization", "MatMul", "PRelu", "RMSNormalization",
+    "BatchNormalization",
+    "Conv",
+    "ConvTranspose",
+    "DeformConv",
+    "Gemm",
+    "GroupNormalization",
+    "InstanceNormalization",
+    "LayerNormalization",
+    "MatMul",
+    "PRelu",
+    "RMSNormalization",
 }
 
 
@@ -78,7 +91,7 @@ def _of_nodes(nodes: Sequence[NodeProto]) -> Iterator[Held]:
     for node in nodes:
         where, name = title(node), node.output[0] if node.output else ""
         for attribute in node.attribute:
-            for tensor in ([attribute.t] if attribute.type == AttributeProto.TENSOR else attribute.tensors):
+            for tensor in [attribute.t] if attribute.type == AttributeProto.TENSOR else attribute.tensors:
                 yield Held(tensor, where, name, False)
             if attribute.type == AttributeProto.SPARSE_TENSOR:
                 yield from _of_sparse(attribute.sparse_tensor, where, name)
@@ -92,13 +105,21 @@ def _of_sparse(sparse: SparseTensorProto, where: str, name: str) -> Iterator[Hel
     yield Held(sparse.indices, f"{where}, its indices", name, False)
     dims, indices = [int(d) for d in sparse.dims], sparse.indices
     if min(dims, default=0) < 0 or math.prod(dims) > MOST_SPARSE:
-        raise BadModel(f"its size {_size_text(sparse)} is impossible, or too large to be written out", where=where, remedy=EXPORT_AGAIN)
+        raise BadModel(
+            f"its size {_size_text(sparse)} is impossible, or too large to be written out",
+            where=where,
+            remedy=EXPORT_AGAIN,
+        )
     flat = [list(sparse.values.dims), [*sparse.values.dims, len(dims)]]
     if indices.data_type != TensorProto.INT64 or list(indices.dims) not in flat:
         raise BadModel("its indices do not fit its values", where=where, remedy=EXPORT_AGAIN)
     places = numpy_helper.to_array(indices)
-    if places.size and (places.min() < 0 or np.any(places >= (math.prod(dims) if places.ndim == 1 else dims))):
-        raise BadModel(f"an index lies outside of its size {_size_text(sparse)}", where=where, remedy=EXPORT_AGAIN)
+    if places.size and (
+        places.min() < 0 or np.any(places >= (math.prod(dims) if places.ndim == 1 else dims))
+    ):
+        raise BadModel(
+            f"an index lies outside of its size {_size_text(sparse)}", where=where, remedy=EXPORT_AGAIN
+        )
 
 
 def byte_count(data_type: int, dims: Sequence[int]) -> int:
@@ -129,7 +150,11 @@ def check_form(held: Held) -> None:
     """Its type is one that the standard knows, its sizes are sizes."""
     tensor = held.tensor
     if tensor.data_type not in TensorProto.DataType.values() or tensor.data_type == TensorProto.UNDEFINED:
-        raise BadModel(f"its element type {tensor.data_type} is not one of the standard's", where=held.where, remedy=EXPORT_AGAIN)
+        raise BadModel(
+            f"its element type {tensor.data_type} is not one of the standard's",
+            where=held.where,
+            remedy=EXPORT_AGAIN,
+        )
     if any(d < 0 for d in tensor.dims):
         raise BadModel(f"its size {_size_text(tensor)} is negative", where=held.where, remedy=EXPORT_AGAIN)
     if tensor.data_type == TensorProto.STRING and (is_external(tensor) or tensor.HasField("raw_data")):
@@ -146,8 +171,11 @@ def checked_bytes(held: Held) -> bytes:
         found = len(getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type)))
         needed, unit = field_count(tensor), "values"
     if found != needed:
-        raise BadModel(f"it holds {found} {unit} where its size {_size_text(tensor)} needs {needed}", where=held.where,
-                       remedy=EXPORT_AGAIN)
+        raise BadModel(
+            f"it holds {found} {unit} where its size {_size_text(tensor)} needs {needed}",
+            where=held.where,
+            remedy=EXPORT_AGAIN,
+        )
     return raw if unit == "bytes" else raw_bytes(tensor)
 
 
@@ -175,8 +203,11 @@ def check_values(held: Held, pieces: Iterable[bytes], *, finite: bool) -> None:
             infinities += int(np.count_nonzero(magnitude == infinity))
     if nans or (finite and infinities):
         what = f"{nans} NaN" if nans else f"{infinities} infinite"
-        raise BadModel(f"{what} among its {math.prod(held.tensor.dims)} values", where=held.where,
-                       remedy="repair the weights or export the model again")
+        raise BadModel(
+            f"{what} among its {math.prod(held.tensor.dims)} values",
+            where=held.where,
+            remedy="repair the weights or export the model again",
+        )
 
 
 def attach(held: Held, folder: Path | None) -> None:
@@ -198,18 +229,29 @@ def located(held: Held, folder: Path | None) -> tuple[Path, int]:
     try:
         info = external_data_helper.ExternalDataInfo(held.tensor)
     except ValueError as error:
-        raise BadModel(f"its external data is described wrongly ({error})", where=held.where, remedy=EXPORT_AGAIN) from error
+        raise BadModel(
+            f"its external data is described wrongly ({error})", where=held.where, remedy=EXPORT_AGAIN
+        ) from error
     if folder is None:
-        raise BadModel(f"its data lies in the file '{info.location}', and a model in memory has no folder", where=held.where,
-                       remedy="give the path of the model instead")
+        raise BadModel(
+            f"its data lies in the file '{info.location}', and a model in memory has no folder",
+            where=held.where,
+            remedy="give the path of the model instead",
+        )
     path = safe_path(held.where, info.location, folder)
     needed, offset = byte_count(held.tensor.data_type, held.tensor.dims), info.offset or 0
     if info.length is not None and info.length != needed:
-        raise BadModel(f"{info.length} bytes of external data where its size {_size_text(held.tensor)} needs {needed}", where=held.where,
-                       remedy=EXPORT_AGAIN)
+        raise BadModel(
+            f"{info.length} bytes of external data where its size {_size_text(held.tensor)} needs {needed}",
+            where=held.where,
+            remedy=EXPORT_AGAIN,
+        )
     if offset + needed > (size := path.stat().st_size):
-        raise BadModel(f"its data ends at byte {offset + needed} of '{info.location}', which has only {size}", where=held.where,
-                       remedy=f"copy the whole of '{info.location}' beside the model again")
+        raise BadModel(
+            f"its data ends at byte {offset + needed} of '{info.location}', which has only {size}",
+            where=held.where,
+            remedy=f"copy the whole of '{info.location}' beside the model again",
+        )
     return path, offset
 
 
@@ -217,18 +259,35 @@ def safe_path(where: str, location: str, folder: Path) -> Path:
     """The file at a location relative to the model's folder, and inside of it even after following links."""
     remedy = "move the file into the model's folder and name it relative to that"
     if not location or Path(location).is_absolute() or PureWindowsPath(location).anchor:
-        raise BadModel(f"the path of its external data, '{location}', is not relative", where=where, remedy=remedy)
+        raise BadModel(
+            f"the path of its external data, '{location}', is not relative", where=where, remedy=remedy
+        )
     folder = folder.resolve()
     try:
         path = (folder / location).resolve()
         inside, there = path.is_relative_to(folder), path.is_file()
-    except (OSError, ValueError, RuntimeError) as error:  # a name too long, a null byte, links that form a loop
-        raise BadModel(f"the path of its external data, '{location[:80]!r}', leads nowhere", where=where, remedy=EXPORT_AGAIN) from error
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # a name too long, a null byte, links that form a loop
+        raise BadModel(
+            f"the path of its external data, '{location[:80]!r}', leads nowhere",
+            where=where,
+            remedy=EXPORT_AGAIN,
+        ) from error
     if not inside:
-        raise BadModel(f"the path of its external data, '{location}', leads out of the model's folder", where=where, remedy=remedy)
+        raise BadModel(
+            f"the path of its external data, '{location}', leads out of the model's folder",
+            where=where,
+            remedy=remedy,
+        )
     if not there:
-        raise BadModel(f"its data is missing: there is no file '{location}' beside the model", where=where,
-                       remedy="copy the file there")
+        raise BadModel(
+            f"its data is missing: there is no file '{location}' beside the model",
+            where=where,
+            remedy="copy the file there",
+        )
     return path
 
 
@@ -240,11 +299,15 @@ def read_chunks(path: Path, offset: int, length: int) -> Iterator[bytes]:
             while length:
                 piece = file.read(min(length, CHUNK))
                 if not piece:
-                    raise BadModel("the file became shorter while it was read", where=f"'{path}'", remedy="try again")
+                    raise BadModel(
+                        "the file became shorter while it was read", where=f"'{path}'", remedy="try again"
+                    )
                 length -= len(piece)
                 yield piece
     except OSError as error:
-        raise BadModel(f"cannot be read ({error.strerror})", where=f"'{path}'", remedy="check the file") from error
+        raise BadModel(
+            f"cannot be read ({error.strerror})", where=f"'{path}'", remedy="check the file"
+        ) from error
 
 
 class StoredValues(LazyValues):  # type: ignore[misc]
@@ -260,12 +323,18 @@ class StoredValues(LazyValues):  # type: ignore[misc]
         if not is_external(self.tensor):
             return numpy_helper.to_array(self.tensor)
         raw = b"".join(chunks(self))
-        return numpy_helper.to_array(TensorProto(data_type=self.tensor.data_type, dims=self.tensor.dims, raw_data=raw))
+        return numpy_helper.to_array(
+            TensorProto(data_type=self.tensor.data_type, dims=self.tensor.dims, raw_data=raw)
+        )
 
     @property
     def file(self) -> Path | None:
         """The file of an external tensor."""
-        return Path(external_data_helper.ExternalDataInfo(self.tensor).location) if is_external(self.tensor) else None
+        return (
+            Path(external_data_helper.ExternalDataInfo(self.tensor).location)
+            if is_external(self.tensor)
+            else None
+        )
 
 
 def chunks(values: StoredValues | np.ndarray) -> Iterator[bytes]:
@@ -283,7 +352,9 @@ def raw_bytes(tensor: TensorProto) -> bytes:
     """The bytes of a tensor in memory, whichever field holds its values; strings have none."""
     if tensor.data_type == TensorProto.STRING:
         return b""
-    raw: bytes = (tensor if tensor.HasField("raw_data") else numpy_helper.from_array(numpy_helper.to_array(tensor))).raw_data
+    raw: bytes = (
+        tensor if tensor.HasField("raw_data") else numpy_helper.from_array(numpy_helper.to_array(tensor))
+    ).raw_data
     return raw
 
 

@@ -26,8 +26,13 @@ Tensor: TypeAlias = gs.Variable | gs.Constant
 Shape = tuple[int, ...]
 
 FOLD_BYTES = 64 << 10  # constant expressions up to this size become constants while the model is normalised
-SMALL_BYTES = 1 << 10  # and beside the normalised model, which holds their operands already: weights are stored once
-MOST_ELEMENTS, MOST_NODES = 1 << 31, 1 << 18  # of one tensor and of one graph: damaged sizes and bodies in bodies know no end
+SMALL_BYTES = (
+    1 << 10
+)  # and beside the normalised model, which holds their operands already: weights are stored once
+MOST_ELEMENTS, MOST_NODES = (
+    1 << 31,
+    1 << 18,
+)  # of one tensor and of one graph: damaged sizes and bodies in bodies know no end
 CHECK = "check the sizes given with --input-shape, or the export"
 FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 
@@ -56,8 +61,11 @@ def is_known(tensor: Tensor) -> bool:
 def shape_of(tensor: Tensor) -> Shape:
     """The fixed shape of a tensor; its leading size is -1 where it counts probes."""
     if tensor.shape is None:
-        raise BadModel(f"the shape of '{tensor.name}' cannot be inferred", where=producer_name(tensor),
-                       remedy="fix the input sizes with --input-shape NAME:1x3x224x224")
+        raise BadModel(
+            f"the shape of '{tensor.name}' cannot be inferred",
+            where=producer_name(tensor),
+            remedy="fix the input sizes with --input-shape NAME:1x3x224x224",
+        )
     return tuple(d if isinstance(d, int) else -1 for d in tensor.shape)
 
 
@@ -139,8 +147,15 @@ class Builder:
         """Keep the model's own names for the model's own tensors."""
         self._names.update(names)
 
-    def op(self, op: str, *inputs: Any, outputs: int = 1, names: Sequence[str] | None = None,
-           node_name: str = "", **attrs: Any) -> Any:
+    def op(
+        self,
+        op: str,
+        *inputs: Any,
+        outputs: int = 1,
+        names: Sequence[str] | None = None,
+        node_name: str = "",
+        **attrs: Any,
+    ) -> Any:
         """Write one node; its output tensor, or a tuple where there are several."""
         model_for = next((t for t in inputs if isinstance(t, Tensor) and t.name), None)
         args = [self._tensor(t, model_for) for t in inputs]
@@ -153,7 +168,11 @@ class Builder:
         results = self._fold(node) or list(node.outputs)
         if results[0] is node.outputs[0]:
             if len(self.graph.nodes) == MOST_NODES:
-                raise Unsupported(f"more than {MOST_NODES:,} nodes would be written", where=describe(node), remedy="export a smaller model")
+                raise Unsupported(
+                    f"more than {MOST_NODES:,} nodes would be written",
+                    where=describe(node),
+                    remedy="export a smaller model",
+                )
             self.graph.nodes.append(node)
             self.fresh.append(node)
         else:
@@ -186,10 +205,17 @@ class Builder:
         """Infer the outputs' types; where all inputs are small constants, compute the outputs instead."""
         self.infer(node)
         known = all(is_known(t) for t in node.inputs if t.name)
-        if not known or node.op in NOT_FOLDED or any(isinstance(v, onnx.GraphProto) for v in node.attrs.values()):
+        if (
+            not known
+            or node.op in NOT_FOLDED
+            or any(isinstance(v, onnx.GraphProto) for v in node.attrs.values())
+        ):
             return None
         sizes = [t._values.nbytes for t in node.inputs if t.name]
-        out_sizes = [8 * numel(t.shape) if t.shape is not None and all(isinstance(d, int) for d in t.shape) else 0 for t in node.outputs]
+        out_sizes = [
+            8 * numel(t.shape) if t.shape is not None and all(isinstance(d, int) for d in t.shape) else 0
+            for t in node.outputs
+        ]
         if sum(sizes) > self.fold_bytes or sum(out_sizes) > self.fold_bytes:
             return None
         arrays = runtime.evaluate(one_node_model(node, self.graph.opset, self.graph.ir_version))
@@ -207,12 +233,24 @@ class Builder:
                 if not t.name:
                     continue
                 types[t.name] = helper.make_tensor_type_proto(element_type(t), t.shape)
-                if is_known(t) and numel(t.shape) <= 1024 and element_type(t) in (TensorProto.INT64, TensorProto.INT32, TensorProto.FLOAT):
+                if (
+                    is_known(t)
+                    and numel(t.shape) <= 1024
+                    and element_type(t) in (TensorProto.INT64, TensorProto.INT32, TensorProto.FLOAT)
+                ):
                     data[t.name] = onnx.numpy_helper.from_array(values_of(t), t.name)
             found = shape_inference.infer_node_outputs(
-                schema, proto, types, data, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=self.graph.ir_version)
+                schema,
+                proto,
+                types,
+                data,
+                opset_imports=[helper.make_opsetid("", self.opset)],
+                ir_version=self.graph.ir_version,
+            )
         except Exception as error:  # onnx raises its own InferenceError, or a plain one for a type mismatch
-            raise BadModel(f"its inputs do not fit the operator ({error})", where=describe(node), remedy=CHECK) from error
+            raise BadModel(
+                f"its inputs do not fit the operator ({error})", where=describe(node), remedy=CHECK
+            ) from error
         for t in node.outputs:
             if t.name in found and found[t.name].HasField("tensor_type"):
                 tensor_type = found[t.name].tensor_type
@@ -229,8 +267,15 @@ class Builder:
     def _infer_body(self, node: gs.Node, types: Mapping[str, onnx.TypeProto]) -> None:
         """Shapes of an operator that the standard defines by a function alone."""
         inputs = [onnx.ValueInfoProto(name=k, type=v) for k, v in types.items()]
-        graph = helper.make_graph([OnnxExporter.export_node(node)], "one", inputs, [onnx.ValueInfoProto(name=t.name) for t in node.outputs])
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=self.graph.ir_version)
+        graph = helper.make_graph(
+            [OnnxExporter.export_node(node)],
+            "one",
+            inputs,
+            [onnx.ValueInfoProto(name=t.name) for t in node.outputs],
+        )
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=self.graph.ir_version
+        )
         for t, info in zip(node.outputs, shape_inference.infer_shapes(model).graph.output, strict=True):
             if info.type.tensor_type.HasField("shape"):
                 t.shape = dims(info.type.tensor_type)
@@ -240,7 +285,9 @@ def check_size(output: Tensor, node: gs.Node) -> None:
     """Refuse sizes that no tensor can have."""
     sizes = [d for d in output.shape or () if isinstance(d, int)]
     if any(d < 0 for d in sizes) or math.prod(sizes) > MOST_ELEMENTS:
-        raise BadModel(f"its output would have the size {size_text(output.shape)}", where=describe(node), remedy=CHECK)
+        raise BadModel(
+            f"its output would have the size {size_text(output.shape)}", where=describe(node), remedy=CHECK
+        )
 
 
 def dims(tensor_type: onnx.TypeProto.Tensor) -> list[int | None]:
@@ -249,7 +296,15 @@ def dims(tensor_type: onnx.TypeProto.Tensor) -> list[int | None]:
 
 NOT_FOLDED = {
     "DequantizeLinear",  # onnxruntime knows quantized operators by it: without, it quantizes the weights anew, and differently
-    "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli", "If", "Loop", "Scan",
+    "RandomNormal",
+    "RandomUniform",
+    "RandomNormalLike",
+    "RandomUniformLike",
+    "Multinomial",
+    "Bernoulli",
+    "If",
+    "Loop",
+    "Scan",
 }
 
 

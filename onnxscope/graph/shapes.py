@@ -20,9 +20,20 @@ def attention(node: gs.Node) -> list[list[int] | None]:
     if any(s is None for s in inputs) or (len(node.inputs) > 4 and node.inputs[4].name):
         return []
     q, k, v = inputs
-    heads = [node.attrs.get(key) or s[1] for key, s in (("q_num_heads", q), ("kv_num_heads", k), ("kv_num_heads", v))]
+    heads = [
+        node.attrs.get(key) or s[1]
+        for key, s in (("q_num_heads", q), ("kv_num_heads", k), ("kv_num_heads", v))
+    ]
     width = [s[3] if len(s) == 4 else s[2] // h for s, h in zip(inputs, heads, strict=True)]
-    return [None, [k[0], heads[1], k[-2], width[1]], [v[0], heads[2], v[-2], width[2]], [q[0], heads[0], q[-2], k[-2]]]
+    return [
+        None,
+        [k[0], heads[1], k[-2], width[1]],
+        [v[0], heads[2], v[-2], width[2]],
+        [q[0], heads[0], q[-2], k[-2]],
+    ]
 
 
-LEFT_OPEN: dict[str, Callable[[gs.Node], list[list[int] | None]]] = {"MaxUnpool": max_unpool, "Attention": attention}
+LEFT_OPEN: dict[str, Callable[[gs.Node], list[list[int] | None]]] = {
+    "MaxUnpool": max_unpool,
+    "Attention": attention,
+}

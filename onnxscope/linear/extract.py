@@ -28,8 +28,16 @@ LONGEST_VALUE = 40  # that is shown of what two extractions differ in
 Progress = Callable[[int, int], None]
 
 
-def extract(f: LinearMap, path: Path, *, about: Mapping[str, Any], side: str = COLUMNS, batch: int | None = None,
-            progress: Progress | None = None, resume: bool = True) -> Path:
+def extract(
+    f: LinearMap,
+    path: Path,
+    *,
+    about: Mapping[str, Any],
+    side: str = COLUMNS,
+    batch: int | None = None,
+    progress: Progress | None = None,
+    resume: bool = True,
+) -> Path:
     """Write A[p] = F·e_p for every input pixel p (columns), or A[p] = Fᵀ·e_p for every output pixel p (rows), as float32.
 
     A has the shape of the one side and then of the other. It becomes a .npy file with what it is about in `NAME.json` beside it,
@@ -43,8 +51,16 @@ def extract(f: LinearMap, path: Path, *, about: Mapping[str, Any], side: str = C
     if batch < 1:
         raise BadOption(f"{batch} is no number of probes", where="--batch", remedy="give 1 or more")
     files = Files(path, place(path))
-    facts = json_only({"onnxscope": VERSION, "side": side, "inputs": f.inputs.shape, "outputs": f.outputs.shape, "batch": batch,
-                       "about": dict(about)})
+    facts = json_only(
+        {
+            "onnxscope": VERSION,
+            "side": side,
+            "inputs": f.inputs.shape,
+            "outputs": f.outputs.shape,
+            "batch": batch,
+            "about": dict(about),
+        }
+    )
     with files.writing():
         if not resume and not files.target.exists():
             files.discard()
@@ -90,14 +106,21 @@ class Files:
         try:
             yield
         except OSError as error:
-            raise BadOption(f"cannot be written ({error.strerror or error})", where=where_of(self.shown),
-                            remedy=f"finished blocks are kept: mend that and run it again, or {ELSEWHERE}") from error
+            raise BadOption(
+                f"cannot be written ({error.strerror or error})",
+                where=where_of(self.shown),
+                remedy=f"finished blocks are kept: mend that and run it again, or {ELSEWHERE}",
+            ) from error
 
 
 def place(path: Path) -> Path:
     """Where the array will stand, following links."""
     if path.suffix.lower() not in STORES:
-        raise BadOption(f"ends in neither of {' and '.join(STORES)}", where=where_of(path), remedy="name the array F.npy or F.zarr")
+        raise BadOption(
+            f"ends in neither of {' and '.join(STORES)}",
+            where=where_of(path),
+            remedy="name the array F.npy or F.zarr",
+        )
     with suppress(OSError):  # check_target says what is wrong
         if path.suffix.lower() == ".zarr" and path.is_dir():
             return path.resolve()
@@ -119,11 +142,17 @@ def begun(files: Files, facts: dict[str, Any]) -> tuple[dict[str, Any], int]:
     if differing := ", ".join(differences(found, facts)):
         raise refusal(files, f"belongs to another extraction ({differing})")
     # what follows the last newline is torn, and after a power cut anything may stand there: such blocks are made again
-    return facts, next((i for i, number in enumerate(numbers[:-1]) if number != b"%d" % i), max(len(numbers) - 1, 0))
+    return facts, next(
+        (i for i, number in enumerate(numbers[:-1]) if number != b"%d" % i), max(len(numbers) - 1, 0)
+    )
 
 
 def refusal(files: Files, cause: str) -> BadOption:
-    return BadOption(cause, where=where_of(files.journal), remedy=f"delete it and '{files.part.name}' to start anew, or {ELSEWHERE}")
+    return BadOption(
+        cause,
+        where=where_of(files.journal),
+        remedy=f"delete it and '{files.part.name}' to start anew, or {ELSEWHERE}",
+    )
 
 
 def json_only(facts: dict[str, Any]) -> dict[str, Any]:
@@ -154,14 +183,22 @@ def prepare(files: Files, store: Store, facts: dict[str, Any], done: int) -> int
     """Make the journal and the part ready for the next block, and say which one that is."""
     with files.writing():
         if files.part.exists() and not files.journal.exists():
-            raise BadOption("is in the way, and no journal says what it is", where=where_of(files.part),
-                            remedy=f"delete it, or {ELSEWHERE}")
+            raise BadOption(
+                "is in the way, and no journal says what it is",
+                where=where_of(files.part),
+                remedy=f"delete it, or {ELSEWHERE}",
+            )
         blocks = store.grid.blocks
-        done = next((i for i, block in enumerate(blocks[:done]) if not store.holds(block)), min(done, len(blocks)))
+        done = next(
+            (i for i, block in enumerate(blocks[:done]) if not store.holds(block)), min(done, len(blocks))
+        )
         needed, free = sum(map(store.nbytes, blocks[done:])), shutil.disk_usage(files.target.parent).free
         if needed > free:
-            raise BadOption(f"needs {needed:,} bytes on the disk, where {free:,} are free", where=where_of(files.shown),
-                            remedy=f"make room there, or {ELSEWHERE}")
+            raise BadOption(
+                f"needs {needed:,} bytes on the disk, where {free:,} are free",
+                where=where_of(files.shown),
+                remedy=f"make room there, or {ELSEWHERE}",
+            )
         put(files.journal, json.dumps(facts).encode() + b"\n" + b"".join(b"%d\n" % i for i in range(done)))
         store.prepare(facts)
     return done
@@ -184,7 +221,9 @@ def fill(f: LinearMap, files: Files, store: Store, side: str, done: int, progres
 
 def pictures(f: LinearMap, side: str, block: Block) -> np.ndarray:
     """What becomes of the unit probes of a block's pixels, as the file holds it."""
-    start, apply, end = (f.inputs, f.forward, f.outputs) if side == COLUMNS else (f.outputs, f.transpose, f.inputs)
+    start, apply, end = (
+        (f.inputs, f.forward, f.outputs) if side == COLUMNS else (f.outputs, f.transpose, f.inputs)
+    )
     probes = np.zeros((block.count, math.prod(start.shape)), start.dtype)
     probes[np.arange(block.count), block.first + np.arange(block.count)] = 1
     values = end.array(apply(start.of(probes.reshape(-1, *start.shape)))).reshape(block.count, *end.shape)
@@ -193,6 +232,9 @@ def pictures(f: LinearMap, side: str, block: Block) -> np.ndarray:
     wrong = ~np.isfinite(values).reshape(block.count, -1).all(axis=1)
     if wrong.any():
         pixel = np.unravel_index(block.first + int(wrong.argmax()), start.shape)
-        raise BadModel(f"A[{', '.join(map(str, pixel))}] holds NaN or infinity", where=side,
-                       remedy="the network overflows for this image: check the image and its preprocessing")
+        raise BadModel(
+            f"A[{', '.join(map(str, pixel))}] holds NaN or infinity",
+            where=side,
+            remedy="the network overflows for this image: check the image and its preprocessing",
+        )
     return values

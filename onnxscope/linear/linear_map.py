@@ -122,7 +122,9 @@ class Filter(LinearOperator):  # type: ignore[misc]
     def _rmatvec(self, x: np.ndarray) -> np.ndarray:
         return self._rmatmat(x.reshape(-1, 1)).ravel()
 
-    def _applied(self, function: Callable[[np.ndarray], np.ndarray], space: Space, columns: np.ndarray) -> np.ndarray:
+    def _applied(
+        self, function: Callable[[np.ndarray], np.ndarray], space: Space, columns: np.ndarray
+    ) -> np.ndarray:
         vectors = np.ascontiguousarray(columns.T, space.dtype).reshape(-1, *space.shape)
         return np.ascontiguousarray(rows(function(vectors)).T)
 
@@ -139,8 +141,11 @@ def dense(f: LinearMap, most_bytes: int = DENSE_BYTES) -> np.ndarray:
     """F as a matrix [outputs, inputs], built from whichever side has fewer vectors."""
     m, n = math.prod(f.outputs.shape), math.prod(f.inputs.shape)
     if m * n * f.inputs.dtype.itemsize > most_bytes:
-        raise BadOption(f"F has {m:,} × {n:,} entries, {m * n * f.inputs.dtype.itemsize / 1e9:.1f} GB", where="dense",
-                        remedy="raise most_bytes, or extract it to disk with 'onnxscope filter'")
+        raise BadOption(
+            f"F has {m:,} × {n:,} entries, {m * n * f.inputs.dtype.itemsize / 1e9:.1f} GB",
+            where="dense",
+            remedy="raise most_bytes, or extract it to disk with 'onnxscope filter'",
+        )
     result = np.empty((m, n), f.inputs.dtype)
     if n <= m:
         for start in range(0, n, f.batch):

@@ -14,8 +14,12 @@ from onnxscope.normalise.reader import Lift, Normaliser
 from onnxscope.normalise.source import Source, dense
 
 KINDS = {
-    "value_float": TensorProto.FLOAT, "value_floats": TensorProto.FLOAT, "value_int": TensorProto.INT64, "value_ints": TensorProto.INT64,
-    "value_string": TensorProto.STRING, "value_strings": TensorProto.STRING,
+    "value_float": TensorProto.FLOAT,
+    "value_floats": TensorProto.FLOAT,
+    "value_int": TensorProto.INT64,
+    "value_ints": TensorProto.INT64,
+    "value_string": TensorProto.STRING,
+    "value_strings": TensorProto.STRING,
 }
 
 

@@ -15,11 +15,22 @@ from onnxscope.normalise.windows import spell_out, spell_out_pool
 
 def activated(w: Normaliser, n: Source, y: Tensor, op: str, params: list[float]) -> Tensor:
     """A fused activation of y, with its parameters in the standard's order."""
-    names = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"), "Relu": (), "Sigmoid": (), "Tanh": (), "": ()}
+    names = {
+        "LeakyRelu": ("alpha",),
+        "HardSigmoid": ("alpha", "beta"),
+        "Relu": (),
+        "Sigmoid": (),
+        "Tanh": (),
+        "": (),
+    }
     if op == "Clip":
         return w.b.Clip(y, *params)
     if op not in names:
-        raise Unsupported(f"its fused activation '{op}' is not known", where=n.where, remedy="save the model without fused operators")
+        raise Unsupported(
+            f"its fused activation '{op}' is not known",
+            where=n.where,
+            remedy="save the model without fused operators",
+        )
     attrs: dict[str, Any] = dict(zip(names[op], params, strict=False))
     return w.b.op(op, y, **attrs) if op else y
 
@@ -35,13 +46,20 @@ def fused_conv(w: Normaliser, n: Source) -> Any:
 def fused_gemm(w: Normaliser, n: Source) -> Any:
     """activation(Gemm(a, b, c))"""
     op = n.attrs.pop("activation", "")
-    params = [float(n.attrs.pop(f"activation_{k}")) for k in ("alpha", "beta", "gamma") if f"activation_{k}" in n.attrs]
+    params = [
+        float(n.attrs.pop(f"activation_{k}"))
+        for k in ("alpha", "beta", "gamma")
+        if f"activation_{k}" in n.attrs
+    ]
     return activated(w, n, w.op(n, "Gemm", *n.tensors, **n.attrs), op, params)
 
 
 def fused_matmul(w: Normaliser, n: Source) -> Any:
     """α·a·b, either transposed first: axis 0 behind the batch axes (transBatch), then the last two exchanged (trans)."""
-    sides = [turned(w, x, bool(n.attrs.get(f"transBatch{k}")), bool(n.attrs.get(f"trans{k}"))) for x, k in ((n[0], "A"), (n[1], "B"))]
+    sides = [
+        turned(w, x, bool(n.attrs.get(f"transBatch{k}")), bool(n.attrs.get(f"trans{k}")))
+        for x, k in ((n[0], "A"), (n[1], "B"))
+    ]
     alpha = float(n.attrs.get("alpha", 1.0))
     y = w.op(n, "MatMul", *sides)
     return w.b.Mul(y, alpha) if alpha != 1 else y
@@ -81,10 +99,20 @@ def quick_gelu(w: Normaliser, n: Source) -> Any:
 def skip_layer_normalization(w: Normaliser, n: Source) -> Any:
     """(input, skip, gamma, beta, bias): the LayerNormalization of their sum, and as output 3 the sum itself."""
     if n.wants(1) or n.wants(2):
-        raise Unsupported("its mean and deviation are read", where=n.where, remedy="save the model without fused operators")
+        raise Unsupported(
+            "its mean and deviation are read", where=n.where, remedy="save the model without fused operators"
+        )
     total = w.b.Add(n[0], n[1])
     total = w.b.Add(total, n[4]) if n.input(4) is not None else total
-    y = w.op(n, "LayerNormalization", total, n[2], n.input(3), axis=-1, epsilon=float(n.attrs.get("epsilon", 1e-12)))
+    y = w.op(
+        n,
+        "LayerNormalization",
+        total,
+        n[2],
+        n.input(3),
+        axis=-1,
+        epsilon=float(n.attrs.get("epsilon", 1e-12)),
+    )
     return [y, y, y, total] if n.wants(3) else y
 
 

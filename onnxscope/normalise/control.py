@@ -18,8 +18,11 @@ ITERATIONS = 1024
 def if_(w: Normaliser, n: Source) -> list[Value | None]:
     """The branch that a constant condition takes."""
     if not is_known(n[0]):
-        raise Unsupported(f"its condition depends on {origin(n[0])}, so which branch runs cannot be fixed", where=n.where,
-                          remedy="export the model without the If, or with the input's sizes fixed")
+        raise Unsupported(
+            f"its condition depends on {origin(n[0])}, so which branch runs cannot be fixed",
+            where=n.where,
+            remedy="export the model without the If, or with the input's sizes fixed",
+        )
     return w.inside(n, n.attrs["then_branch" if known_number(n[0]) else "else_branch"], n.name, {})
 
 
@@ -28,17 +31,30 @@ def loop(w: Normaliser, n: Source) -> list[Value | None]:
     body, values = n.attrs["body"], list(n.inputs[2:])
     count = n.ints(0, "number of rounds")[0] if n.input(0) is not None else ITERATIONS + 1
     conditional, goes_on, k = n.input(1) is not None, n.input(1), 0
-    stacked: list[list[Tensor]] = [[] for _ in n.outputs[len(values):]]
+    stacked: list[list[Tensor]] = [[] for _ in n.outputs[len(values) :]]
     while k < count and not (conditional and known_number(goes_on) is False):
         if conditional and goes_on is not None and not is_known(goes_on):
-            raise Unsupported(f"its condition depends on {origin(goes_on)}, so how often it runs cannot be fixed", where=n.where,
-                              remedy="export the model with a fixed number of iterations")
+            raise Unsupported(
+                f"its condition depends on {origin(goes_on)}, so how often it runs cannot be fixed",
+                where=n.where,
+                remedy="export the model with a fixed number of iterations",
+            )
         if k == ITERATIONS or (count > ITERATIONS and not conditional):
-            raise Unsupported(f"it runs more than {ITERATIONS} times", where=n.where, remedy="export the model without the Loop")
-        given = dict(zip((i.name for i in body.input), [w.b.constant(np.int64(k)), w.b.constant(np.bool_(True)), *values], strict=False))
+            raise Unsupported(
+                f"it runs more than {ITERATIONS} times",
+                where=n.where,
+                remedy="export the model without the Loop",
+            )
+        given = dict(
+            zip(
+                (i.name for i in body.input),
+                [w.b.constant(np.int64(k)), w.b.constant(np.bool_(True)), *values],
+                strict=False,
+            )
+        )
         goes_on, *results = w.inside(n, body, f"{n.name}/{k}", given)
-        values = results[:len(values)]
-        for rows, row in zip(stacked, results[len(values):], strict=True):
+        values = results[: len(values)]
+        for rows, row in zip(stacked, results[len(values) :], strict=True):
             rows.append(w.b.Unsqueeze(row, [0]))
         k += 1
     return [*values, *(joined(w, n, rows, 0) for rows in stacked)]
@@ -47,40 +63,64 @@ def loop(w: Normaliser, n: Source) -> list[Value | None]:
 def scan(w: Normaliser, n: Source) -> list[Value | None]:
     """Unrolled along the scanned axes, whose sizes are fixed."""
     if n.opset < 9:
-        raise Unsupported("the Scan of opset 8 has a batch of sequences", where=n.where, remedy="export with opset 9 or newer")
+        raise Unsupported(
+            "the Scan of opset 8 has a batch of sequences",
+            where=n.where,
+            remedy="export with opset 9 or newer",
+        )
     body, a, scanned = n.attrs["body"], n.attrs, int(n.attrs["num_scan_inputs"])
     states: list[Any] = n.tensors[:-scanned]
     sequences = [n[i] for i in range(len(states), len(n.inputs))]
     results = len(n.outputs) - len(states)
     axes_in, axes_out = a.get("scan_input_axes", [0] * scanned), a.get("scan_output_axes", [0] * results)
-    back_in, back_out = a.get("scan_input_directions", [0] * scanned), a.get("scan_output_directions", [0] * results)
+    back_in, back_out = (
+        a.get("scan_input_directions", [0] * scanned),
+        a.get("scan_output_directions", [0] * results),
+    )
     length = shape_of(sequences[0])[axes_in[0]]
     if length > ITERATIONS:
-        raise Unsupported(f"it runs more than {ITERATIONS} times", where=n.where, remedy="export the model without the Scan")
+        raise Unsupported(
+            f"it runs more than {ITERATIONS} times", where=n.where, remedy="export the model without the Scan"
+        )
     stacked: list[list[Tensor]] = [[] for _ in range(results)]
     for k in range(length):
-        rows = [w.b.Gather(x, np.int64(length - 1 - k if back else k), axis=axis)
-                for x, axis, back in zip(sequences, axes_in, back_in, strict=True)]
-        found: list[Any] = w.inside(n, body, f"{n.name}/{k}", dict(zip((i.name for i in body.input), [*states, *rows], strict=True)))
-        states = found[:len(states)]
-        for rows_out, row, axis in zip(stacked, found[len(states):], axes_out, strict=True):
+        rows = [
+            w.b.Gather(x, np.int64(length - 1 - k if back else k), axis=axis)
+            for x, axis, back in zip(sequences, axes_in, back_in, strict=True)
+        ]
+        found: list[Any] = w.inside(
+            n, body, f"{n.name}/{k}", dict(zip((i.name for i in body.input), [*states, *rows], strict=True))
+        )
+        states = found[: len(states)]
+        for rows_out, row, axis in zip(stacked, found[len(states) :], axes_out, strict=True):
             rows_out.append(w.b.Unsqueeze(row, [axis]))
     for rows_out, back in zip(stacked, back_out, strict=True):
         if back:
             rows_out.reverse()
-    return [*states, *(joined(w, n, rows_out, axis) for rows_out, axis in zip(stacked, axes_out, strict=True))]
+    return [
+        *states,
+        *(joined(w, n, rows_out, axis) for rows_out, axis in zip(stacked, axes_out, strict=True)),
+    ]
 
 
 def joined(w: Normaliser, n: Source, rows: list[Tensor], axis: int) -> Tensor:
     if not rows:
-        raise Unsupported("it never runs, so the shape of what it stacks is unknown", where=n.where, remedy="export the model without it")
+        raise Unsupported(
+            "it never runs, so the shape of what it stacks is unknown",
+            where=n.where,
+            remedy="export the model without it",
+        )
     return w.b.Concat(*rows, axis=axis) if len(rows) > 1 else rows[0]
 
 
 def items(n: Source) -> Items:
     found = n.value(0)
     if not isinstance(found, Items):
-        raise Unsupported("its sequence is not made in the model", where=n.where, remedy="export the model without sequences")
+        raise Unsupported(
+            "its sequence is not made in the model",
+            where=n.where,
+            remedy="export the model without sequences",
+        )
     return found
 
 
@@ -89,7 +129,11 @@ def place(n: Source, i: int, sequence: Items, beyond: int = 0) -> int:
     at = n.ints(i, "position")[0] if n.input(i) is not None else len(sequence) - 1 + beyond
     at += len(sequence) if at < 0 else 0
     if not 0 <= at < len(sequence) + beyond:
-        raise Unsupported(f"position {at} lies outside its sequence of {len(sequence)}", where=n.where, remedy="export the model again")
+        raise Unsupported(
+            f"position {at} lies outside its sequence of {len(sequence)}",
+            where=n.where,
+            remedy="export the model again",
+        )
     return at
 
 
@@ -113,7 +157,7 @@ def insert(w: Normaliser, n: Source) -> Items:
 
 def erase(w: Normaliser, n: Source) -> Items:
     where = place(n, 1, items(n))
-    return Items((*items(n)[:where], *items(n)[where + 1:]))
+    return Items((*items(n)[:where], *items(n)[where + 1 :]))
 
 
 def length(w: Normaliser, n: Source) -> Tensor:

@@ -22,7 +22,9 @@ from onnxscope.normalise.source import Items, Value
 IR_VERSION, NEWEST_IR_VERSION = 10, 13  # what is written, and at most: onnxruntime reads no newer one
 
 
-def normalise(model: onnx.ModelProto, shapes: Mapping[str, Shape], keep: frozenset[str], known: Iterable[str] = ()) -> Builder:
+def normalise(
+    model: onnx.ModelProto, shapes: Mapping[str, Shape], keep: frozenset[str], known: Iterable[str] = ()
+) -> Builder:
     """The model's graph in the normal dialect, in a builder that is ready for the other branches.
 
     Tensors in `keep`, and the outputs, keep their names. An operator that is not `known` is expanded to the
@@ -35,20 +37,36 @@ def normalise(model: onnx.ModelProto, shapes: Mapping[str, Shape], keep: frozens
     return written(model, shapes, keep, frozenset(known), last)
 
 
-def written(model: onnx.ModelProto, shapes: Mapping[str, Shape], keep: frozenset[str], known: frozenset[str], opset: int) -> Builder:
+def written(
+    model: onnx.ModelProto,
+    shapes: Mapping[str, Shape],
+    keep: frozenset[str],
+    known: frozenset[str],
+    opset: int,
+) -> Builder:
     """The model in one opset."""
     graph, domains = model.graph, {o.domain: o.version for o in model.opset_import}
     functions = {(f.domain, f.name, f.overload): f for f in model.functions}
     b = Builder(opset, min(max(model.ir_version, IR_VERSION), NEWEST_IR_VERSION))
     initial = {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
     keep |= {o.name for o in graph.output}
-    b.reserve([*initial, *keep, *(o for n in graph.node for o in (n.name, *n.output)), *(i.name for i in graph.input)])
+    b.reserve(
+        [
+            *initial,
+            *keep,
+            *(o for n in graph.node for o in (n.name, *n.output)),
+            *(i.name for i in graph.input),
+        ]
+    )
     env: dict[str, Value | None] = {}
     inputs = [info for info in graph.input if info.name not in initial]
     for name in shapes:
         if name not in {info.name for info in inputs}:
-            raise BadOption(f"the model has no input '{name}'", where="--input-shape",
-                            remedy="choose one of " + ", ".join(f"'{info.name}'" for info in inputs))
+            raise BadOption(
+                f"the model has no input '{name}'",
+                where="--input-shape",
+                remedy="choose one of " + ", ".join(f"'{info.name}'" for info in inputs),
+            )
     for info in inputs:
         env[info.name] = graph_input(info, shapes)
         b.graph.inputs.append(env[info.name])
@@ -59,8 +77,14 @@ def written(model: onnx.ModelProto, shapes: Mapping[str, Shape], keep: frozenset
 
 def graph_input(info: onnx.ValueInfoProto, shapes: Mapping[str, Shape]) -> gs.Variable:
     if not info.type.HasField("tensor_type"):
-        raise BadModel("sequences, maps and optionals cannot be inputs", where=f"input '{info.name}'", remedy="export with tensor inputs")
-    return gs.Variable(info.name, np_or_enum(info.type.tensor_type.elem_type), list(fixed_shape(info, shapes)))
+        raise BadModel(
+            "sequences, maps and optionals cannot be inputs",
+            where=f"input '{info.name}'",
+            remedy="export with tensor inputs",
+        )
+    return gs.Variable(
+        info.name, np_or_enum(info.type.tensor_type.elem_type), list(fixed_shape(info, shapes))
+    )
 
 
 def graph_output(b: Builder, name: str, value: Value | None) -> Tensor:
@@ -68,12 +92,22 @@ def graph_output(b: Builder, name: str, value: Value | None) -> Tensor:
     if value is None:
         raise BadModel("nothing computes it", where=f"output '{name}'", remedy="export the model again")
     if isinstance(value, Items):
-        raise Unsupported("it is a sequence of tensors", where=f"output '{name}'", remedy="export the model with tensor outputs")
+        raise Unsupported(
+            "it is a sequence of tensors",
+            where=f"output '{name}'",
+            remedy="export the model with tensor outputs",
+        )
     if not is_known(value):
         return value if value.name == name else b.op("Identity", value, names=[name])
     if value.name == name:  # the node's output takes the name, so what folded to the constant gives it up
         value.name = b.unique(f"{name}/value")
-    node = gs.Node("Identity", b.unique(f"{name}/Identity"), {}, [value], [gs.Variable(name, value.dtype, list(value.shape))])
+    node = gs.Node(
+        "Identity",
+        b.unique(f"{name}/Identity"),
+        {},
+        [value],
+        [gs.Variable(name, value.dtype, list(value.shape))],
+    )
     b.graph.nodes.append(node)
     return node.outputs[0]
 
@@ -85,15 +119,23 @@ def fixed_shape(info: onnx.ValueInfoProto, given: Mapping[str, Shape]) -> Shape:
     if info.name in given:
         wanted = given[info.name]
         if info.type.tensor_type.HasField("shape") and (
-            len(wanted) != len(own) or any(o and o != w for o, w in zip(own[1:], wanted[1:], strict=True))):
-            raise BadOption(f"{'x'.join(map(str, wanted))} does not fit the model's {shape_text(info)}",
-                            where=f"--input-shape {info.name}", remedy="give a size only for the free dimensions")
+            len(wanted) != len(own) or any(o and o != w for o, w in zip(own[1:], wanted[1:], strict=True))
+        ):
+            raise BadOption(
+                f"{'x'.join(map(str, wanted))} does not fit the model's {shape_text(info)}",
+                where=f"--input-shape {info.name}",
+                remedy="give a size only for the free dimensions",
+            )
         return wanted
     if own and own[0] == 0:
         own[0] = 1
     if 0 in own or not info.type.tensor_type.HasField("shape"):
-        raise BadOption(f"its size is free ({shape_text(info)})", where=f"input '{info.name}'",
-                        remedy=f"fix it with --input-shape {info.name}:" + "x".join(str(d or "?") for d in own or [1, 3, 224, 224]))
+        raise BadOption(
+            f"its size is free ({shape_text(info)})",
+            where=f"input '{info.name}'",
+            remedy=f"fix it with --input-shape {info.name}:"
+            + "x".join(str(d or "?") for d in own or [1, 3, 224, 224]),
+        )
     return tuple(own)
 
 
@@ -101,4 +143,7 @@ def shape_text(info: onnx.ValueInfoProto) -> str:
     dims = info.type.tensor_type.shape.dim
     if not info.type.tensor_type.HasField("shape"):
         return "of unknown rank"
-    return "x".join(str(d.dim_value) if d.HasField("dim_value") else d.dim_param or "?" for d in dims) or "scalar"
+    return (
+        "x".join(str(d.dim_value) if d.HasField("dim_value") else d.dim_param or "?" for d in dims)
+        or "scalar"
+    )

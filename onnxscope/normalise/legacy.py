@@ -17,14 +17,20 @@ def crop(w: Normaliser, n: Source) -> Any:
     """border is left, top, right, bottom; a scale (height, width) counts from the left top corner instead."""
     left, top, right, bottom = n.attrs["border"]
     height, width = shape_of(n[0])[2:]
-    ends = [top + n.attrs["scale"][0], left + n.attrs["scale"][1]] if n.attrs.get("scale") else [height - bottom, width - right]
+    ends = (
+        [top + n.attrs["scale"][0], left + n.attrs["scale"][1]]
+        if n.attrs.get("scale")
+        else [height - bottom, width - right]
+    )
     return w.op(n, "Slice", n[0], ints(w, [top, left]), ints(w, ends), ints(w, [2, 3]))
 
 
 def image_scaler(w: Normaliser, n: Source) -> Any:
     """scale·x + bias[channel]"""
     bias = np.asarray(n.attrs.get("bias", [0.0]), dtype=np.float32).reshape(-1, 1, 1)
-    return w.op(n, "Add", w.b.Mul(n[0], float(n.attrs.get("scale", 1.0))), in_float(w, w.b.constant(bias), n[0]))
+    return w.op(
+        n, "Add", w.b.Mul(n[0], float(n.attrs.get("scale", 1.0))), in_float(w, w.b.constant(bias), n[0])
+    )
 
 
 def affine(w: Normaliser, n: Source) -> Any:
@@ -72,7 +78,9 @@ def filled(w: Normaliser, n: Source) -> tuple[list[int], bool]:
 def constant_fill(w: Normaliser, n: Source) -> Tensor:
     """One value everywhere."""
     to = helper.tensor_dtype_to_np_dtype(n.attrs.get("dtype", TensorProto.FLOAT))
-    return w.op(n, "Expand", w.b.constant(np.asarray(n.attrs.get("value", 0.0), dtype=to)), ints(w, filled(w, n)[0]))
+    return w.op(
+        n, "Expand", w.b.constant(np.asarray(n.attrs.get("value", 0.0), dtype=to)), ints(w, filled(w, n)[0])
+    )
 
 
 def given_tensor_fill(w: Normaliser, n: Source) -> Tensor:

@@ -28,8 +28,11 @@ def real(w: Normaliser, n: Source, i: int, axis: int | None = None) -> Tensor:
 def steps(w: Normaliser, n: Source, i: int, axis: int | None) -> Any:
     scale, zero = scalar(w, n[i]), n.input(i + 1)
     if len(shape_of(scale)) > (0 if axis is None else 1):
-        raise Unsupported(f"its scales have the shape {shape_of(scale)}", where=n.where,
-                          remedy="quantize per tensor, or weights per channel")
+        raise Unsupported(
+            f"its scales have the shape {shape_of(scale)}",
+            where=n.where,
+            remedy="quantize per tensor, or weights per channel",
+        )
     return scale, scalar(w, zero) if zero is not None else None
 
 
@@ -57,7 +60,14 @@ def conv(w: Normaliser, n: Source) -> Any:
     x = channels_first(w, real(w, n, 0)) if last else real(w, n, 0)
     spell_out(n, shape_of(x)[2:], shape_of(n[3])[2:])
     bias = n.input(8)
-    y = w.op(n, "Conv", x, dequantized(w, n, 3, 0), bias_of(w, bias, n[1], n[4]) if bias is not None else None, **n.attrs)
+    y = w.op(
+        n,
+        "Conv",
+        x,
+        dequantized(w, n, 3, 0),
+        bias_of(w, bias, n[1], n[4]) if bias is not None else None,
+        **n.attrs,
+    )
     return stepped(w, n, channels_last(w, y) if last else y, 6)
 
 
@@ -68,7 +78,16 @@ def gemm(w: Normaliser, n: Source) -> Any:
     if c is not None and bias is None:
         bias = w.b.DequantizeLinear(scalar(w, c), w.b.Mul(w.b.Mul(scalar(w, n[1]), scalar(w, n[4])), alpha))
     weights = dequantized(w, n, 3, 0 if a.get("transB") else 1)
-    y = w.op(n, "Gemm", real(w, n, 0), weights, bias, alpha=alpha, transA=a.get("transA", 0), transB=a.get("transB", 0))
+    y = w.op(
+        n,
+        "Gemm",
+        real(w, n, 0),
+        weights,
+        bias,
+        alpha=alpha,
+        transA=a.get("transA", 0),
+        transB=a.get("transB", 0),
+    )
     return stepped(w, n, y, 7) if n.input(7) is not None else y
 
 
@@ -83,8 +102,15 @@ def matmul_to_float(w: Normaliser, n: Source) -> Any:
     return counted(w, n, n[0], n[1], (n[2], n[3]), (n.input(4), n.input(5)), n.input(6))
 
 
-def counted(w: Normaliser, n: Source, a: Tensor, b: Tensor, scales: tuple[Tensor, Tensor], zeros: tuple[Tensor | None, Tensor | None],
-            bias: Tensor | None) -> Tensor:
+def counted(
+    w: Normaliser,
+    n: Source,
+    a: Tensor,
+    b: Tensor,
+    scales: tuple[Tensor, Tensor],
+    zeros: tuple[Tensor | None, Tensor | None],
+    bias: Tensor | None,
+) -> Tensor:
     """Integers multiplied, in steps of both scales, and a bias that is float already."""
     y: Tensor = w.b.Mul(in_float(w, w.op(n, "MatMulInteger", a, b, *zeros), scales[0]), w.b.Mul(*scales))
     return w.b.Add(y, bias) if bias is not None else y
@@ -134,7 +160,7 @@ def softmax(w: Normaliser, n: Source, x: Tensor) -> Tensor:
     axis, shape = int(n.attrs.get("axis", -1)), shape_of(x)
     if n.attrs.get("opset", 13) >= 13:
         return w.op(n, "Softmax", x, axis=axis)
-    rows = w.b.Reshape(x, [numel(shape[:axis % len(shape)]), numel(shape[axis % len(shape):])])
+    rows = w.b.Reshape(x, [numel(shape[: axis % len(shape)]), numel(shape[axis % len(shape) :])])
     return w.b.Reshape(w.op(n, "Softmax", rows, axis=1), list(shape))
 
 
@@ -149,7 +175,11 @@ def contrib(op: str) -> Lift:
         zero = n.input(2)
         narrow = n[0] if op == "DequantizeLinear" else zero
         if w.b.opset < 21 and narrow is not None and element_type(narrow) in WIDE:
-            raise Unsupported("16-bit quantization came into the standard with opset 21", where=n.where, remedy="export with opset 21")
+            raise Unsupported(
+                "16-bit quantization came into the standard with opset 21",
+                where=n.where,
+                remedy="export with opset 21",
+            )
         scale = scalar(w, n[1])
         axis = int(n.attrs.get("axis", 1)) if shape_of(scale) else None
         return w.op(n, op, n[0], scale, scalar(w, zero) if zero is not None else None, axis=axis)

@@ -59,7 +59,11 @@ class Normaliser:
                 if out and value is not None:
                     self.env[out] = self.named(out, value)
             if missing := next((o for o in n.outputs if o and o not in self.env), None):
-                raise Unsupported(f"its output '{missing}' has no form in the normal dialect", where=n.where, remedy="remove what reads it")
+                raise Unsupported(
+                    f"its output '{missing}' has no form in the normal dialect",
+                    where=n.where,
+                    remedy="remove what reads it",
+                )
 
     def source(self, proto: onnx.NodeProto, read: set[str]) -> Source:
         """The node with its inputs looked up, under a name of its own."""
@@ -70,7 +74,9 @@ class Normaliser:
         self.node_names.add(name)
         self.b.reserve([name])
         attrs = {a.name: attribute(a) for a in proto.attribute if not a.ref_attr_name}
-        attrs |= {a.name: self.caller[a.ref_attr_name] for a in proto.attribute if a.ref_attr_name in self.caller}
+        attrs |= {
+            a.name: self.caller[a.ref_attr_name] for a in proto.attribute if a.ref_attr_name in self.caller
+        }
         opset = self.opset if proto.domain in STANDARD else self.domains.get(proto.domain, 1)
         inputs = [self.env[i] if i else None for i in proto.input]
         outputs = [o if o in read else "" for o in proto.output]
@@ -95,29 +101,55 @@ class Normaliser:
             if error.where:
                 raise
             raise type(error)(error.cause, where=n.where, remedy=error.remedy) from error
-        except (*MISFITS, AttributeError, onnx.defs.SchemaError) as error:  # an attribute that is missing, or of another kind
-            raise BadModel(f"its attributes do not fit the operator ({error!r})", where=n.where, remedy="export the model again") from error
+        except (
+            *MISFITS,
+            AttributeError,
+            onnx.defs.SchemaError,
+        ) as error:  # an attribute that is missing, or of another kind
+            raise BadModel(
+                f"its attributes do not fit the operator ({error!r})",
+                where=n.where,
+                remedy="export the model again",
+            ) from error
 
     def check(self, n: Source, *, lifted: bool) -> None:
         """Refuse what the standard does not define."""
         if n.domain not in STANDARD:
-            raise Unsupported(f"its operator belongs to the domain '{n.domain}', which is not the standard's", where=n.where,
-                              remedy="export the model with standard ai.onnx operators")
+            raise Unsupported(
+                f"its operator belongs to the domain '{n.domain}', which is not the standard's",
+                where=n.where,
+                remedy="export the model with standard ai.onnx operators",
+            )
         if not onnx.defs.has(n.op, self.b.opset) or not (lifted or onnx.defs.has(n.op, n.opset)):
-            raise BadModel(f"opset {n.opset} has no operator '{n.op}'", where=n.where,
-                           remedy="export the model again, or with another opset")
+            raise BadModel(
+                f"opset {n.opset} has no operator '{n.op}'",
+                where=n.where,
+                remedy="export the model again, or with another opset",
+            )
         if any(isinstance(v, onnx.GraphProto) for v in n.attrs.values()):
-            raise Unsupported("its body cannot be written out", where=n.where, remedy="export the model without control flow")
+            raise Unsupported(
+                "its body cannot be written out",
+                where=n.where,
+                remedy="export the model without control flow",
+            )
 
-    def emit(self, n: Source, op: str = "", inputs: Sequence[Any] | None = None, **attrs: Any) -> list[Value | None]:
+    def emit(
+        self, n: Source, op: str = "", inputs: Sequence[Any] | None = None, **attrs: Any
+    ) -> list[Value | None]:
         """Write the node as it stands, with its own attributes or these (None removes one)."""
         schema = onnx.defs.get_schema(op or n.op, self.b.opset)
         outputs = list(n.outputs)
         if outputs and schema.max_output < 1 << 20:  # not a variadic output, where each place counts
             while len(outputs) > max(schema.min_output, 1) and not outputs[-1]:
                 outputs.pop()
-        results = self.b.op(op or n.op, *(n.tensors if inputs is None else inputs), outputs=len(outputs),
-                            names=[self.tensor_name(o, n) for o in outputs], node_name=n.name, **{**n.attrs, **attrs})
+        results = self.b.op(
+            op or n.op,
+            *(n.tensors if inputs is None else inputs),
+            outputs=len(outputs),
+            names=[self.tensor_name(o, n) for o in outputs],
+            node_name=n.name,
+            **{**n.attrs, **attrs},
+        )
         return list(results) if isinstance(results, tuple) else [results]
 
     def tensor_name(self, output: str, n: Source) -> str:
@@ -130,15 +162,21 @@ class Normaliser:
         """A result that this node computed takes the model's name for it, and names that must survive do."""
         if self.scope or isinstance(value, Items) or value.name == name or is_known(value):
             return value
-        fresh = value.inputs and any(value.inputs[0] is made for made in self.b.graph.nodes[self.start:])
+        fresh = value.inputs and any(value.inputs[0] is made for made in self.b.graph.nodes[self.start :])
         if fresh and value.name not in self.env:
             value.name = name
         elif name in self.keep:
             return self.b.op("Identity", value, names=[name])
         return value
 
-    def inside(self, n: Source, body: onnx.GraphProto | onnx.FunctionProto, scope: str, given: Mapping[str, Value | None],
-               **changes: Any) -> list[Value | None]:
+    def inside(
+        self,
+        n: Source,
+        body: onnx.GraphProto | onnx.FunctionProto,
+        scope: str,
+        given: Mapping[str, Value | None],
+        **changes: Any,
+    ) -> list[Value | None]:
         """The outputs of a node's body, written out in place; None for one that the body leaves out."""
         inner = replace(self, scope=scope, env=ChainMap(dict(given), self.env), keep=frozenset(), **changes)
         inner.run(body)
@@ -154,8 +192,15 @@ class Normaliser:
         given.update(zip(function.input, n.inputs, strict=False))
         caller = {**{a.name: attribute(a) for a in function.attribute_proto}, **n.attrs}
         domains = {o.domain: o.version for o in function.opset_import}
-        return self.inside(n, function, n.name, given, caller=caller, domains={**self.domains, **domains},
-                           calls=(*self.calls, key))
+        return self.inside(
+            n,
+            function,
+            n.name,
+            given,
+            caller=caller,
+            domains={**self.domains, **domains},
+            calls=(*self.calls, key),
+        )
 
     def body(self, n: Source, *, known_too: bool = False) -> onnx.FunctionProto | None:
         """The standard's own definition of an operator in simpler ones, where nothing here knows the operator itself."""
@@ -164,17 +209,28 @@ class Normaliser:
         schema: Any = onnx.defs.get_schema(n.op, self.b.opset)  # its stub file lacks half of what it has
         data: bytes | None = None
         if schema.has_function:
-            data = schema.get_function_with_opset_version(max(v for v in schema.function_opset_versions if v <= self.b.opset))
+            data = schema.get_function_with_opset_version(
+                max(v for v in schema.function_opset_versions if v <= self.b.opset)
+            )
         elif schema.has_context_dependent_function:
             version = max(v for v in schema.context_dependent_function_opset_versions if v <= self.b.opset)
             names = [f"x{i}" if x is not None else "" for i, x in enumerate(n.tensors)]
-            node = helper.make_node(n.op, names, [o or f"unused{k}" for k, o in enumerate(n.outputs)], **n.attrs)
-            types = [helper.make_tensor_type_proto(element_type(x), x.shape) if x is not None else onnx.TypeProto() for x in n.tensors]
+            node = helper.make_node(
+                n.op, names, [o or f"unused{k}" for k, o in enumerate(n.outputs)], **n.attrs
+            )
+            types = [
+                helper.make_tensor_type_proto(element_type(x), x.shape) if x is not None else onnx.TypeProto()
+                for x in n.tensors
+            ]
             data = schema.get_context_dependent_function_with_opset_version(
-                version, node.SerializeToString(), [t.SerializeToString() for t in types])
+                version, node.SerializeToString(), [t.SerializeToString() for t in types]
+            )
         if not data:
             return None
-        n.attrs = {**{k: attribute(a.default_value) for k, a in schema.attributes.items() if a.default_value.name}, **n.attrs}
+        n.attrs = {
+            **{k: attribute(a.default_value) for k, a in schema.attributes.items() if a.default_value.name},
+            **n.attrs,
+        }
         function: onnx.FunctionProto = onnx.FunctionProto.FromString(data)
         return function
 

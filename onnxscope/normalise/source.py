@@ -52,7 +52,11 @@ class Source:
         """Input i, or None where it is left out."""
         value = self.value(i)
         if isinstance(value, Items):
-            raise Unsupported(f"its input {i} is a sequence of tensors", where=self.where, remedy="export the model without sequences")
+            raise Unsupported(
+                f"its input {i} is a sequence of tensors",
+                where=self.where,
+                remedy="export the model without sequences",
+            )
         return value
 
     def __getitem__(self, i: int) -> Tensor:
@@ -68,15 +72,22 @@ class Source:
     def ints(self, i: int, what: str) -> list[int]:
         """The numbers of an input that has to be constant."""
         if not is_known(self[i]):
-            raise Unsupported(f"its {what} must be constant, not computed from {origin(self[i])}", where=self.where,
-                              remedy="export the model with fixed sizes")
+            raise Unsupported(
+                f"its {what} must be constant, not computed from {origin(self[i])}",
+                where=self.where,
+                remedy="export the model with fixed sizes",
+            )
         return ints_of(self[i])
 
     def axes(self, given: Sequence[int], rank: int) -> list[int]:
         """Axes counted from the front."""
         wrong = [a for a in given if not -rank <= a < rank]
         if wrong:
-            raise BadModel(f"axis {wrong[0]} lies outside the {rank} there are", where=self.where, remedy="export the model again")
+            raise BadModel(
+                f"axis {wrong[0]} lies outside the {rank} there are",
+                where=self.where,
+                remedy="export the model again",
+            )
         return [a % rank for a in given]
 
     def wants(self, i: int) -> bool:
@@ -107,7 +118,9 @@ def reads(node: onnx.NodeProto) -> Iterator[str]:
     yield from (i for i in node.input if i)
     for a in node.attribute:
         for graph in (*([a.g] if a.type == a.GRAPH else []), *a.graphs):
-            own = {t.name for t in (*graph.input, *graph.initializer)} | {t.values.name for t in graph.sparse_initializer}
+            own = {t.name for t in (*graph.input, *graph.initializer)} | {
+                t.values.name for t in graph.sparse_initializer
+            }
             own |= {o for inner in graph.node for o in inner.output}
             yield from (i for inner in graph.node for i in reads(inner) if i not in own)
             yield from (o.name for o in graph.output if o.name not in own)
@@ -119,7 +132,11 @@ def ordered(nodes: Sequence[onnx.NodeProto], given: Mapping[str, Any]) -> list[o
     for k, node in enumerate(nodes):
         for out in node.output:
             if out and maker.setdefault(out, k) != k:
-                raise BadModel(f"it computes '{out}', and so does another node", where=title(node), remedy="export the model again")
+                raise BadModel(
+                    f"it computes '{out}', and so does another node",
+                    where=title(node),
+                    remedy="export the model again",
+                )
     needs: dict[int, set[int]] = {}
     for k, node in enumerate(nodes):
         needs[k] = set()
@@ -127,14 +144,19 @@ def ordered(nodes: Sequence[onnx.NodeProto], given: Mapping[str, Any]) -> list[o
             if name in maker:
                 needs[k].add(maker[name])
             elif name not in given:
-                raise BadModel(f"nothing computes its input '{name}'", where=title(node), remedy="export the model again")
+                raise BadModel(
+                    f"nothing computes its input '{name}'", where=title(node), remedy="export the model again"
+                )
     if all(j < k for k in needs for j in needs[k]):
         return list(nodes)
     try:
         return [nodes[k] for k in TopologicalSorter(needs).static_order()]
     except CycleError as error:
-        raise BadModel("its result is one of its own inputs: the graph has a cycle", where=title(nodes[error.args[1][0]]),
-                       remedy="export the model again") from error
+        raise BadModel(
+            "its result is one of its own inputs: the graph has a cycle",
+            where=title(nodes[error.args[1][0]]),
+            remedy="export the model again",
+        ) from error
 
 
 def title(node: onnx.NodeProto) -> str:
@@ -153,7 +175,10 @@ def origin(x: Tensor) -> str:
             queue.extend(i for i in t.inputs[0].inputs if i.name)
         else:
             found.append(t.name)
-    return " and ".join(f"'{name}'" for name in sorted(found)) or f"'{x.name}', which cannot be computed beforehand"
+    return (
+        " and ".join(f"'{name}'" for name in sorted(found))
+        or f"'{x.name}', which cannot be computed beforehand"
+    )
 
 
 def known_number(x: Tensor | None) -> Any:

@@ -24,7 +24,14 @@ from onnxscope.normalise.source import Source, known_number
 
 PLAIN_REDUCTIONS = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd")
 REDUCTIONS = (*PLAIN_REDUCTIONS, "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare")
-RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+RANDOM = (
+    "Bernoulli",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+)
 WINDOW = ("left_window_size", "right_window_size")
 BROADCAST = ("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Greater", "Less")
 
@@ -90,7 +97,9 @@ def softmax(w: Normaliser, n: Source) -> Any:
 def slice_(w: Normaliser, n: Source) -> Any:
     """<10: starts, ends and axes were attributes."""
     starts, ends = n.attrs.pop("starts"), n.attrs.pop("ends")
-    return w.emit(n, inputs=[n[0], ints(w, starts), ints(w, ends), ints(w, n.attrs.pop("axes", range(len(starts))))])
+    return w.emit(
+        n, inputs=[n[0], ints(w, starts), ints(w, ends), ints(w, n.attrs.pop("axes", range(len(starts))))]
+    )
 
 
 def pad(w: Normaliser, n: Source) -> Any:
@@ -104,7 +113,11 @@ def pad(w: Normaliser, n: Source) -> Any:
         if (axes := n.input(3)) is not None:
             given, named = pads, n.axes(n.ints(3, "axes"), rank)
             if len(given) != 2 * len(named):
-                raise BadModel(f"{len(given)} pads for {shape_of(axes)[0]} axes", where=n.where, remedy="export the model again")
+                raise BadModel(
+                    f"{len(given)} pads for {shape_of(axes)[0]} axes",
+                    where=n.where,
+                    remedy="export the model again",
+                )
             pads = [0] * 2 * rank
             for k, a in enumerate(named):
                 pads[a], pads[a + rank] = given[k], given[k + len(named)]
@@ -114,7 +127,9 @@ def pad(w: Normaliser, n: Source) -> Any:
 
 def clip(w: Normaliser, n: Source) -> Any:
     """<11: min and max were attributes. Without either it is the identity."""
-    bounds = [n.attrs.pop("min", None), n.attrs.pop("max", None)] if n.opset < 11 else [n.input(1), n.input(2)]
+    bounds = (
+        [n.attrs.pop("min", None), n.attrs.pop("max", None)] if n.opset < 11 else [n.input(1), n.input(2)]
+    )
     return w.emit(n, inputs=[n[0], *bounds]) if any(b is not None for b in bounds) else n[0]
 
 
@@ -182,12 +197,23 @@ def batch_normalization(w: Normaliser, n: Source) -> Any:
 def of_the_batch(w: Normaliser, n: Source) -> list[Tensor | None]:
     """By the batch's own mean and variance, which move the running ones by 1 − momentum."""
     if n.opset < 14 and (any(n.wants(i) for i in range(1, len(n.outputs))) or not n.attrs.pop("spatial", 1)):
-        raise Unsupported("it computes the statistics of a training batch", where=n.where, remedy="export the model in inference mode")
-    b, axes, keep = w.b, [k for k in range(len(shape_of(n[0]))) if k != 1], float(n.attrs.pop("momentum", 0.9))
+        raise Unsupported(
+            "it computes the statistics of a training batch",
+            where=n.where,
+            remedy="export the model in inference mode",
+        )
+    b, axes, keep = (
+        w.b,
+        [k for k in range(len(shape_of(n[0]))) if k != 1],
+        float(n.attrs.pop("momentum", 0.9)),
+    )
     centre = b.ReduceMean(n[0], axes)
     off = b.Sub(n[0], centre)
     mean, variance = b.Squeeze(centre, axes), b.ReduceMean(b.Mul(off, off), axes, keepdims=0)
-    running = [b.Add(b.Mul(n[i], keep), b.Mul(new, 1 - keep)) if n.wants(i - 2) else None for i, new in ((3, mean), (4, variance))]
+    running = [
+        b.Add(b.Mul(n[i], keep), b.Mul(new, 1 - keep)) if n.wants(i - 2) else None
+        for i, new in ((3, mean), (4, variance))
+    ]
     return [w.op(n, "BatchNormalization", n[0], n[1], n[2], mean, variance, **n.attrs), *running]
 
 
@@ -197,7 +223,9 @@ def dropout(w: Normaliser, n: Source) -> list[Tensor]:
     <12 the mask meant nothing at inference (<10 it was of x's type), and onnxruntime leaves it zero.
     """
     if n.input(2) is not None and known_number(n.input(2)) is not False and known_number(n.input(1)) != 0:
-        raise Unsupported("it drops at random (training_mode)", where=n.where, remedy="export the model in inference mode")
+        raise Unsupported(
+            "it drops at random (training_mode)", where=n.where, remedy="export the model in inference mode"
+        )
     if not n.wants(1):
         return [n[0]]
     kept = w.b.constant(0, n[0]) if n.opset < 10 else w.b.constant(np.bool_(n.opset >= 12))
@@ -248,7 +276,9 @@ def space_to_depth(w: Normaliser, n: Source) -> Any:
         return None
     (batch, channels, height, width), r = shape_of(n[0]), int(n.attrs["blocksize"])
     blocks = w.b.Reshape(n[0], [batch, channels, height // r, r, width // r, r])
-    return w.b.Reshape(w.b.Transpose(blocks, perm=[0, 1, 3, 5, 2, 4]), [batch, channels * r * r, height // r, width // r])
+    return w.b.Reshape(
+        w.b.Transpose(blocks, perm=[0, 1, 3, 5, 2, 4]), [batch, channels * r * r, height // r, width // r]
+    )
 
 
 def compress(w: Normaliser, n: Source) -> Any:
@@ -278,7 +308,11 @@ def celu(w: Normaliser, n: Source) -> Any:
 
 
 def random(w: Normaliser, n: Source) -> Any:
-    raise Unsupported("it draws at random, so that no two runs agree", where=n.where, remedy="export the model with its noise as an input")
+    raise Unsupported(
+        "it draws at random, so that no two runs agree",
+        where=n.where,
+        remedy="export the model with its noise as an input",
+    )
 
 
 VERSIONS: dict[str, Lift] = {

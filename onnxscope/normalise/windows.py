@@ -18,7 +18,11 @@ def spell_out(n: Source, sizes: Sequence[int], kernel: Sequence[int]) -> None:
     """
     a, rank = n.attrs, len(sizes)
     if len(kernel) != rank:
-        raise BadModel(f"its kernel has {len(kernel)} axes for {rank} of the input", where=n.where, remedy="export the model again")
+        raise BadModel(
+            f"its kernel has {len(kernel)} axes for {rank} of the input",
+            where=n.where,
+            remedy="export the model again",
+        )
     strides, dilations = a.get("strides", [1] * rank), a.get("dilations", [1] * rank)
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
     mode = a.pop("auto_pad", "NOTSET") or "NOTSET"
@@ -31,7 +35,9 @@ def spell_out(n: Source, sizes: Sequence[int], kernel: Sequence[int]) -> None:
         a["pads"] = head + [t - h for t, h in zip(total, head, strict=True)]
         a.pop("ceil_mode", None)
     elif mode != "NOTSET":
-        raise BadModel(f"auto_pad '{mode}' is not the standard's", where=n.where, remedy="export the model again")
+        raise BadModel(
+            f"auto_pad '{mode}' is not the standard's", where=n.where, remedy="export the model again"
+        )
 
 
 def spell_out_ceil(n: Source, sizes: Sequence[int]) -> None:
@@ -39,7 +45,11 @@ def spell_out_ceil(n: Source, sizes: Sequence[int]) -> None:
     a, rank = n.attrs, len(sizes)
     if not a.get("ceil_mode") or a.get("count_include_pad"):
         return
-    strides, dilations, kernel = a.get("strides", [1] * rank), a.get("dilations", [1] * rank), a["kernel_shape"]
+    strides, dilations, kernel = (
+        a.get("strides", [1] * rank),
+        a.get("dilations", [1] * rank),
+        a["kernel_shape"],
+    )
     pads = list(a.get("pads", [0] * 2 * rank))
     for k, (x, s, d) in enumerate(zip(sizes, strides, dilations, strict=True)):
         reach = (kernel[k] - 1) * d + 1
@@ -89,7 +99,11 @@ def lp(w: Normaliser, n: Source) -> None:
     """<2: p was a float, and 2.0 if left out."""
     p: Any = n.attrs.get("p", 2)
     if p != int(p):
-        raise Unsupported(f"its p is {p}, and only whole numbers are left in the standard", where=n.where, remedy="export with a whole p")
+        raise Unsupported(
+            f"its p is {p}, and only whole numbers are left in the standard",
+            where=n.where,
+            remedy="export with a whole p",
+        )
     n.attrs["p"] = int(p)
 
 

@@ -75,8 +75,11 @@ class Branch:
         if shape_of(raw) == tuple(shape):
             return raw
         if 0 in shape:
-            raise Unsupported("a tensor without elements cannot change its shape", where=f"node '{self.node}'",
-                              remedy="export the model with other sizes")
+            raise Unsupported(
+                "a tensor without elements cannot change its shape",
+                where=f"node '{self.node}'",
+                remedy="export the model with other sizes",
+            )
         return self.raw("Reshape", raw, [-1, *shape[1:]])
 
     def settle(self, raw: Tensor, shape: Shape) -> Frozen:
@@ -140,12 +143,16 @@ class Branch:
             return x
         raw = self.aligned(x, shape)
         target = shape[1:] if shape[:1] == (1,) else shape
-        return self.settle(self.raw("Expand", raw, [1, *target]) if shape_of(raw)[1:] != target else raw, shape)
+        return self.settle(
+            self.raw("Expand", raw, [1, *target]) if shape_of(raw)[1:] != target else raw, shape
+        )
 
     def transpose(self, x: Frozen, perm: Sequence[int]) -> Frozen:
         shape = tuple(x.shape[p] for p in perm)
         raw, shift = self.along(x, shape, [] if perm[0] == 0 else [0])
-        return self.settle(self.raw("Transpose", raw, perm=[*range(shift), *(p + shift for p in perm)]), shape)
+        return self.settle(
+            self.raw("Transpose", raw, perm=[*range(shift), *(p + shift for p in perm)]), shape
+        )
 
     def sum(self, x: Frozen, axes: Sequence[int], keepdims: bool = True) -> Frozen:
         """The sum over these axes."""
@@ -209,13 +216,19 @@ class Branch:
         """
         shape = shape_of(index)
         product = next(iter(x.raw.inputs), None) if self.moves_masks else None
-        if product is not None and product.op == "Mul" and numel(shape_of(product.inputs[1])) == numel(x.shape) > numel(shape):
+        if (
+            product is not None
+            and product.op == "Mul"
+            and numel(shape_of(product.inputs[1])) == numel(x.shape) > numel(shape)
+        ):
             mask = product.inputs[1]
             mask = mask.inputs[0].inputs[0] if mask.inputs and mask.inputs[0].op == "Cast" else mask
             chosen = self.b.Gather(self.b.Reshape(mask, [-1]), index)
             return self.gain(self.select(Frozen(x.shape, product.inputs[0]), index), chosen)
         flat = self.put(x.raw, (-1, numel(x.shape)))
-        index = self.b.Cast(index, to=TensorProto.INT32) if element_type(index) != TensorProto.INT32 else index
+        index = (
+            self.b.Cast(index, to=TensorProto.INT32) if element_type(index) != TensorProto.INT32 else index
+        )
         if shape[:1] == (1,) and len(shape) > 1:
             index = self.b.Squeeze(index, [0])
         return self.settle(self.raw("Gather", flat, index, axis=1), shape)
@@ -234,7 +247,9 @@ class Branch:
         before, after = numel(x.shape[:axis]), numel(x.shape[axis + 1 :])
         shape = (*x.shape[:axis], shape_of(matrix)[0], *x.shape[axis + 1 :])
         if after == 1:
-            y = self.matmul(self.reshape(x, (1, before, x.shape[axis])), self.b.Transpose(matrix, perm=[1, 0]))
+            y = self.matmul(
+                self.reshape(x, (1, before, x.shape[axis])), self.b.Transpose(matrix, perm=[1, 0])
+            )
         else:
             y = self.matmul(matrix, self.reshape(x, (1, before, x.shape[axis], after)))
         return self.reshape(y, shape)
@@ -247,4 +262,3 @@ class Branch:
 
 def broadcast(*shapes: Shape) -> Shape:
     return tuple(int(d) for d in np.broadcast_shapes(*shapes))
-

@@ -18,8 +18,12 @@ def fold_gains(graph: gs.Graph, varying: Collection[str]) -> None:
     uses = Counter(t.name for n in graph.nodes for t in n.inputs) + Counter(t.name for t in graph.outputs)
     nodes: list[gs.Node] = []
     for node in graph.nodes:
-        if node.op in READERS and node.inputs[1].name not in varying and uses[node.inputs[0].name] == 1 and \
-                (found := constant_gain(node, varying)):
+        if (
+            node.op in READERS
+            and node.inputs[1].name not in varying
+            and uses[node.inputs[0].name] == 1
+            and (found := constant_gain(node, varying))
+        ):
             uses[node.inputs[0].name] = 0
             node.inputs[0], gain = found
             made, node.inputs[1] = scaled(node, gain)
@@ -78,7 +82,12 @@ def fold_batch_norms(b: Builder, keep: Collection[str]) -> None:
         between = norm.inputs[0]
         conv = between.inputs[0] if between.inputs else norm
         constants = (*conv.inputs[1:], *norm.inputs[1:])
-        if conv.op not in READERS or uses[between.name] != 1 or between.name in keep or not all(is_known(t) for t in constants):
+        if (
+            conv.op not in READERS
+            or uses[between.name] != 1
+            or between.name in keep
+            or not all(is_known(t) for t in constants)
+        ):
             continue
         weights, bias = normalised(conv, norm)
         conv.inputs = [conv.inputs[0], b.constant(weights), b.constant(bias)]
@@ -97,5 +106,9 @@ def normalised(conv: gs.Node, norm: gs.Node) -> tuple[np.ndarray, np.ndarray]:
     if conv.op == "Conv":
         spread = gain.reshape(-1, 1, *kernel)
     else:
-        spread = gain.reshape(group, -1).repeat(weights.shape[0] // group, axis=0).reshape(len(weights), -1, *kernel)
+        spread = (
+            gain.reshape(group, -1)
+            .repeat(weights.shape[0] // group, axis=0)
+            .reshape(len(weights), -1, *kernel)
+        )
     return (weights * spread).astype(weights.dtype), ((bias - mean) * gain + shift).astype(weights.dtype)

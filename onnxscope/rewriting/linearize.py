@@ -33,7 +33,11 @@ class Policy:
     def __post_init__(self) -> None:
         for value in (self.default, *self.special.values()):
             if value not in POLICIES:
-                raise BadOption(f"there is no policy '{value}'", where="--policy", remedy=f"choose {' or '.join(POLICIES)}")
+                raise BadOption(
+                    f"there is no policy '{value}'",
+                    where="--policy",
+                    remedy=f"choose {' or '.join(POLICIES)}",
+                )
 
     def __str__(self) -> str:
         return ",".join([self.default, *(f"{k}={v}" for k, v in self.special.items())])
@@ -42,7 +46,9 @@ class Policy:
     def of_text(cls, text: str) -> Policy:
         """The inverse of `str`."""
         default, *special = text.split(",")
-        return cls(default, {name: policy for name, _, policy in (entry.rpartition("=") for entry in special)})
+        return cls(
+            default, {name: policy for name, _, policy in (entry.rpartition("=") for entry in special)}
+        )
 
     def of(self, node: gs.Node) -> str:
         return self.special.get(node.name, self.special.get(node.op, self.default))
@@ -98,16 +104,22 @@ class Site:
         """The frozen value of input i; an error where it is not active, for the rule counts on it."""
         x1 = self.pair(i).x1
         if x1 is None:
-            raise Unsupported(f"only input {i} may carry the image, and it does not", where=describe(self.node),
-                              remedy=f"declare it a constant decision with --opaque {self.name}")
+            raise Unsupported(
+                f"only input {i} may carry the image, and it does not",
+                where=describe(self.node),
+                remedy=f"declare it a constant decision with --opaque {self.name}",
+            )
         return x1
 
     def only(self, i: int) -> Frozen:
         """The frozen value of input i, the other inputs being states."""
         for k in range(len(self.inputs)):
             if k != i and self.active(k):
-                raise Unsupported(f"its input {k} depends on the image too, which has no linear rule", where=describe(self.node),
-                                  remedy=f"declare it a constant decision with --opaque {self.name}")
+                raise Unsupported(
+                    f"its input {k} depends on the image too, which has no linear rule",
+                    where=describe(self.node),
+                    remedy=f"declare it a constant decision with --opaque {self.name}",
+                )
         return self.carried(i)
 
     def attr(self, name: str, default: Any = None) -> Any:
@@ -133,7 +145,9 @@ class Freezer(Branch):
     opaque: frozenset[str] = frozenset()
     active: dict[str, Frozen | ScopeError] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
-    origins: dict[str, gs.Node] = field(default_factory=dict)  # of every frozen node the base node that it comes from
+    origins: dict[str, gs.Node] = field(
+        default_factory=dict
+    )  # of every frozen node the base node that it comes from
     _floats: dict[str, Tensor] = field(default_factory=dict)
     _note: str = ""
     _tangent: bool = True
@@ -187,7 +201,9 @@ class Freezer(Branch):
         error = next((e for t in node.outputs if isinstance(e := self.active.get(t.name), ScopeError)), None)
         if error is not None:
             poisoned = any(error is self.active.get(t.name) for t in node.inputs)
-            self.steps.append(Step(node.name, node.op, "unsupported", note=f"fed by: {error}" if poisoned else str(error)))
+            self.steps.append(
+                Step(node.name, node.op, "unsupported", note=f"fed by: {error}" if poisoned else str(error))
+            )
         else:
             sources = tuple(n.name for n in self.nodes[start:] if n.name.startswith("source/"))
             policy = self.policy.of(node) if how == "frozen" else ""
@@ -202,11 +218,17 @@ class Freezer(Branch):
         how, rule = self.rules.get(node.op, ("unsupported", None))
         try:
             if how == "unsupported":
-                raise Unsupported("no rule says how to freeze this operator", where=describe(node),
-                                  remedy=f"declare it a constant decision with --opaque {self.node} or --opaque {self.op}")
+                raise Unsupported(
+                    "no rule says how to freeze this operator",
+                    where=describe(node),
+                    remedy=f"declare it a constant decision with --opaque {self.node} or --opaque {self.op}",
+                )
             if rule is not None and not all(is_sized(t) for t in node.outputs if t.name):
-                raise Unsupported("the size of its output depends on values, not on sizes alone", where=describe(node),
-                                  remedy=f"declare it a constant decision with --opaque {self.node}")
+                raise Unsupported(
+                    "the size of its output depends on values, not on sizes alone",
+                    where=describe(node),
+                    remedy=f"declare it a constant decision with --opaque {self.node}",
+                )
             results = rule(self, site) if rule is not None else None
             results = results if isinstance(results, (list, tuple)) else [results]
             for t, x1 in zip(node.outputs, results, strict=False):
@@ -223,8 +245,15 @@ class Freezer(Branch):
         return how if any(r is not None for r in results) else "decision"
 
 
-def linearize(b: Builder, image: Tensor, rules: Mapping[str, Entry], policy: Policy,
-              opaque: frozenset[str], probe: Tensor, moves_masks: bool = True) -> Freezer:
+def linearize(
+    b: Builder,
+    image: Tensor,
+    rules: Mapping[str, Entry],
+    policy: Policy,
+    opaque: frozenset[str],
+    probe: Tensor,
+    moves_masks: bool = True,
+) -> Freezer:
     """Freeze all that depends on the image; frozen values are in `freezer.active`."""
     f = Freezer(b, moves_masks=moves_masks, rules=rules, policy=policy, opaque=opaque)
     shape = tuple(image.shape)

@@ -23,7 +23,12 @@ PROBE, COTANGENT, FROZEN, TRANSPOSED = "scope_probe", "scope_cotangent", "scope_
 PROBES, COTANGENTS = "probes", "cotangents"  # the names of the free leading sizes, which may differ
 LEDGER = "scope_ledger"
 GRADIENT = "gradient"  # the way back that is Fᵀ
-DEFAULTS = {"policy": "", "note": "", "tangent": True, "sources": ()}  # of a step, which the artifact leaves out
+DEFAULTS = {
+    "policy": "",
+    "note": "",
+    "tangent": True,
+    "sources": (),
+}  # of a step, which the artifact leaves out
 
 
 @dataclass
@@ -38,7 +43,9 @@ class Scope:
     steps: Sequence[Step] = ()
     notes: Sequence[str] = ()
     at_sources: Mapping[str, str] = field(default_factory=dict)  # source node → the cotangent that meets it
-    at_tensors: Mapping[str, str] = field(default_factory=dict)  # tensor of the base → the cotangent that meets it
+    at_tensors: Mapping[str, str] = field(
+        default_factory=dict
+    )  # tensor of the base → the cotangent that meets it
     method: str = GRADIENT  # the way back, Fᵀ unless another was chosen
     original: Model | None = field(default=None, repr=False)
 
@@ -53,7 +60,9 @@ class Scope:
             "onnxscope.sources": compact(dict(self.at_sources)),
             "onnxscope.tensors": compact(dict(self.at_tensors)),
             "onnxscope.notes": compact(list(self.notes)),
-            "onnxscope.nodes": compact([{k: v for k, v in asdict(s).items() if v != DEFAULTS.get(k)} for s in self.steps]),
+            "onnxscope.nodes": compact(
+                [{k: v for k, v in asdict(s).items() if v != DEFAULTS.get(k)} for s in self.steps]
+            ),
         }
 
     def save(self, path: str | Path, *, external_bytes: int | None = None) -> Path:
@@ -68,26 +77,55 @@ class Scope:
 
     @classmethod
     def of(cls, model: Model) -> Scope:
-        about = {p.key.removeprefix("onnxscope."): p.value for p in model.proto.metadata_props if p.key.startswith("onnxscope.")}
+        about = {
+            p.key.removeprefix("onnxscope."): p.value
+            for p in model.proto.metadata_props
+            if p.key.startswith("onnxscope.")
+        }
         if not is_scope(model):
-            raise BadModel("not a scope: it carries no onnxscope metadata", where=f"'{model.path}'",
-                           remedy="write one with 'onnxscope rewrite'")
+            raise BadModel(
+                "not a scope: it carries no onnxscope metadata",
+                where=f"'{model.path}'",
+                remedy="write one with 'onnxscope rewrite'",
+            )
         try:
-            steps = [Step(**{**s, "sources": tuple(s.get("sources", ()))}) for s in json.loads(about["nodes"])]
-            scope = cls(typed(gs.import_onnx(model.proto)), about["image"], about["output"], about["policy"], about["source_sha256"],
-                        steps, json.loads(about["notes"]), json.loads(about["sources"]), json.loads(about["tensors"]), about["method"])
+            steps = [
+                Step(**{**s, "sources": tuple(s.get("sources", ()))}) for s in json.loads(about["nodes"])
+            ]
+            scope = cls(
+                typed(gs.import_onnx(model.proto)),
+                about["image"],
+                about["output"],
+                about["policy"],
+                about["source_sha256"],
+                steps,
+                json.loads(about["notes"]),
+                json.loads(about["sources"]),
+                json.loads(about["tensors"]),
+                about["method"],
+            )
             damage = scope.damage()
         except (LookupError, ValueError, TypeError, AttributeError) as error:
             damage = repr(error)
         if damage:
-            raise BadModel(f"the scope is damaged ({damage})", where=f"'{model.path}'", remedy="write it again with 'onnxscope rewrite'")
+            raise BadModel(
+                f"the scope is damaged ({damage})",
+                where=f"'{model.path}'",
+                remedy="write it again with 'onnxscope rewrite'",
+            )
         return scope
 
     def damage(self) -> str:
         """What the metadata names and the graph lacks, or the other way round."""
         nodes = {n.name for n in self.graph.nodes}
         tensors = {t.name for t in self.graph.inputs} | {t.name for n in self.graph.nodes for t in n.outputs}
-        missing = {self.image, self.output, *self.at_sources.values(), *self.at_tensors, *self.at_tensors.values()} - tensors
+        missing = {
+            self.image,
+            self.output,
+            *self.at_sources.values(),
+            *self.at_tensors,
+            *self.at_tensors.values(),
+        } - tensors
         missing |= {PROBE, COTANGENT} - {t.name for t in self.graph.inputs}
         missing |= {FROZEN, TRANSPOSED} - {t.name for t in self.graph.outputs}
         missing |= set(self.at_sources) ^ {n for n in nodes if n.startswith("source/")}
@@ -133,7 +171,10 @@ class Scope:
 def typed(graph: gs.Graph) -> gs.Graph:
     """A graph from a file, with the element types and shapes that no file needs to say."""
     model = onnx.ModelProto.FromString(without_weights(graph)[0])
-    inferred = {v.name: v.type.tensor_type for v in shape_inference.infer_shapes(model, data_prop=True).graph.value_info}
+    inferred = {
+        v.name: v.type.tensor_type
+        for v in shape_inference.infer_shapes(model, data_prop=True).graph.value_info
+    }
     for t in (t for n in graph.nodes for t in n.outputs if t.name in inferred):
         t.dtype = np_or_enum(inferred[t.name].elem_type)
         t.shape = dims(inferred[t.name]) if inferred[t.name].HasField("shape") else None
@@ -155,9 +196,18 @@ def part(graph: gs.Graph, outputs: Sequence[Tensor]) -> gs.Graph:
     return graph_of(graph, nodes, [i for i in graph.inputs if i.name in used], outputs)
 
 
-def graph_of(like: gs.Graph, nodes: Sequence[gs.Node], inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> gs.Graph:
-    return gs.Graph(list(nodes), list(inputs), list(outputs), name=like.name, opset=like.opset, import_domains=like.import_domains,
-                    ir_version=like.ir_version)
+def graph_of(
+    like: gs.Graph, nodes: Sequence[gs.Node], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
+) -> gs.Graph:
+    return gs.Graph(
+        list(nodes),
+        list(inputs),
+        list(outputs),
+        name=like.name,
+        opset=like.opset,
+        import_domains=like.import_domains,
+        ir_version=like.ir_version,
+    )
 
 
 def needed(nodes: Sequence[gs.Node], outputs: Iterable[Tensor], known: Iterable[str] = ()) -> list[gs.Node]:

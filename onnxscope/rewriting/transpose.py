@@ -32,7 +32,9 @@ class Transposer:
     def zeros(self, like: Tensor, shape: Shape) -> Tensor:
         """Zeros of this raw shape for as many probes as `like` carries."""
         probes = self.op("Shape", like, start=0, end=1)
-        y = self.op("Expand", self.b.constant([0.0], like), self.op("Concat", probes, list(shape[1:]), axis=0))
+        y = self.op(
+            "Expand", self.b.constant([0.0], like), self.op("Concat", probes, list(shape[1:]), axis=0)
+        )
         y.shape = [None, *shape[1:]]  # onnx cannot infer it from a computed size
         return y
 
@@ -70,8 +72,16 @@ class Transposed:
     cotangents: Mapping[str, Tensor]
 
 
-def transpose(b: Builder, nodes: Sequence[gs.Node], values: Mapping[str, Tensor], seed: tuple[Tensor, Tensor], probe: Tensor,
-              rule_of: Callable[[gs.Node], TransposeRule | None], added: Mapping[str, Tensor] = NOTHING, seeded: bool = True) -> Transposed:
+def transpose(
+    b: Builder,
+    nodes: Sequence[gs.Node],
+    values: Mapping[str, Tensor],
+    seed: tuple[Tensor, Tensor],
+    probe: Tensor,
+    rule_of: Callable[[gs.Node], TransposeRule | None],
+    added: Mapping[str, Tensor] = NOTHING,
+    seeded: bool = True,
+) -> Transposed:
     """Write Fᵀ for the frozen nodes; `seed` is the frozen output and the cotangent fed to it, if that is `seeded`.
 
     A value in `added` gets that beside what its consumers send.

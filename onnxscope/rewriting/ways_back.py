@@ -24,11 +24,28 @@ from onnxscope.rewriting.transpose import NOTHING, Transposed, Transposer, Trans
 RELUS = {"Relu", "LeakyRelu", "PRelu", "ThresholdedRelu", "Clip"}
 WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 DENSE = {"Gemm", "MatMul"}
-MOVED_BY = {"Reshape", "Transpose", "Pad", "Slice", "Identity"}  # what may stand between the image and a first layer,
+MOVED_BY = {
+    "Reshape",
+    "Transpose",
+    "Pad",
+    "Slice",
+    "Identity",
+}  # what may stand between the image and a first layer,
 SCALED_BY = {"Mul", "Add"}  # a preprocessing of every pixel by itself too: its relevance is the pixel's
 NEVER_NEGATIVE = {"Relu", "Sigmoid", "Softmax", "Softplus", "Exp", "Abs"}
-KEPT_SIGN = {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Flatten", "Reshape", "Transpose", "Concat", "Squeeze",
-             "Unsqueeze", "Identity"}
+KEPT_SIGN = {
+    "MaxPool",
+    "AveragePool",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "Flatten",
+    "Reshape",
+    "Transpose",
+    "Concat",
+    "Squeeze",
+    "Unsqueeze",
+    "Identity",
+}
 TINY = 1e-9  # added to what is divided by
 EPSILON, GAMMA = 0.25, 0.25  # of a layer's root mean square; of what pushed an output its own way
 Rules = Callable[[gs.Node], TransposeRule | None]
@@ -45,16 +62,22 @@ class Way:
     probe: Tensor
     image: Tensor
     tensors: Mapping[str, Tensor]  # of the base, by the names of the frozen values beside them
-    cotangents: Mapping[str, Tensor] = field(default_factory=dict)  # of the first way back, by the names of the values that they meet
+    cotangents: Mapping[str, Tensor] = field(
+        default_factory=dict
+    )  # of the first way back, by the names of the values that they meet
     notes: list[str] = field(default_factory=list)  # what the user should know
 
-    def back(self, rules: Rules | None = None, added: Mapping[str, Tensor] = NOTHING, seeded: bool = True) -> Transposed:
+    def back(
+        self, rules: Rules | None = None, added: Mapping[str, Tensor] = NOTHING, seeded: bool = True
+    ) -> Transposed:
         """All the way to the image; where `rules` has none for a node, its own holds."""
 
         def rule_of(node: gs.Node) -> TransposeRule | None:
             return (rules and rules(node)) or TRANSPOSE.get(node.op)
 
-        found = transpose(self.b, self.nodes, self.freezer.values, self.seed, self.probe, rule_of, added, seeded)
+        found = transpose(
+            self.b, self.nodes, self.freezer.values, self.seed, self.probe, rule_of, added, seeded
+        )
         self.cotangents = self.cotangents or found.cotangents
         return found
 
@@ -72,8 +95,11 @@ class Way:
         if found is None:
             return None
         if numel(shape_of(found)) != numel(shape_of(raw)[1:]):
-            raise Unsupported("relevance is defined for one image, and the model takes several at once", where=describe(raw.outputs[0]),
-                              remedy="export the model for a batch of 1")
+            raise Unsupported(
+                "relevance is defined for one image, and the model takes several at once",
+                where=describe(raw.outputs[0]),
+                remedy="export the model for a batch of 1",
+            )
         return self.b.Reshape(self.freezer.float(found), [1, *shape_of(raw)[1:]])
 
     def times_image(self, c: Tensor) -> Tensor:
@@ -81,6 +107,7 @@ class Way:
 
 
 # rules for Relus
+
 
 def guided(t: Transposer, n: gs.Node, i: int, c: Tensor) -> Tensor:
     """Only what is positive passes an open gate."""
@@ -96,13 +123,16 @@ def at_relus(rule: TransposeRule) -> Callable[[Way], Tensor]:
     def method(way: Way) -> Tensor:
         gates = {n.name for n in way.nodes if n.op == "Mul" and way.op_of(n) in RELUS}
         if not gates:
-            way.notes.append("the network has no Relu of its own for the method to change: this is the plain gradient")
+            way.notes.append(
+                "the network has no Relu of its own for the method to change: this is the plain gradient"
+            )
         return way.back(lambda node: rule if node.name in gates else None).result
 
     return method
 
 
 # rules for layers with weights
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -119,12 +149,20 @@ class Layer:
         return self.node.inputs[1 - self.i]
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        return self.way.b.op(self.node.op, *((x, weights) if self.i == 0 else (weights, x)), **self.node.attrs)
+        return self.way.b.op(
+            self.node.op, *((x, weights) if self.i == 0 else (weights, x)), **self.node.attrs
+        )
 
     def back(self, t: Transposer, c: Tensor, weights: Tensor) -> Tensor:
         inputs = [weights, weights]
         inputs[self.i] = self.node.inputs[self.i]
-        like = gs.Node(self.node.op, self.node.name, self.node.attrs, inputs, [gs.Variable("", None, list(self.node.outputs[0].shape))])
+        like = gs.Node(
+            self.node.op,
+            self.node.name,
+            self.node.attrs,
+            inputs,
+            [gs.Variable("", None, list(self.node.outputs[0].shape))],
+        )
         result = TRANSPOSE[self.node.op](t, like, self.i, c)
         like.inputs.clear()
         return result
@@ -145,7 +183,11 @@ class Layer:
         """Back by one kind of weights to where x is positive, by the other to where it is negative."""
         b, halves = self.way.b, self.halves()
         back = [self.back(t, c, w) for w in weights[: len(halves)]]
-        return back[0] if len(back) == 1 else t.op("Sum", *(t.op("Mul", a, b.Abs(b.Sign(x))) for a, x in zip(back, halves, strict=True)))
+        return (
+            back[0]
+            if len(back) == 1
+            else t.op("Sum", *(t.op("Mul", a, b.Abs(b.Sign(x))) for a, x in zip(back, halves, strict=True)))
+        )
 
     def parts(self) -> tuple[Tensor, Tensor]:
         """Positive and negative weights."""
@@ -170,10 +212,15 @@ def gamma(share: float) -> Propagate:
         terms = []
         for sign, weights in ((1.0, (up, down)), (-1.0, (down, up))):
             own = b.Mul(b.Relu(b.Mul(bias, sign)), sign)
-            pushed = summed(b, [own, *(layer.forward(part, w) for part, w in zip(layer.halves(), weights, strict=False))])
+            pushed = summed(
+                b, [own, *(layer.forward(part, w) for part, w in zip(layer.halves(), weights, strict=False))]
+            )
             went = b.Cast(b.Greater(b.Mul(layer.z, sign), 0.0), to=TensorProto.FLOAT)
             sent = t.op("Mul", c, b.Mul(went, layer.ratio(b.Add(layer.z, b.Mul(pushed, share)))))
-            terms += [layer.back(t, sent, layer.weights), layer.spread_back(t, t.op("Mul", sent, share), weights)]
+            terms += [
+                layer.back(t, sent, layer.weights),
+                layer.spread_back(t, t.op("Mul", sent, share), weights),
+            ]
         return t.op("Sum", *terms)
 
     return rule
@@ -187,7 +234,9 @@ def alpha_beta(alpha: float, beta: float) -> Propagate:
         terms = []
         for factor, weights in ((alpha, (up, down)), (-beta, (down, up))):
             if factor:
-                to = summed(b, [layer.forward(part, w) for part, w in zip(layer.halves(), weights, strict=False)])
+                to = summed(
+                    b, [layer.forward(part, w) for part, w in zip(layer.halves(), weights, strict=False)]
+                )
                 terms.append(layer.spread_back(t, t.op("Mul", c, b.Mul(layer.ratio(to), factor)), weights))
         return summed(t, terms)
 
@@ -203,9 +252,13 @@ def box(t: Transposer, layer: Layer, c: Tensor) -> Tensor:
     b, (up, down) = layer.way.b, layer.parts()
     shape = list(shape_of(layer.x))
     low, high = (b.Expand(b.op(op, layer.x, keepdims=1), shape) for op in ("ReduceMin", "ReduceMax"))
-    to = b.Sub(layer.forward(layer.x, layer.weights), b.Add(layer.forward(low, up), layer.forward(high, down)))
+    to = b.Sub(
+        layer.forward(layer.x, layer.weights), b.Add(layer.forward(low, up), layer.forward(high, down))
+    )
     s = t.op("Mul", c, layer.ratio(to))
-    own, raised, lowered = (t.op("Mul", layer.back(t, s, w), x) for w, x in ((layer.weights, layer.x), (up, low), (down, high)))
+    own, raised, lowered = (
+        t.op("Mul", layer.back(t, s, w), x) for w, x in ((layer.weights, layer.x), (up, low), (down, high))
+    )
     return t.op("Sub", own, t.op("Sum", raised, lowered))
 
 
@@ -229,13 +282,17 @@ def is_constant(t: Tensor) -> bool:
     return is_known(t) or (bool(t.inputs) and all(is_constant(i) for i in t.inputs[0].inputs if i.name))
 
 
-def propagated(hidden: Propagate, dense: Propagate | None = None, first: Propagate | None = None) -> Callable[[Way], Tensor]:
+def propagated(
+    hidden: Propagate, dense: Propagate | None = None, first: Propagate | None = None
+) -> Callable[[Way], Tensor]:
     """Relevance: one rule for all layers with weights, or others for dense ones and for those that read the image itself."""
 
     def method(way: Way) -> Tensor:
         layers = {n.name: layer for n in way.nodes if (layer := layer_of(way, n)) is not None}
         readers = {n.name for n in way.nodes if reads_image(way, n)}
-        if first is None or not readers <= layers.keys():  # others read it too: then relevance is c·x0 throughout
+        if (
+            first is None or not readers <= layers.keys()
+        ):  # others read it too: then relevance is c·x0 throughout
             readers = set()
 
         def rules(node: gs.Node) -> TransposeRule | None:
@@ -244,7 +301,9 @@ def propagated(hidden: Propagate, dense: Propagate | None = None, first: Propaga
             if node.name not in layers:
                 return None
             layer = layers[node.name]
-            rule = first if first and node.name in readers else dense if dense and node.op in DENSE else hidden
+            rule = (
+                first if first and node.name in readers else dense if dense and node.op in DENSE else hidden
+            )
             return lambda t, n, i, c: rule(t, layer, c)
 
         c = way.back(rules).result
@@ -256,7 +315,12 @@ def propagated(hidden: Propagate, dense: Propagate | None = None, first: Propaga
 def layer_of(way: Way, node: gs.Node) -> Layer | None:
     """A frozen node with constant weights between two values of the base."""
     carried = [k for k, t in enumerate(node.inputs) if t.name in way.freezer.values]
-    if node.op not in WEIGHTED or way.op_of(node) not in WEIGHTED or len(carried) != 1 or not is_constant(node.inputs[1 - carried[0]]):
+    if (
+        node.op not in WEIGHTED
+        or way.op_of(node) not in WEIGHTED
+        or len(carried) != 1
+        or not is_constant(node.inputs[1 - carried[0]])
+    ):
         return None
     x, origin = way.base_of(node.inputs[carried[0]]), way.freezer.origins[node.name]
     z = way.freezer.float(origin.outputs[0])
@@ -272,12 +336,15 @@ def reads_image(way: Way, node: gs.Node) -> bool:
 
 def is_image(way: Way, t: Tensor) -> bool:
     """Whether a frozen value is the image, moved and scaled at the most."""
-    while t.name in way.freezer.values and t.name != way.probe.name and t.inputs[0].op in MOVED_BY | SCALED_BY:
+    while (
+        t.name in way.freezer.values and t.name != way.probe.name and t.inputs[0].op in MOVED_BY | SCALED_BY
+    ):
         t = next(i for i in t.inputs[0].inputs if i.name in way.freezer.values)
     return bool(t.name == way.probe.name)
 
 
 # methods that need no other rule
+
 
 def plain(way: Way) -> Tensor:
     return way.back().result
@@ -308,12 +375,30 @@ METHODS: dict[str, Method] = {
     GRADIENT: Method(plain, "Fᵀ itself; under taylor the gradient, whose size is called saliency"),
     "input-x-gradient": Method(times_input, "row of F times image; LRP-0 in networks of Relus"),
     "discussion": Method(discussion, "the same, and every source back-projected from its layer"),
-    "guided": Method(at_relus(guided), "guided backpropagation: Relus pass what is positive where they are open", at_relus=True),
+    "guided": Method(
+        at_relus(guided),
+        "guided backpropagation: Relus pass what is positive where they are open",
+        at_relus=True,
+    ),
     "deconvnet": Method(at_relus(deconvolved), "DeconvNet: Relus pass what is positive", at_relus=True),
-    "lrp-epsilon": Method(propagated(epsilon(EPSILON)), "LRP-ε, ε being a quarter of a layer's root mean square", True),
-    "lrp-gamma": Method(propagated(gamma(GAMMA)), "LRP-γ: what pushed an output the way it went counts by a quarter more", True),
+    "lrp-epsilon": Method(
+        propagated(epsilon(EPSILON)), "LRP-ε, ε being a quarter of a layer's root mean square", True
+    ),
+    "lrp-gamma": Method(
+        propagated(gamma(GAMMA)),
+        "LRP-γ: what pushed an output the way it went counts by a quarter more",
+        True,
+    ),
     "lrp-zplus": Method(propagated(alpha_beta(1, 0)), "LRP-z⁺, the same as LRP-α1β0", True),
     "lrp-alphabeta": Method(propagated(alpha_beta(2, 1)), "LRP-α2β1", True),
-    "lrp-composite": Method(propagated(gamma(GAMMA), epsilon(EPSILON), box), "zB at the image, γ in convolutions, ε in dense layers", True),
-    "deep-taylor": Method(propagated(alpha_beta(1, 0), None, box), "deep Taylor decomposition: zB at the image, z⁺ behind it", True),
+    "lrp-composite": Method(
+        propagated(gamma(GAMMA), epsilon(EPSILON), box),
+        "zB at the image, γ in convolutions, ε in dense layers",
+        True,
+    ),
+    "deep-taylor": Method(
+        propagated(alpha_beta(1, 0), None, box),
+        "deep Taylor decomposition: zB at the image, z⁺ behind it",
+        True,
+    ),
 }

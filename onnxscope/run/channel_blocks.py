@@ -37,7 +37,9 @@ def blocked_session(model: bytes, weights: Mapping[str, Value], graph: gs.Graph,
         except ScopeError:  # there may be no room for the optimised graph
             return Session(model, on=on, weights=weights)
         optimised = onnx.load(path, load_external_data=False)
-        shapes = {t.name: shape_of(t) for n in graph.nodes for t in (*n.inputs, *n.outputs) if t.shape is not None}
+        shapes = {
+            t.name: shape_of(t) for n in graph.nodes for t in (*n.inputs, *n.outputs) if t.shape is not None
+        }
         alike = {n.name for n in graph.nodes if len({shapes.get(t.name) for t in n.inputs}) == 1}
         if not keep_blocked(optimised.graph, shapes, alike):
             return session
@@ -93,7 +95,9 @@ class Blocks:
     def _moves(self, node: NodeProto) -> bool:
         """Whether a node does the same in blocks: all of its inputs are there, or are states of the size of one image."""
         inside = [t for t in node.input if t in self._twins]
-        if not inside or ((outside := [t for t in node.input if t not in self._twins]) and node.op_type != "Mul"):
+        if not inside or (
+            (outside := [t for t in node.input if t not in self._twins]) and node.op_type != "Mul"
+        ):
             return False
         shapes = [self._shapes.get(t, ()) for t in (*node.input, *node.output)]
         if any(len(s) != 4 for s in shapes):
@@ -102,7 +106,11 @@ class Blocks:
             return node.attribute[0].i == 1 and all(s[1] % BLOCK == 0 for s in shapes)
         if any(s[1:] != shapes[0][1:] for s in shapes):
             return False
-        masked = node.op_type == "Mul" and shapes[0][1] % MULTIPLE == 0 and all(self._shapes[t][0] == 1 for t in outside)
+        masked = (
+            node.op_type == "Mul"
+            and shapes[0][1] % MULTIPLE == 0
+            and all(self._shapes[t][0] == 1 for t in outside)
+        )
         return masked or node.op_type in (*SUMS, "Neg")
 
     def _in_blocks(self, node: NodeProto) -> Iterator[NodeProto]:
@@ -117,8 +125,14 @@ class Blocks:
         blocked.input[:], blocked.output[:] = [self._twins[t] for t in node.input], [f"{result}/blocked"]
         self._twins[result] = blocked.output[0]
         yield blocked
-        yield helper.make_node("ReorderOutput", [blocked.output[0]], [result], f"{result}/plain", domain=DOMAIN,
-                               channels=self._shapes[result][1])
+        yield helper.make_node(
+            "ReorderOutput",
+            [blocked.output[0]],
+            [result],
+            f"{result}/plain",
+            domain=DOMAIN,
+            channels=self._shapes[result][1],
+        )
 
 
 def without_detours(nodes: Sequence[NodeProto], alike: Collection[str]) -> list[NodeProto]:
@@ -132,8 +146,15 @@ def without_detours(nodes: Sequence[NodeProto], alike: Collection[str]) -> list[
     for node in nodes:
         sources = [made.get(t) for t in node.input]
         back = read[node.output[0]]
-        if node.op_type in SUMS and node.name in alike and len(back) == 1 and back[0].op_type == "Reshape" and \
-                all(s is not None and s.op_type == "Reshape" and in_blocks(made.get(s.input[0])) for s in sources):
+        if (
+            node.op_type in SUMS
+            and node.name in alike
+            and len(back) == 1
+            and back[0].op_type == "Reshape"
+            and all(
+                s is not None and s.op_type == "Reshape" and in_blocks(made.get(s.input[0])) for s in sources
+            )
+        ):
             node.input[:] = [s.input[0] for s in sources if s is not None]
             node.output[:] = back[0].output
             dropped.add(id(back[0]))
@@ -166,8 +187,18 @@ def fused(nodes: Sequence[NodeProto]) -> list[NodeProto]:
     result: list[NodeProto] = []
     for node in nodes:
         adds = node.op_type in SUMS and len(node.input) == 2
-        pair = next(((made[t], other) for t, other in (node.input, node.input[::-1]) if open_conv(made.get(t)) and uses[t] == 1), None) \
-            if adds else None
+        pair = (
+            next(
+                (
+                    (made[t], other)
+                    for t, other in (node.input, node.input[::-1])
+                    if open_conv(made.get(t)) and uses[t] == 1
+                ),
+                None,
+            )
+            if adds
+            else None
+        )
         if pair is not None:
             conv, other = pair
             result.remove(conv)
@@ -180,4 +211,8 @@ def fused(nodes: Sequence[NodeProto]) -> list[NodeProto]:
 
 def open_conv(node: NodeProto | None) -> bool:
     """Whether a convolution ends with its sum of products, and so can add another tensor."""
-    return node is not None and len(node.input) < 4 and not any(a.name.startswith("activation") for a in node.attribute)
+    return (
+        node is not None
+        and len(node.input) < 4
+        and not any(a.name.startswith("activation") for a in node.attribute)
+    )

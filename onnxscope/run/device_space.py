@@ -62,24 +62,47 @@ def rows(block: str) -> onnx.NodeProto:
 
 def combination() -> list[onnx.NodeProto]:
     """c·a as a block."""
-    return [rows("a"), helper.make_node("MatMul", ["c", "a_rows"], ["c_a"]), helper.make_node("Reshape", ["c_a", "block"], ["sum"])]
+    return [
+        rows("a"),
+        helper.make_node("MatMul", ["c", "a_rows"], ["c_a"]),
+        helper.make_node("Reshape", ["c_a", "block"], ["sum"]),
+    ]
 
 
 def program(shape: tuple[int, ...], inputs: str, *nodes: onnx.NodeProto) -> bytes:
     """A model of these nodes: a and b are blocks, c holds coefficients, y is the result."""
-    sizes: dict[str, list[str | int]] = {"a": ["count_a", *shape], "b": ["count_b", *shape], "c": ["count_c", "count_a"]}
+    sizes: dict[str, list[str | int]] = {
+        "a": ["count_a", *shape],
+        "b": ["count_b", *shape],
+        "c": ["count_c", "count_a"],
+    }
     fed = [helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes[name]) for name in inputs]
     block = helper.make_tensor("block", TensorProto.INT64, [1 + len(shape)], [-1, *shape])
-    graph = helper.make_graph(list(nodes), "vectors", fed, [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-                              [block] if "c" in inputs else [])
+    graph = helper.make_graph(
+        list(nodes),
+        "vectors",
+        fed,
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [block] if "c" in inputs else [],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     return bytes(model.SerializeToString())
 
 
 PROGRAMS: dict[str, Callable[[tuple[int, ...]], bytes]] = {
-    "dot": lambda shape: program(shape, "ab", rows("a"), rows("b"), helper.make_node("Transpose", ["b_rows"], ["b_columns"], perm=[1, 0]),
-                                 helper.make_node("MatMul", ["a_rows", "b_columns"], ["y"])),
-    "combine": lambda shape: program(shape, "ac", *combination(), helper.make_node("Identity", ["sum"], ["y"])),
-    "subtract": lambda shape: program(shape, "abc", *combination(), helper.make_node("Sub", ["b", "sum"], ["y"])),
+    "dot": lambda shape: program(
+        shape,
+        "ab",
+        rows("a"),
+        rows("b"),
+        helper.make_node("Transpose", ["b_rows"], ["b_columns"], perm=[1, 0]),
+        helper.make_node("MatMul", ["a_rows", "b_columns"], ["y"]),
+    ),
+    "combine": lambda shape: program(
+        shape, "ac", *combination(), helper.make_node("Identity", ["sum"], ["y"])
+    ),
+    "subtract": lambda shape: program(
+        shape, "abc", *combination(), helper.make_node("Sub", ["b", "sum"], ["y"])
+    ),
     "join": lambda shape: program(shape, "ab", helper.make_node("Concat", ["a", "b"], ["y"], axis=0)),
 }

@@ -31,7 +31,9 @@ log = logging.getLogger("onnxscope")
 class Engine:
     """Sessions are built when they are first needed, and serve every image."""
 
-    def __init__(self, scope: Scope, on: Device, *, memory: int = DEFAULT_MEMORY, stateless: bool = False) -> None:
+    def __init__(
+        self, scope: Scope, on: Device, *, memory: int = DEFAULT_MEMORY, stateless: bool = False
+    ) -> None:
         self.scope, self.on, self.memory = scope, on, memory
         for constant in (t for t in scope.graph.tensors().values() if isinstance(t, gs.Constant)):
             constant.values  # noqa: B018 - read once, for all programs
@@ -43,19 +45,31 @@ class Engine:
     def session(self, program: Program) -> Session:
         if program.name not in self._sessions:
             model, large = without_weights(program.graph)
-            constants = {t.name: t for n in program.graph.nodes for t in n.inputs if isinstance(t, gs.Constant)}
+            constants = {
+                t.name: t for n in program.graph.nodes for t in n.inputs if isinstance(t, gs.Constant)
+            }
             self._weights.update((n, ort_value(constants[n].values)) for n in large if n not in self._weights)
             weights = {n: self._weights[n] for n in large}
             often = program.name in REPEATED and self.on.name == "cpu" and not self.programs.stateless
-            self._sessions[program.name] = blocked_session(model, weights, program.graph, self.on) if often \
+            self._sessions[program.name] = (
+                blocked_session(model, weights, program.graph, self.on)
+                if often
                 else Session(model, on=self.on, weights=weights)
+            )
         return self._sessions[program.name]
 
     def about(self) -> dict[str, object]:
         """Where and how it ran, for every result."""
         left = {name: s.left_to_cpu for name, s in self._sessions.items() if s.left_to_cpu}
-        return {"device": self.on.name, "device_note": self.on.why, "precision": self.on.precision, "left_to_cpu": left,
-                "stateless": self.programs.stateless, "memory": self.memory, "notes": list(self.notes)}
+        return {
+            "device": self.on.name,
+            "device_note": self.on.why,
+            "precision": self.on.precision,
+            "left_to_cpu": left,
+            "stateless": self.programs.stateless,
+            "memory": self.memory,
+            "notes": list(self.notes),
+        }
 
     def say(self, text: str) -> None:
         """What the user should know of this engine: at once, and with every result."""
@@ -82,25 +96,38 @@ class Engine:
         values = {**given, **session.on_values(given)}
         x0, y0 = (from_ort_value(values[n]) for n in (self.scope.image, self.scope.output))
         if not (np.isfinite(x0).all() and np.isfinite(y0).all()):
-            raise BadModel("it computes NaN or infinity for this image", where=f"'{self.scope.output}'",
-                           remedy="give an image, and a preprocessing, that the model was made for")
+            raise BadModel(
+                "it computes NaN or infinity for this image",
+                where=f"'{self.scope.output}'",
+                remedy="give an image, and a preprocessing, that the model was made for",
+            )
         return FrozenMap(self, {n: values[n] for n in self.programs.states}, given, x0, y0)
 
     def feeds(self, given: Arrays) -> dict[str, np.ndarray]:
         """The model's inputs in their types and shapes."""
         names = {t.name for t in self.inputs}
         if wrong := [n for n in given if n not in names]:
-            raise BadOption(f"the model has no input '{wrong[0]}'", remedy=f"it has {', '.join(sorted(names))}")
+            raise BadOption(
+                f"the model has no input '{wrong[0]}'", remedy=f"it has {', '.join(sorted(names))}"
+            )
         if missing := sorted(names - set(given)):
-            raise BadOption(f"the model has a further input '{missing[0]}'", where="image", remedy="give all inputs by name")
+            raise BadOption(
+                f"the model has a further input '{missing[0]}'",
+                where="image",
+                remedy="give all inputs by name",
+            )
         return {t.name: fitted(t, np.asarray(given[t.name])) for t in self.inputs}
 
     def batch(self, program: Program, states: int) -> int:
         """How many probes the memory budget holds at once."""
         need = states + taken(program, 1)
         if need > self.memory:
-            raise BadOption(f"one probe needs {size_text(need)}, the budget is {size_text(self.memory)}", where="--memory",
-                            remedy="give more" + (", or --stateless, which keeps no states" if need - states <= self.memory else ""))
+            raise BadOption(
+                f"one probe needs {size_text(need)}, the budget is {size_text(self.memory)}",
+                where="--memory",
+                remedy="give more"
+                + (", or --stateless, which keeps no states" if need - states <= self.memory else ""),
+            )
         count = MOST_PROBES[self.on.name]
         while states + taken(program, count) > self.memory:
             count -= 1
@@ -110,7 +137,14 @@ class Engine:
 class FrozenMap:
     """F and Fᵀ for one image: blocks that are arrays give arrays, and values on the device give values there."""
 
-    def __init__(self, engine: Engine, states: Mapping[str, Value], given: Mapping[str, Value], x0: np.ndarray, y0: np.ndarray) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        states: Mapping[str, Value],
+        given: Mapping[str, Value],
+        x0: np.ndarray,
+        y0: np.ndarray,
+    ) -> None:
         self.engine, self.x0, self.y0 = engine, x0, y0
         self._given, self._states = given, states
         programs = engine.programs
@@ -144,13 +178,21 @@ class FrozenMap:
     def ledger(self, cotangents: np.ndarray) -> np.ndarray:
         """What every source pays towards ⟨cotangent, y0⟩: [cotangents, sources], in the scope's order."""
         sources = self.engine.scope.at_sources
-        return np.asarray(self._ledger(cotangents, (len(sources),))) if sources else np.zeros((len(cotangents), 0), np.float32)
+        return (
+            np.asarray(self._ledger(cotangents, (len(sources),)))
+            if sources
+            else np.zeros((len(cotangents), 0), np.float32)
+        )
 
     def contributions(self, cotangent: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
         """cotangent · value at these tensors of the base, for one cotangent, by name; the base runs beside it."""
         program = self.engine.programs.contributions(tuple(names))
         session = self.engine.session(program)
-        fed = {n: v for n, v in {**self._given, COTANGENT: session.value(cotangent)}.items() if n in program.inputs}
+        fed = {
+            n: v
+            for n, v in {**self._given, COTANGENT: session.value(cotangent)}.items()
+            if n in program.inputs
+        }
         found = session.on_values(fed)
         return {name: from_ort_value(found[made]) for name, made in zip(names, program.outputs, strict=True)}
 
@@ -162,14 +204,21 @@ class FrozenMap:
         if programs.sources.outputs:
             known |= self.engine.session(programs.sources).on_values(self._given)
         read = [t for t in programs.ledger.graph.inputs if t.name != COTANGENT]
-        return Pass(self.engine, programs.ledger, {t.name: known[t.name] for t in read}, sum(tensor_bytes(t, 1) for t in read),
-                    (COTANGENT, LEDGER))
+        return Pass(
+            self.engine,
+            programs.ledger,
+            {t.name: known[t.name] for t in read},
+            sum(tensor_bytes(t, 1) for t in read),
+            (COTANGENT, LEDGER),
+        )
 
 
 class Pass:
     """One program on any number of probes, in batches that the memory budget holds."""
 
-    def __init__(self, engine: Engine, program: Program, states: Mapping[str, Value], held: int, names: tuple[str, str]) -> None:
+    def __init__(
+        self, engine: Engine, program: Program, states: Mapping[str, Value], held: int, names: tuple[str, str]
+    ) -> None:
         self._engine, self._program, self._states, self._held = engine, program, states, held
         self._fed, self._made = names
 
@@ -216,7 +265,9 @@ class Pass:
         if count == 1:
             raise no_memory()
         self.batch = count // 2
-        self._engine.say(f"{self._program.name}: out of memory with {count} probes at once; going on with {self.batch}")
+        self._engine.say(
+            f"{self._program.name}: out of memory with {count} probes at once; going on with {self.batch}"
+        )
 
 
 def taken(program: Program, probes: int) -> int:
@@ -227,9 +278,15 @@ def taken(program: Program, probes: int) -> int:
 def fitted(t: Tensor, array: np.ndarray) -> np.ndarray:
     shape = tuple(t.shape)
     if array.shape != shape and (1, *array.shape) != shape:
-        raise BadOption(f"has shape {array.shape}, the model's input '{t.name}' {shape}", where="image", remedy="resize it")
+        raise BadOption(
+            f"has shape {array.shape}, the model's input '{t.name}' {shape}",
+            where="image",
+            remedy="resize it",
+        )
     if array.dtype.kind not in "biuf":
-        raise BadOption(f"holds no numbers but {array.dtype}", where="image", remedy="give an array of numbers")
+        raise BadOption(
+            f"holds no numbers but {array.dtype}", where="image", remedy="give an array of numbers"
+        )
     if not np.isfinite(array).all():
         raise BadOption("holds NaN or infinity", where="image", remedy="give finite numbers")
     return np.ascontiguousarray(array.reshape(shape), t.dtype if is_float(t) else None)

@@ -18,7 +18,9 @@ class Extended:
 
     def __init__(self, scope: Scope) -> None:
         self.graph = scope.graph.copy()
-        self.tensors = {t.name: t for t in self.graph.inputs} | {t.name: t for n in self.graph.nodes for t in n.outputs}
+        self.tensors = {t.name: t for t in self.graph.inputs} | {
+            t.name: t for n in self.graph.nodes for t in n.outputs
+        }
 
     def node(self, op: str, name: str, *inputs: Tensor, **attrs: int) -> Tensor:
         self.graph.nodes.append(gs.Node(op, name, attrs, list(inputs), [gs.Variable(name, np.float32)]))
@@ -32,9 +34,13 @@ def ledger(scope: Scope) -> gs.Graph:
     """What every source pays towards ⟨cotangent, output⟩: `scope_ledger` of [cotangents, sources], in `at_sources`' order."""
     e = Extended(scope)
     sources = {n.name: n.inputs[1] for n in e.graph.nodes if n.name in scope.at_sources}
-    paid = [paid_by(e, f"ledger/{name}", e.tensors[met], sources[name]) for name, met in scope.at_sources.items()]
+    paid = [
+        paid_by(e, f"ledger/{name}", e.tensors[met], sources[name]) for name, met in scope.at_sources.items()
+    ]
     total = e.node("Concat", LEDGER, *paid, axis=1)
-    return part(e.graph, [total, *(t for t in e.graph.outputs if t.name == TRANSPOSED), e.tensors[scope.output]])
+    return part(
+        e.graph, [total, *(t for t in e.graph.outputs if t.name == TRANSPOSED), e.tensors[scope.output]]
+    )
 
 
 def paid_by(e: Extended, place: str, met: Tensor, source: Tensor) -> Tensor:
@@ -46,9 +52,16 @@ def paid_by(e: Extended, place: str, met: Tensor, source: Tensor) -> Tensor:
     if len(space) != 2 or source.shape is None or tuple(source.shape)[-3:] != (*channels, 1, 1):
         flat = e.node("Flatten", f"{place}/Flatten", e.node("Mul", place, met, source), axis=1)
         return e.node("ReduceSum", f"{place}/ReduceSum", flat, e.sizes(f"{place}/axes", [1]))
-    means = e.node("Flatten", f"{place}/Flatten", e.node("GlobalAveragePool", f"{place}/GlobalAveragePool", met), axis=1)
+    means = e.node(
+        "Flatten", f"{place}/Flatten", e.node("GlobalAveragePool", f"{place}/GlobalAveragePool", met), axis=1
+    )
     sums = e.node("Mul", place, means, gs.Constant(f"{place}/pixels", np.array(math.prod(space), np.float32)))
-    return e.node("MatMul", f"{place}/MatMul", sums, e.node("Reshape", f"{place}/Reshape", source, e.sizes(f"{place}/shape", [-1, 1])))
+    return e.node(
+        "MatMul",
+        f"{place}/MatMul",
+        sums,
+        e.node("Reshape", f"{place}/Reshape", source, e.sizes(f"{place}/shape", [-1, 1])),
+    )
 
 
 def contributions(scope: Scope, names: Sequence[str]) -> gs.Graph:
@@ -61,6 +74,8 @@ def contributions(scope: Scope, names: Sequence[str]) -> gs.Graph:
         value = sources.get(name)
         if value is None:
             value = e.node("Cast", f"{place}/Cast", e.tensors[name], to=TensorProto.FLOAT)
-            value = e.node("Reshape", f"{place}/Reshape", value, e.sizes(f"{place}/shape", [1, *met.shape[1:]]))
+            value = e.node(
+                "Reshape", f"{place}/Reshape", value, e.sizes(f"{place}/shape", [1, *met.shape[1:]])
+            )
         made.append(e.node("Mul", place, met, value))
     return part(e.graph, made)

@@ -40,7 +40,9 @@ class Program:
     def peak_bytes(self, probes: int) -> int:
         """The most that lives at once while so many probes run, but for the weights and what is fed."""
         nodes = self.graph.nodes
-        last = {t.name: k for k, n in enumerate(nodes) for t in n.inputs} | dict.fromkeys(self.outputs, len(nodes))
+        last = {t.name: k for k, n in enumerate(nodes) for t in n.inputs} | dict.fromkeys(
+            self.outputs, len(nodes)
+        )
         dying: dict[int, int] = defaultdict(int)
         alive = most = 0
         for k, node in enumerate(nodes):
@@ -58,7 +60,9 @@ def tensor_bytes(tensor: Tensor, probes: int) -> int:
     kind = element_type(tensor)
     if kind in (TensorProto.UNDEFINED, TensorProto.STRING) or tensor.shape is None:
         return 0
-    return math.prod(d if isinstance(d, int) else probes for d in tensor.shape) * int(helper.tensor_dtype_to_np_dtype(kind).itemsize)
+    return math.prod(d if isinstance(d, int) else probes for d in tensor.shape) * int(
+        helper.tensor_dtype_to_np_dtype(kind).itemsize
+    )
 
 
 class Programs:
@@ -72,7 +76,10 @@ class Programs:
     @cached_property
     def freeze(self) -> Program:
         """Image → y0, x0 and the states."""
-        tensors = {n: self._scope.tensor(n) for n in dict.fromkeys((self._scope.output, self._scope.image, *self.states))}
+        tensors = {
+            n: self._scope.tensor(n)
+            for n in dict.fromkeys((self._scope.output, self._scope.image, *self.states))
+        }
         made = [t for t in tensors.values() if t.inputs]
         return Program("freeze", part(self._scope.graph, made))
 
@@ -105,11 +112,16 @@ class Programs:
         """Image → what the ledger reads beside the states, if anything: sources that the image decides."""
         made = {t.name: t for n in self._whole_ledger.nodes for t in n.outputs}
         known = {*self.states, COTANGENT}
-        return Program("sources", part(self._whole_ledger, [made[n] for n in self.ledger.inputs if n in made and n not in known]))
+        return Program(
+            "sources",
+            part(self._whole_ledger, [made[n] for n in self.ledger.inputs if n in made and n not in known]),
+        )
 
     def contributions(self, names: tuple[str, ...]) -> Program:
         """Image and cotangent → what they meet in at these tensors of the base, or at these sources."""
-        return Program(f"contributions at {' '.join(names)}", ledger_programs.contributions(self._scope, names))
+        return Program(
+            f"contributions at {' '.join(names)}", ledger_programs.contributions(self._scope, names)
+        )
 
     @cached_property
     def states(self) -> list[str]:
@@ -157,8 +169,12 @@ def hold(tensor: Tensor, varying: set[str], kept: set[int], states: dict[str, Te
         return
     node = tensor.inputs[0] if tensor.inputs else None
     sources = [t for t in node.inputs if t.name in varying] if node else []
-    smaller = node is not None and node.op in REPEATED and len(sources) == 1 and \
-        0 < tensor_bytes(sources[0], 1) <= tensor_bytes(tensor, 1)
+    smaller = (
+        node is not None
+        and node.op in REPEATED
+        and len(sources) == 1
+        and 0 < tensor_bytes(sources[0], 1) <= tensor_bytes(tensor, 1)
+    )
     if node is None or (sources and not smaller):
         states[tensor.name] = tensor
     elif id(node) not in kept:

@@ -98,7 +98,9 @@ def session(graph: gs.Graph | Model, *, optimise: bool = True) -> Iterator[Sessi
             running.close()
 
 
-def random_feeds(inputs: list[Tensor], rng: np.random.Generator, image: np.ndarray | None = None, name: str = "") -> dict[str, np.ndarray]:
+def random_feeds(
+    inputs: list[Tensor], rng: np.random.Generator, image: np.ndarray | None = None, name: str = ""
+) -> dict[str, np.ndarray]:
     """Random values between 0 and 1, as images have them, for every floating-point input; ones for the others."""
     feeds = {}
     for t in inputs:
@@ -107,7 +109,11 @@ def random_feeds(inputs: list[Tensor], rng: np.random.Generator, image: np.ndarr
         feeds[t.name] = np.asarray(rng.random(shape), dtype) if is_float(t) else np.ones(shape, dtype)
     if image is not None:
         if image.shape != feeds[name].shape:
-            raise BadOption(f"has shape {image.shape}, the model's input '{name}' {feeds[name].shape}", where="--image", remedy="resize it")
+            raise BadOption(
+                f"has shape {image.shape}, the model's input '{name}' {feeds[name].shape}",
+                where="--image",
+                remedy="resize it",
+            )
         feeds[name] = np.asarray(image, feeds[name].dtype)
     return feeds
 
@@ -128,8 +134,11 @@ def run_original(original: Model, feeds: Arrays, *, optimise: bool = False) -> A
     try:
         return reference(original.proto, feeds)
     except Exception as error:  # it raises whatever its operators raise
-        raise BadModel(f"nothing runs it: {refusal.cause}, nor does the standard's reference", where="original",
-                       remedy=refusal.remedy) from error
+        raise BadModel(
+            f"nothing runs it: {refusal.cause}, nor does the standard's reference",
+            where="original",
+            remedy=refusal.remedy,
+        ) from error
 
 
 def base_check(scope: Scope, feeds: Arrays) -> Check:
@@ -153,8 +162,11 @@ def prove_base(scope: Scope, seed: int = 0) -> None:
     """Refuse a scope whose base does not compute what the original computes."""
     check = base_check(scope, random_feeds(own_inputs(scope), np.random.default_rng(seed)))
     if not check.ok:
-        raise NotProved(f"its outputs differ from the original's by {check.figure:.1e} (bound {check.bound:.1e})", where="normalised base",
-                        remedy="report the model's operators and opset: this is a fault of onnxscope")
+        raise NotProved(
+            f"its outputs differ from the original's by {check.figure:.1e} (bound {check.bound:.1e})",
+            where="normalised base",
+            remedy="report the model's operators and opset: this is a fault of onnxscope",
+        )
 
 
 def verify_scope(scope: Scope, *, image: np.ndarray | None = None, seed: int = 0) -> Report:
@@ -163,7 +175,9 @@ def verify_scope(scope: Scope, *, image: np.ndarray | None = None, seed: int = 0
     feeds = random_feeds(own_inputs(scope), rng, image, scope.image)
     checks = []
     if scope.original is None:
-        checks.append(unable("base equals original", "the original is not at hand; verify the model to compare them"))
+        checks.append(
+            unable("base equals original", "the original is not at hand; verify the model to compare them")
+        )
     else:
         checks.append(base_check(scope, feeds))
     if 0 in scope.tensor(COTANGENT).shape[1:]:
@@ -210,7 +224,9 @@ def as_probe(x: np.ndarray) -> np.ndarray:
     return x.astype(np.float32).reshape(1, *raw_shape(x.shape)[1:])
 
 
-def frozen_checks(scope: Scope, feeds: Arrays, x0: np.ndarray, floor: float, rng: np.random.Generator) -> list[Check]:
+def frozen_checks(
+    scope: Scope, feeds: Arrays, x0: np.ndarray, floor: float, rng: np.random.Generator
+) -> list[Check]:
     """Freeze identity, linearity, batches, the dot test and the ledger."""
     probe0, output = as_probe(x0), tuple(scope.tensor(COTANGENT).shape)
 
@@ -227,7 +243,9 @@ def frozen_checks(scope: Scope, feeds: Arrays, x0: np.ndarray, floor: float, rng
         many = linear.run({**feeds, PROBE: probes, COTANGENT: cotangents})
         one = linear.run({**feeds, PROBE: probes[1:2], COTANGENT: cotangents[1:2]})
     y, ct = many[FROZEN].astype(np.float64), many[TRANSPOSED].astype(np.float64)
-    size = max(np.linalg.norm(y[0]) * np.linalg.norm(u[0]), np.linalg.norm(v[0]) * np.linalg.norm(ct[0]), 1e-30)
+    size = max(
+        np.linalg.norm(y[0]) * np.linalg.norm(u[0]), np.linalg.norm(v[0]) * np.linalg.norm(ct[0]), 1e-30
+    )
     checks = [
         judged("frozen(x0) = y0", relative(affine[FROZEN][3:4], as_probe(affine[scope.output])), floor),
         judged("F is linear", relative(y[2], a * y[0] + b * y[1]), floor),
@@ -241,11 +259,19 @@ def frozen_checks(scope: Scope, feeds: Arrays, x0: np.ndarray, floor: float, rng
         judged("⟨F·v, u⟩ = ⟨v, Fᵀ·u⟩", float(abs(np.vdot(y[0], u[0]) - np.vdot(v[0], ct[0])) / size), floor),
     ]
     if not np.any(y):
-        checks.append(unable("F ≠ 0", "F·v = 0 for random probes: the output does not depend on the image through carried values"))
+        checks.append(
+            unable(
+                "F ≠ 0",
+                "F·v = 0 for random probes: the output does not depend on the image through carried values",
+            )
+        )
     if scope.at_sources:
         with session(ledger(scope)) as accounts:
             paid = accounts.run({**feeds, PROBE: probes[:1], COTANGENT: cotangents[:1]})
-        terms = [*paid[LEDGER].astype(np.float64).ravel(), np.vdot(paid[TRANSPOSED].astype(np.float64), probe0)]
+        terms = [
+            *paid[LEDGER].astype(np.float64).ravel(),
+            np.vdot(paid[TRANSPOSED].astype(np.float64), probe0),
+        ]
         y0 = as_probe(paid[scope.output]).astype(np.float64)
         score = np.vdot(u[0].astype(np.float64), y0)
         scale = max(np.linalg.norm(u[0]) * np.linalg.norm(y0), np.linalg.norm(terms), 1e-30)
@@ -255,7 +281,12 @@ def frozen_checks(scope: Scope, feeds: Arrays, x0: np.ndarray, floor: float, rng
 
 def coarseness(scope: Scope) -> float:
     """The rounding of the coarsest floating-point type that the base computes in."""
-    types = {np.dtype(t.dtype) for n in scope.base().nodes for t in n.outputs if t.dtype is not None and is_float(t)}
+    types = {
+        np.dtype(t.dtype)
+        for n in scope.base().nodes
+        for t in n.outputs
+        if t.dtype is not None and is_float(t)
+    }
     return max((rounding(t) for t in types), default=0.0)
 
 
@@ -263,21 +294,32 @@ def rounding(dtype: np.dtype) -> float:
     return float(ml_dtypes.finfo(dtype).eps)  # type: ignore[no-untyped-call]
 
 
-def difference(scope: Scope, feeds: Arrays, function: Callable[[np.ndarray], np.ndarray], x0: np.ndarray, floor: float,
-               rng: np.random.Generator) -> Check:
+def difference(
+    scope: Scope,
+    feeds: Arrays,
+    function: Callable[[np.ndarray], np.ndarray],
+    x0: np.ndarray,
+    floor: float,
+    rng: np.random.Generator,
+) -> Check:
     """Under `taylor` F·v is the derivative along v: compared with central differences of the base, which equals the original.
 
     Their noise floor is half of what the two one-sided quotients differ by (a kink or a bend within the step), what twice
     the step changes (a jump), and the rounding of output and image over the step; the step with the least noise counts.
     """
     if odd := [s.name for s in scope.steps if not s.tangent]:
-        return unable(DERIVATIVE, f"not claimed: {len(odd)} nodes are frozen by other rules than their tangent, such as '{odd[0]}'")
+        return unable(
+            DERIVATIVE,
+            f"not claimed: {len(odd)} nodes are frozen by other rules than their tangent, such as '{odd[0]}'",
+        )
     y0 = function(x0)
     v = rng.standard_normal(x0.shape)
     v *= np.linalg.norm(x0) / max(float(np.linalg.norm(v)), 1e-30)
     with session(scope.linear()) as linear:
         cotangent = np.zeros((1, *raw_shape(y0.shape)[1:]), np.float32)
-        slope = linear.run({**feeds, PROBE: as_probe(v), COTANGENT: cotangent}, [FROZEN])[FROZEN].reshape(y0.shape)
+        slope = linear.run({**feeds, PROBE: as_probe(v), COTANGENT: cotangent}, [FROZEN])[FROZEN].reshape(
+            y0.shape
+        )
     noise_of_y = max(floor, rounding(np.dtype(np.float32))) * float(np.linalg.norm(y0))
     found, wider = [], None
     for h in STEPS:
@@ -286,10 +328,17 @@ def difference(scope: Scope, feeds: Arrays, function: Callable[[np.ndarray], np.
         finite = np.isfinite(central)  # a step may leave the function's domain
         size = max(float(np.linalg.norm(central[finite])), 1e-30)
         bend = float(np.linalg.norm((up - down)[finite])) / 2
-        jump = float(np.linalg.norm((central - wider)[finite])) if wider is not None and np.isfinite(wider[finite]).all() else size
+        jump = (
+            float(np.linalg.norm((central - wider)[finite]))
+            if wider is not None and np.isfinite(wider[finite]).all()
+            else size
+        )
         noise, wider = (max(bend, jump) + noise_of_y / h) / size + rounding(x0.dtype) / h, central
         found.append((noise, h, float(np.linalg.norm((slope - central)[finite])) / size))
     noise, h, figure = min(found)
     if noise > USELESS:
-        return unable(DERIVATIVE, f"its noise ({noise:.1e} of the slope) is too large to judge by: the network is too rough here")
+        return unable(
+            DERIVATIVE,
+            f"its noise ({noise:.1e} of the slope) is too large to judge by: the network is too rough here",
+        )
     return judged(DERIVATIVE, figure, noise, f"step {h:g} of the image")

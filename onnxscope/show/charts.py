@@ -25,7 +25,10 @@ from onnxscope.show.sheets import magnitude
 SIGNED, SIZES = cmcrameri.cm.vik, mpl.colormaps["cividis"]
 LINES, MARKERS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7"), "osD^"
 ABOVE, BELOW = "#B0512B", "#2A7AA8"  # as on vik's two sides
-PAGES = {"light": ("#ffffff", "#222222", "#dddddd"), "dark": ("#16181c", "#e6e6e6", "#3a3d44")}  # ground, ink, grid
+PAGES = {
+    "light": ("#ffffff", "#222222", "#dddddd"),
+    "dark": ("#16181c", "#e6e6e6", "#3a3d44"),
+}  # ground, ink, grid
 WIDTH, DPI = 4.8, 180  # inches, so that letters can be read on a phone; dots in an inch
 MOST_BARS = 100  # beyond it a line
 LONGEST, LONGEST_BELOW = 80, 24  # letters of a name beside a bar, and below one
@@ -38,9 +41,21 @@ def drawn(paint: Paint, height: float, width: float = WIDTH) -> Drawn:
     """What `paint` puts on a pair of axes."""
     pages = []
     for ground, ink, lines in PAGES.values():
-        colours: Any = {"text.color": ink, "axes.labelcolor": ink, "axes.edgecolor": ink, "xtick.color": ink, "ytick.color": ink,
-                   "axes.facecolor": ground, "figure.facecolor": ground, "grid.color": lines, "font.size": 10,
-                   "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "text.parse_math": False}
+        colours: Any = {
+            "text.color": ink,
+            "axes.labelcolor": ink,
+            "axes.edgecolor": ink,
+            "xtick.color": ink,
+            "ytick.color": ink,
+            "axes.facecolor": ground,
+            "figure.facecolor": ground,
+            "grid.color": lines,
+            "font.size": 10,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.axisbelow": True,
+            "text.parse_math": False,
+        }
         with mpl.rc_context(colours):
             figure = Figure((width, height), DPI, layout="constrained")
             paint(figure, figure.add_subplot(), ink)
@@ -55,7 +70,9 @@ def lines(series: Mapping[str, Sequence[float]], across: str, up: str) -> Drawn:
 
     def paint(figure: Figure, axes: Axes, ink: str) -> None:
         for (name, values), colour, marker in zip(series.items(), LINES, MARKERS, strict=False):
-            axes.plot(np.arange(1, len(values) + 1), values, marker=marker, markersize=4, color=colour, label=name)
+            axes.plot(
+                np.arange(1, len(values) + 1), values, marker=marker, markersize=4, color=colour, label=name
+            )
         axes.set(xlabel=across, ylabel=up)
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -72,7 +89,9 @@ def bars(names: Sequence[str], values: Sequence[float], along: str) -> Drawn:
     def paint(figure: Figure, axes: Axes, ink: str) -> None:
         drawn_bars = axes.barh(range(len(names)), values, color=[ABOVE if v >= 0 else BELOW for v in values])
         axes.bar_label(drawn_bars, [f"{v:+.3g}" for v in values], padding=3, fontsize=8, color=ink)
-        axes.set_yticks(range(len(names)), [shortened(printable(name), LONGEST) for name in names], fontsize=8)
+        axes.set_yticks(
+            range(len(names)), [shortened(printable(name), LONGEST) for name in names], fontsize=8
+        )
         axes.set_xlabel(along)
         axes.axvline(0, color=ink, linewidth=0.8)
         axes.margins(x=0.14, y=0.01)
@@ -92,7 +111,13 @@ def elements(series: Mapping[str, Sequence[float]], names: Sequence[str] = ()) -
             if count > MOST_BARS:
                 axes.plot(values, label=name, color=colour, linewidth=0.8)
             else:
-                axes.bar(np.arange(count) + (k - (len(series) - 1) / 2) * thick, values, thick, label=name, color=colour)
+                axes.bar(
+                    np.arange(count) + (k - (len(series) - 1) / 2) * thick,
+                    values,
+                    thick,
+                    label=name,
+                    color=colour,
+                )
         axes.axhline(0, color=ink, linewidth=0.8)
         if names:
             below = [shortened(printable(name), LONGEST_BELOW) for name in names]
@@ -101,7 +126,12 @@ def elements(series: Mapping[str, Sequence[float]], names: Sequence[str] = ()) -
             axes.set_xlabel("element")
         axes.grid(axis="y")
         if len(series) > 1:
-            axes.legend(frameon=False, ncols=2 if len(series) > 3 else len(series), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+            axes.legend(
+                frameon=False,
+                ncols=2 if len(series) > 3 else len(series),
+                loc="lower center",
+                bbox_to_anchor=(0.5, 1.0),
+            )
 
     return drawn(paint, 3.4)
 
@@ -109,14 +139,22 @@ def elements(series: Mapping[str, Sequence[float]], names: Sequence[str] = ()) -
 def map_of(values: np.ndarray, label: str, *, signed: bool, mark: Sequence[int] | None = None) -> Drawn:
     """A number for each pixel, with its scale beside it."""
     largest = magnitude(values) or 1.0
-    scale: dict[str, Any] = {"cmap": SIGNED, "vmin": -largest, "vmax": largest} if signed else {"cmap": SIZES, "vmin": 0, "vmax": largest}
+    scale: dict[str, Any] = (
+        {"cmap": SIGNED, "vmin": -largest, "vmax": largest}
+        if signed
+        else {"cmap": SIZES, "vmin": 0, "vmax": largest}
+    )
 
     def paint(figure: Figure, axes: Axes, ink: str) -> None:
         shown = axes.imshow(values, interpolation="nearest", **scale)
         axes.spines[:].set_visible(False)
         axes.set(xticks=[], yticks=[])
-        for (y, x), (colour, width) in itertools.product([mark] if mark else [], (("black", 3), ("#ffe600", 1.5))):
-            axes.plot(x, y, "o", markersize=9, markerfacecolor="none", markeredgecolor=colour, markeredgewidth=width)
+        for (y, x), (colour, width) in itertools.product(
+            [mark] if mark else [], (("black", 3), ("#ffe600", 1.5))
+        ):
+            axes.plot(
+                x, y, "o", markersize=9, markerfacecolor="none", markeredgecolor=colour, markeredgewidth=width
+            )
         figure.colorbar(shown, ax=axes, label=label, shrink=0.9)
 
     tall = np.clip(values.shape[0] / values.shape[1], 0.4, 1.4)
@@ -128,8 +166,13 @@ def matrix(values: np.ndarray, size: tuple[float, float], names: tuple[str, str]
     largest = magnitude(values) or 1.0
 
     def paint(figure: Figure, axes: Axes, ink: str) -> None:
-        shown = axes.imshow(values, interpolation="nearest", cmap=SIZES, norm=LogNorm(largest / 10**DECADES, largest, clip=True),
-                            extent=(0, size[1], size[0], 0))
+        shown = axes.imshow(
+            values,
+            interpolation="nearest",
+            cmap=SIZES,
+            norm=LogNorm(largest / 10**DECADES, largest, clip=True),
+            extent=(0, size[1], size[0], 0),
+        )
         axes.set(ylabel=names[0], xlabel=names[1])
         figure.colorbar(shown, ax=axes, label=label, shrink=0.9, format=lambda size, _: f"{size:.0e}")
 

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-NUMBER = re.compile(r"[<>≤≥≈±+−-]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+−-]?\d+)?(?: ?(?:[%×°]|[A-Za-zµ]{1,3}(?:/s)?))?")  # with its unit
+NUMBER = re.compile(
+    r"[<>≤≥≈±+−-]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+−-]?\d+)?(?: ?(?:[%×°]|[A-Za-zµ]{1,3}(?:/s)?))?"
+)  # with its unit
 MISSING = {"", "-", "–", "—"}
 PAGE = 1200  # pixels: pictures that together have no more are shown at about their natural size, or enlarged
-ON_ONE_LINE = 24  # letters: a longer cell is broken, and a word in it as well, or it alone would fill a phone's line
+ON_ONE_LINE = (
+    24  # letters: a longer cell is broken, and a word in it as well, or it alone would fill a phone's line
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,9 @@ class Shown:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height."""
-        return int.from_bytes(self.png[16:20], "big"), int.from_bytes(self.png[20:24], "big")  # where a PNG file's header has them
+        return int.from_bytes(self.png[16:20], "big"), int.from_bytes(
+            self.png[20:24], "big"
+        )  # where a PNG file's header has them
 
 
 @dataclass(frozen=True)
@@ -88,8 +94,14 @@ class Page:
 
 def html(page: Page) -> str:
     """The whole page as one text, with its pictures inside."""
-    environment = Environment(loader=PackageLoader("onnxscope", "show"), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment = Environment(
+        loader=PackageLoader("onnxscope", "show"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
     environment.filters["data_uri"] = data_uri
     return environment.get_template("page.html.j2").render(page=page)
 

@@ -17,13 +17,27 @@ from onnxscope.errors import BadOption, printable
 from onnxscope.files.models import check_target, write
 from onnxscope.files.pixels import Pixel, flat_index
 
-SHORTER, LONGER = 192, 1024  # small pictures are enlarged until the shorter side has so many pixels, or the longer one would exceed its own
+SHORTER, LONGER = (
+    192,
+    1024,
+)  # small pictures are enlarged until the shorter side has so many pixels, or the longer one would exceed its own
 TILE_GAP = 4  # between the channels of a contact sheet
-HALF, ALL_BARS, WIDEST_BAR = 96, 384, 32  # pixels above and below zero, of all bars together where they are few, of one
-MARGIN, LINE, TEXT, PADDING = 20, 18, 14, 6  # of a sheet, of a line of text, of its letters, between text and picture
+HALF, ALL_BARS, WIDEST_BAR = (
+    96,
+    384,
+    32,
+)  # pixels above and below zero, of all bars together where they are few, of one
+MARGIN, LINE, TEXT, PADDING = (
+    20,
+    18,
+    14,
+    6,
+)  # of a sheet, of a line of text, of its letters, between text and picture
 NO_BAR, ZERO, ABOVE, BELOW = (240, 240, 240), (128, 128, 128), (176, 81, 43), (42, 122, 168)
 FRAME = ((255, 230, 0), (0, 0, 0))  # bright inside and dark outside: on any background one of the two shows
-SPELLED = str.maketrans({"−": "-", "–": "-", "×": "x", "σ": "sigma", "Σ": "Sum ", "ᵀ": "T", "≤": "<="})  # Pillow's font lacks these
+SPELLED = str.maketrans(
+    {"−": "-", "–": "-", "×": "x", "σ": "sigma", "Σ": "Sum ", "ᵀ": "T", "≤": "<="}
+)  # Pillow's font lacks these
 
 SPACE = re.compile("(?<!=) +(?!=)")  # where a line may end: not beside an equals sign
 
@@ -96,10 +110,20 @@ def sheet(rows: Rows, title: str = "") -> Image.Image:
     pictures = [picture for row in rows for picture in row]
     for picture in pictures:
         check(picture)
-    scales = {vector: magnitude(*(p.values for p in pictures if p.vector == vector and not p.natural)) for vector in (False, True)}
+    scales = {
+        vector: magnitude(*(p.values for p in pictures if p.vector == vector and not p.natural))
+        for vector in (False, True)
+    }
     panels = [[panel(picture, scales[picture.vector]) for picture in row] for row in rows]
     foot = shared_legend([drawn for row in panels for drawn in row])
-    return composed([[Cell(drawn, drawn.notes if foot else [drawn.legend, *drawn.notes]) for drawn in row] for row in panels], title, foot)
+    return composed(
+        [
+            [Cell(drawn, drawn.notes if foot else [drawn.legend, *drawn.notes]) for drawn in row]
+            for row in panels
+        ],
+        title,
+        foot,
+    )
 
 
 def check(picture: Picture) -> None:
@@ -128,10 +152,21 @@ def panel(picture: Picture, sheet_scale: float) -> Panel:
         pixels, marked = bars(values.reshape(-1), scale, mark)
         notes = [*bar_notes(values.reshape(-1)), *notes]
     else:
-        pixels, marked = tiled(natural_pixels(values) if picture.natural else signed_pixels(values, scale), mark)
+        pixels, marked = tiled(
+            natural_pixels(values) if picture.natural else signed_pixels(values, scale), mark
+        )
         notes += [f"{values.shape[2]} channels, row by row"] if values.shape[2] not in (1, 3) else []
-    beyond = outside(values, *((0, 1 if values.dtype.kind == "f" else 255) if picture.natural else (-scale, scale)))
-    return Panel(pixels, marked, picture.label, "" if picture.natural else legend(scale, picture.vector), notes + beyond, picture.vector)
+    beyond = outside(
+        values, *((0, 1 if values.dtype.kind == "f" else 255) if picture.natural else (-scale, scale))
+    )
+    return Panel(
+        pixels,
+        marked,
+        picture.label,
+        "" if picture.natural else legend(scale, picture.vector),
+        notes + beyond,
+        picture.vector,
+    )
 
 
 def legend(scale: float, vector: bool) -> str:
@@ -141,7 +176,11 @@ def legend(scale: float, vector: bool) -> str:
 
 def outside(values: np.ndarray, low: float, high: float) -> list[str]:
     count = np.count_nonzero((values < low) | (values > high))
-    return [f"{count} of {values.size} values lie outside of {low:.3g} to {high:.3g} and are cut off"] if count else []
+    return (
+        [f"{count} of {values.size} values lie outside of {low:.3g} to {high:.3g} and are cut off"]
+        if count
+        else []
+    )
 
 
 def signed_pixels(values: np.ndarray, scale: float) -> np.ndarray:
@@ -151,7 +190,11 @@ def signed_pixels(values: np.ndarray, scale: float) -> np.ndarray:
 
 
 def natural_pixels(values: np.ndarray) -> np.ndarray:
-    return (255 * values.clip(0, 1)).round().astype(np.uint8) if values.dtype.kind == "f" else values.clip(0, 255).astype(np.uint8)
+    return (
+        (255 * values.clip(0, 1)).round().astype(np.uint8)
+        if values.dtype.kind == "f"
+        else values.clip(0, 255).astype(np.uint8)
+    )
 
 
 def tiled(pixels: np.ndarray, mark: Pixel | None) -> tuple[np.ndarray, Box | None]:
@@ -165,7 +208,9 @@ def tiled(pixels: np.ndarray, mark: Pixel | None) -> tuple[np.ndarray, Box | Non
     canvas = np.full((down * step_y - TILE_GAP, across * step_x - TILE_GAP, 3), 255, np.uint8)
     corners = [(i // across * step_y, i % across * step_x) for i in range(len(tiles))]
     for tile, (top, left) in zip(tiles, corners, strict=True):
-        canvas[top : top + factor * height, left : left + factor * width] = tile.repeat(factor, axis=0).repeat(factor, axis=1)
+        canvas[top : top + factor * height, left : left + factor * width] = tile.repeat(
+            factor, axis=0
+        ).repeat(factor, axis=1)
     if mark is None:
         return canvas, None
     channel, y, x = mark
@@ -193,7 +238,12 @@ def bars(values: np.ndarray, scale: float, mark: Pixel | None) -> tuple[np.ndarr
     if wide > 3:
         pixels[:, wide - 1 :: wide] = NO_BAR
     pixels[HALF] = ZERO
-    return pixels, None if mark is None else (mark[0] // group * wide, 0, (mark[0] // group + 1) * wide, len(pixels))
+    return pixels, None if mark is None else (
+        mark[0] // group * wide,
+        0,
+        (mark[0] // group + 1) * wide,
+        len(pixels),
+    )
 
 
 def elements_in_a_bar(values: np.ndarray) -> int:
@@ -202,8 +252,10 @@ def elements_in_a_bar(values: np.ndarray) -> int:
 
 def bar_notes(values: np.ndarray) -> list[str]:
     group, peak = elements_in_a_bar(values), int(np.abs(values).argmax())
-    return [f"{len(values)} values from left to right" + (f", {group} to a bar" if group > 1 else ""),
-            f"extreme: {values[peak]:+.2e} at {peak}"]
+    return [
+        f"{len(values)} values from left to right" + (f", {group} to a bar" if group > 1 else ""),
+        f"extreme: {values[peak]:+.2e} at {peak}",
+    ]
 
 
 class Cell:

@@ -18,7 +18,9 @@ from onnxscope.linear.linear_map import Block, Space
 from onnxscope.linear.svd.panels import Panel, appended, combined, joined, orthonormal, turned, without
 from onnxscope.linear.svd.passes import INPUTS, OUTPUTS, rounding
 
-Apply = Callable[[int, Block, int], tuple[Block, np.ndarray]]  # of a side, vectors and their number: their images and the lengths of those
+Apply = Callable[
+    [int, Block, int], tuple[Block, np.ndarray]
+]  # of a side, vectors and their number: their images and the lengths of those
 
 
 def nothing() -> np.ndarray:
@@ -85,7 +87,10 @@ class State:
 
     def triplets(self, count: int) -> tuple[Block, Block]:
         """u and v of the leading ones."""
-        u, v = (combined(side.space, turn[:, :count], side.panels) for side, turn in zip(self.sides, self.ritz.turns, strict=True))
+        u, v = (
+            combined(side.space, turn[:, :count], side.panels)
+            for side, turn in zip(self.sides, self.ritz.turns, strict=True)
+        )
         return u, v
 
     def having(self, axis: int, here: Side, there: Side | None = None) -> State:
@@ -121,13 +126,21 @@ def advanced(state: State, axis: int, width: int, apply: Apply) -> State:
     largest = max(state.largest, float(length.max()))
     image = without(there.space, image, known, there.panels)
     beside = [*there.panels, *([there.waiting] if there.waiting else [])]
-    new, removed, remainder = orthonormal(there.space, Panel(image, width), beside, rounding(there.space) * largest)
+    new, removed, remainder = orthonormal(
+        there.space, Panel(image, width), beside, rounding(there.space) * largest
+    )
     unexpected, waiting = removed[:, : there.count], removed[:, there.count :]
     coupling = np.zeros((waiting.shape[1] + remainder.shape[1], here.count + width))
     coupling[: waiting.shape[1], : here.count] = there.coupling
     coupling[:, here.count :] = np.hstack([waiting, remainder]).T
-    now_here = replace(here, panels=appended(here.space, here.panels, chosen), waiting=rest, coupling=here.coupling[width:])
-    now_there = replace(there, waiting=joined(there.space, [panel for panel in (there.waiting, new) if panel]), coupling=coupling)
+    now_here = replace(
+        here, panels=appended(here.space, here.panels, chosen), waiting=rest, coupling=here.coupling[width:]
+    )
+    now_there = replace(
+        there,
+        waiting=joined(there.space, [panel for panel in (there.waiting, new) if panel]),
+        coupling=coupling,
+    )
     projected = np.concatenate([state.projected, known.T if axis == INPUTS else known], axis=axis)
     noise = max(state.noise, float(np.linalg.norm(unexpected, axis=1).max()))
     return replace(state.having(axis, now_here, now_there), projected=projected, largest=largest, noise=noise)
@@ -139,12 +152,20 @@ def parted(space: Space, panel: Panel | None, width: int) -> tuple[Panel, Panel 
     if panel.count == width:
         return panel, None
     every = np.eye(panel.count)
-    return Panel(space.combine(every[:width], panel.block), width), Panel(space.combine(every[width:], panel.block), panel.count - width)
+    return Panel(space.combine(every[:width], panel.block), width), Panel(
+        space.combine(every[width:], panel.block), panel.count - width
+    )
 
 
 def restarted(state: State, keep: int) -> State:
     """Both bases reduced to the leading triplets' vectors: T becomes Σ, and what holds of the bases goes on holding."""
     ritz = state.ritz
-    sides = [replace(side, panels=turned(side.space, turn[:, :keep], side.panels), coupling=side.coupling @ other[:, :keep])
-             for side, turn, other in zip(state.sides, ritz.turns, reversed(ritz.turns), strict=True)]
+    sides = [
+        replace(
+            side,
+            panels=turned(side.space, turn[:, :keep], side.panels),
+            coupling=side.coupling @ other[:, :keep],
+        )
+        for side, turn, other in zip(state.sides, ritz.turns, reversed(ritz.turns), strict=True)
+    ]
     return replace(state, sides=(sides[OUTPUTS], sides[INPUTS]), projected=np.diag(ritz.sigma[:keep]))

@@ -14,8 +14,13 @@ from onnxscope.linear.svd.lanczos import Lanczos, Start
 from onnxscope.linear.svd.passes import BudgetSpent, Found, Passes, rounding
 from onnxscope.linear.svd.power import Power
 
-ROOM, BLOCKS = 32, 10  # what a basis has room for beyond k, in vectors and in blocks; twice of that saves a pass in a hundred
-UNCLEAR = 10  # residuals between two σ: where they lie closer, a vector may hold more than a tenth of its neighbour
+ROOM, BLOCKS = (
+    32,
+    10,
+)  # what a basis has room for beyond k, in vectors and in blocks; twice of that saves a pass in a hundred
+UNCLEAR = (
+    10  # residuals between two σ: where they lie closer, a vector may hold more than a tenth of its neighbour
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,9 @@ class Svd(Triplets):
     converged: int  # how many of the leading triplets meet tol
     asked: int  # k
     stopped: str  # why there are fewer than asked for, or some do not meet tol; empty where all do
-    clusters: tuple[tuple[int, ...], ...]  # numbers of triplets too close for their single vectors to mean anything: their span does
+    clusters: tuple[
+        tuple[int, ...], ...
+    ]  # numbers of triplets too close for their single vectors to mean anything: their span does
     passes_forward: int  # vectors, not blocks
     passes_transpose: int
     stored: int  # the most vectors held at once, u and v together
@@ -70,9 +77,22 @@ class SvdOptions(TypedDict, total=False):
     progress: Callable[[Step], None] | None
 
 
-def svd(f: LinearMap, k: int, *, tol: float = 1e-4, method: str = "lanczos", block: int = 1, basis: int | None = None,
-        start: Triplets | np.ndarray | None = None, seed: int = 0, steps: int = 100, momentum: float = 0.0,
-        seconds: float | None = None, passes: int | None = None, progress: Callable[[Step], None] | None = None) -> Svd:
+def svd(
+    f: LinearMap,
+    k: int,
+    *,
+    tol: float = 1e-4,
+    method: str = "lanczos",
+    block: int = 1,
+    basis: int | None = None,
+    start: Triplets | np.ndarray | None = None,
+    seed: int = 0,
+    steps: int = 100,
+    momentum: float = 0.0,
+    seconds: float | None = None,
+    passes: int | None = None,
+    progress: Callable[[Step], None] | None = None,
+) -> Svd:
     """The k leading singular triplets of F.
 
     `lanczos` goes on until the residuals of all meet `tol`; `block` vectors get their passes at once, and no more than `basis` are kept
@@ -86,11 +106,28 @@ def svd(f: LinearMap, k: int, *, tol: float = 1e-4, method: str = "lanczos", blo
     check(budget, k, tol, {"block": block, "steps": steps, "passes": passes})
     solver: Lanczos | Power
     if method == "lanczos":
-        refuse(momentum != 0, "only the power method has one", "--momentum", "leave it out, or add --method power")
-        solver = Lanczos(budget, k, tol, block=block, basis=room(budget, k, block, basis), start=beginning(f, k, start), seed=seed)
+        refuse(
+            momentum != 0,
+            "only the power method has one",
+            "--momentum",
+            "leave it out, or add --method power",
+        )
+        solver = Lanczos(
+            budget,
+            k,
+            tol,
+            block=block,
+            basis=room(budget, k, block, basis),
+            start=beginning(f, k, start),
+            seed=seed,
+        )
     elif method == "power":
-        refuse(block != 1 or basis is not None or start is not None, "the power method has no blocks, no basis and no choice of its start",
-               "--method power", "leave --block, --basis and --start out")
+        refuse(
+            block != 1 or basis is not None or start is not None,
+            "the power method has no blocks, no basis and no choice of its start",
+            "--method power",
+            "leave --block, --basis and --start out",
+        )
         solver = Power(budget, k, steps, momentum, seed)
     else:
         raise BadOption(f"there is no method '{method}'", where="--method", remedy="choose lanczos or power")
@@ -106,9 +143,19 @@ def svd(f: LinearMap, k: int, *, tol: float = 1e-4, method: str = "lanczos", blo
     found = solver.found()
     result, good = leading(f, found, k), found.converged(k, tol)
     reason = stopped or found.ended or f"after {steps} steps each"  # which is how the power method ends
-    return Svd(**vars(result), converged=good, asked=k, stopped=reason if good < k else "",
-               clusters=clusters(found, len(result.sigma), rounding(f.inputs)), passes_forward=budget.forward,
-               passes_transpose=budget.transpose, stored=solver.stored, seconds=budget.elapsed, method=method, tol=tol)
+    return Svd(
+        **vars(result),
+        converged=good,
+        asked=k,
+        stopped=reason if good < k else "",
+        clusters=clusters(found, len(result.sigma), rounding(f.inputs)),
+        passes_forward=budget.forward,
+        passes_transpose=budget.transpose,
+        stored=solver.stored,
+        seconds=budget.elapsed,
+        method=method,
+        tol=tol,
+    )
 
 
 def refuse(wrong: bool, cause: str, where: str, remedy: str) -> None:
@@ -119,21 +166,40 @@ def refuse(wrong: bool, cause: str, where: str, remedy: str) -> None:
 def check(passes: Passes, k: int, tol: float, counts: Mapping[str, int | None]) -> None:
     outputs, inputs = passes.sizes
     most, floor, kind = min(passes.sizes), max(map(rounding, passes.spaces)), passes.f.inputs.dtype
-    refuse(not 1 <= k <= most, f"{k} triplets: F maps {inputs} numbers to {outputs}, so it has {most} singular values", "-k",
-           f"ask for 1 to {most}")
-    refuse(not 0 < tol < 1, f"{tol:g} is no tolerance", "--tol", "give a number between 0 and 1, such as 1e-4")
-    refuse(tol < floor, f"{tol:g} is finer than {kind} can tell", "--tol", f"ask for {1.05 * floor:.1e} or more")
+    refuse(
+        not 1 <= k <= most,
+        f"{k} triplets: F maps {inputs} numbers to {outputs}, so it has {most} singular values",
+        "-k",
+        f"ask for 1 to {most}",
+    )
+    refuse(
+        not 0 < tol < 1, f"{tol:g} is no tolerance", "--tol", "give a number between 0 and 1, such as 1e-4"
+    )
+    refuse(
+        tol < floor, f"{tol:g} is finer than {kind} can tell", "--tol", f"ask for {1.05 * floor:.1e} or more"
+    )
     for name, number in counts.items():
-        refuse(number is not None and number < 1, f"{number} is no number of them", f"--{name}", "give 1 or more")
-    refuse(passes.seconds is not None and not passes.seconds > 0, f"{passes.seconds} s is no time", "--seconds", "give more than 0")
+        refuse(
+            number is not None and number < 1, f"{number} is no number of them", f"--{name}", "give 1 or more"
+        )
+    refuse(
+        passes.seconds is not None and not passes.seconds > 0,
+        f"{passes.seconds} s is no time",
+        "--seconds",
+        "give more than 0",
+    )
 
 
 def room(passes: Passes, k: int, block: int, basis: int | None) -> int:
     """How many vectors are kept on a side, beside those that wait for their pass."""
     if basis is None:
         return max(min(k + max(ROOM, BLOCKS * block), min(passes.sizes) + block), k + block + 1)
-    refuse(basis < k + block + 1, f"{basis} vectors are too few for {k} triplets in blocks of {block}", "--basis",
-           f"give {k + block + 1} or more")
+    refuse(
+        basis < k + block + 1,
+        f"{basis} vectors are too few for {k} triplets in blocks of {block}",
+        "--basis",
+        f"give {k + block + 1} or more",
+    )
     return basis
 
 
@@ -142,8 +208,12 @@ def beginning(f: LinearMap, k: int, start: Triplets | np.ndarray | None) -> Star
     if start is None:
         return None
     v = np.atleast_1d(start.v if isinstance(start, Triplets) else start)[:k]
-    refuse(v.shape[1:] != f.inputs.shape, f"holds vectors of shape {v.shape[1:]}, but F takes {f.inputs.shape}", "--start",
-           "take a result for the same model and image size")
+    refuse(
+        v.shape[1:] != f.inputs.shape,
+        f"holds vectors of shape {v.shape[1:]}, but F takes {f.inputs.shape}",
+        "--start",
+        "take a result for the same model and image size",
+    )
     refuse(not np.isfinite(v).all(), "holds numbers that are not finite", "--start", "take another one")
     length = np.linalg.norm(v.reshape(len(v), -1).astype(np.float64), axis=1)
     if not length.any():
@@ -166,7 +236,9 @@ def leading(f: LinearMap, found: Found, k: int) -> Triplets:
     if not many:
         u, v = (np.zeros((0, *space.shape), space.dtype) for space in (f.outputs, f.inputs))
         return Triplets(np.zeros(0), u, v, np.zeros(0))
-    u, v = (space.array(block) for space, block in zip((f.outputs, f.inputs), found.vectors(many), strict=True))
+    u, v = (
+        space.array(block) for space, block in zip((f.outputs, f.inputs), found.vectors(many), strict=True)
+    )
     flat = v.reshape(many, -1)
     sign = np.where(flat[np.arange(many), np.argmax(abs(flat), axis=1)] < 0, -1, 1)
     return Triplets(found.sigma[:many], u * scaled(sign, u), v * scaled(sign, v), found.residual[:many])

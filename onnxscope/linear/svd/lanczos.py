@@ -14,7 +14,9 @@ from onnxscope.linear.svd.panels import Panel, orthonormal
 from onnxscope.linear.svd.passes import INPUTS, OUTPUTS, Found, Passes, lengths, rounding
 
 KEPT = 0.3  # of the room beyond k, what a restart keeps: from 0.1 to 0.6 the passes hardly change
-OFTEN = 1 << 11  # entries of a T that is looked at after every pass; larger ones less often, for that takes time as well
+OFTEN = (
+    1 << 11
+)  # entries of a T that is looked at after every pass; larger ones less often, for that takes time as well
 STILL = 30  # times tol: how far F may have moved since the vectors to start with were found, for all of them to be worth a pass
 
 
@@ -30,10 +32,21 @@ class Start:
 class Lanczos:
     """A search for the leading k triplets of F."""
 
-    def __init__(self, passes: Passes, k: int, tol: float, *, block: int, basis: int, start: Start | None, seed: int) -> None:
-        self.passes, self.k, self.tol, self.block, self.basis, self.start = passes, k, tol, block, basis, start
+    def __init__(
+        self, passes: Passes, k: int, tol: float, *, block: int, basis: int, start: Start | None, seed: int
+    ) -> None:
+        self.passes, self.k, self.tol, self.block, self.basis, self.start = (
+            passes,
+            k,
+            tol,
+            block,
+            basis,
+            start,
+        )
         self.rng = np.random.default_rng(seed)
-        self.smaller = INPUTS if passes.sizes[INPUTS] <= passes.sizes[OUTPUTS] else OUTPUTS  # where random vectors tell the most
+        self.smaller = (
+            INPUTS if passes.sizes[INPUTS] <= passes.sizes[OUTPUTS] else OUTPUTS
+        )  # where random vectors tell the most
         self.state = State((Side(passes.f.outputs), Side(passes.f.inputs)))
         self.stored = 0  # the most vectors held at once
         self.fresh = False  # random vectors got the last pass, or have led nowhere since
@@ -64,15 +77,21 @@ class Lanczos:
         sigma = state.ritz.sigma[: state.rank]
         largest = float(sigma.max(initial=0.0)) or 1.0
         if self.whole and state.rank < self.k:
-            ended = f"F has rank {state.rank}" + (f" to {state.zero / largest:.0e}" if state.zero > self.tol * largest else "")
+            ended = f"F has rank {state.rank}" + (
+                f" to {state.zero / largest:.0e}" if state.zero > self.tol * largest else ""
+            )
         elif state.zero > self.tol * largest:
             ended = f"F and Fᵀ agree to {state.zero / largest:.0e} only"
-        return Found(sigma, np.maximum(state.ritz.residual[: state.rank], state.noise) / largest, state.triplets, ended)
+        return Found(
+            sigma, np.maximum(state.ritz.residual[: state.rank], state.noise) / largest, state.triplets, ended
+        )
 
     @property
     def limit(self) -> float:
         """Below this, F leads nowhere: a σ above tol shows about so much of itself in a random vector's image."""
-        return max(self.tol * self.state.largest / math.sqrt(self.passes.sizes[self.smaller]), self.state.zero)
+        return max(
+            self.tol * self.state.largest / math.sqrt(self.passes.sizes[self.smaller]), self.state.zero
+        )
 
     def converged(self) -> bool:
         """Whether the leading k need no other pass; copies of them are searched for as long as the search took for themselves."""
@@ -89,12 +108,18 @@ class Lanczos:
         full = any(side.count == size for side, size in zip(state.sides, self.passes.sizes, strict=True))
         sure = full or self.fresh
         self.whole = sure and state.loose <= state.zero
-        return self.whole or (state.rank >= self.k and (sure or self.start is not None or self.unchanged(top)))
+        return self.whole or (
+            state.rank >= self.k and (sure or self.start is not None or self.unchanged(top))
+        )
 
     def unchanged(self, top: np.ndarray) -> bool:
         """Whether the leading σ are what they were when F led nowhere before."""
         before = self.settled
-        return before is not None and len(before) == len(top) and bool((abs(top - before) <= self.tol * self.state.largest).all())
+        return (
+            before is not None
+            and len(before) == len(top)
+            and bool((abs(top - before) <= self.tol * self.state.largest).all())
+        )
 
     def open(self) -> None:
         """The first pass: of random vectors, or of sums of the ones given.
@@ -120,8 +145,15 @@ class Lanczos:
         if self.start is None:
             return None
         given, space = self.start.v, self.passes.f.inputs
-        weights = np.vstack([np.arange(1, len(given) + 1), self.rng.standard_normal((min(self.block, len(given)) - 1, len(given)))])
-        drawn = self.rng.standard_normal((max(self.block - len(given), 0), *space.shape)) / math.sqrt(self.passes.sizes[INPUTS])
+        weights = np.vstack(
+            [
+                np.arange(1, len(given) + 1),
+                self.rng.standard_normal((min(self.block, len(given)) - 1, len(given))),
+            ]
+        )
+        drawn = self.rng.standard_normal((max(self.block - len(given), 0), *space.shape)) / math.sqrt(
+            self.passes.sizes[INPUTS]
+        )
         block = space.of(np.concatenate([np.tensordot(weights, given, 1), drawn]))
         return orthonormal(space, Panel(block, len(weights) + len(drawn)), [], math.sqrt(rounding(space)))[0]
 
@@ -145,7 +177,9 @@ class Lanczos:
         drawn = Panel(space.of(self.rng.standard_normal((self.block, *space.shape))), self.block)
         beside = [*side.panels, *([side.waiting] if side.waiting else [])]
         new, *_ = orthonormal(space, drawn, beside, rounding(space) * math.sqrt(size))
-        if new is None:  # all that there is waits already; or, where nothing waits, they lay in the basis by a rare chance
+        if (
+            new is None
+        ):  # all that there is waits already; or, where nothing waits, they lay in the basis by a rare chance
             self.step() if any(s.waiting for s in self.state.sides) else self.probe()
             return
         self.make_room(axis, new.count)
@@ -156,7 +190,11 @@ class Lanczos:
     def step(self) -> None:
         """The waiting vectors that matter most get the next pass."""
         axes = [axis for axis in (OUTPUTS, INPUTS) if self.state.sides[axis].waiting]
-        axis = axes[0] if len(axes) == 1 else max(axes, key=lambda axis: float(np.linalg.norm(self.weights(axis))))
+        axis = (
+            axes[0]
+            if len(axes) == 1
+            else max(axes, key=lambda axis: float(np.linalg.norm(self.weights(axis))))
+        )
         waiting = len(self.state.sides[axis].coupling)
         self.make_room(axis, min(waiting, self.block))
         if waiting > self.block:

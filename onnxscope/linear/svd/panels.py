@@ -60,7 +60,9 @@ def without(space: Space, block: Block, coefficients: np.ndarray, panels: Sequen
     return block
 
 
-def orthonormal(space: Space, x: Panel, beside: Sequence[Panel], vanishing: float) -> tuple[Panel | None, np.ndarray, np.ndarray]:
+def orthonormal(
+    space: Space, x: Panel, beside: Sequence[Panel], vanishing: float
+) -> tuple[Panel | None, np.ndarray, np.ndarray]:
     """x = removed·beside + remainder·new, `new` being orthonormal to itself and to `beside`: new, removed and remainder.
 
     What is no longer than `vanishing` is dropped. Directions of like length are taken together, the longest first, and the others are
@@ -79,10 +81,14 @@ def orthonormal(space: Space, x: Panel, beside: Sequence[Panel], vanishing: floa
         if strong.all() or not strong.any():
             return joined(space, taken), removed, remainder
         turn = turn @ axes[:, ~strong]
-        block, _, gram = cleaned(space, space.combine(axes[:, ~strong].T, block), [*beside, *taken], vanishing)
+        block, _, gram = cleaned(
+            space, space.combine(axes[:, ~strong].T, block), [*beside, *taken], vanishing
+        )
 
 
-def cleaned(space: Space, block: Block, beside: Sequence[Panel], vanishing: float) -> tuple[Block, np.ndarray, np.ndarray]:
+def cleaned(
+    space: Space, block: Block, beside: Sequence[Panel], vanishing: float
+) -> tuple[Block, np.ndarray, np.ndarray]:
     """The block without its parts along the panels, those parts, and ⟨x_i, x_j⟩ of what is left.
 
     Repeated while more comes off any vector than is left of it, for so may its rounding; nothing is left of those within the panels.

@@ -71,12 +71,22 @@ def checked(space: Space, image: Block, count: int, name: str, first: bool) -> n
     """The lengths of images, where the squares that everything is reckoned with can be trusted."""
     length = lengths(space, image)
     if not np.isfinite(length).all():
-        raise BadModel(f"{name} holds values that are not finite, or too large to be squared", where="svd",
-                       remedy="the network overflows for this image: try another one")
+        raise BadModel(
+            f"{name} holds values that are not finite, or too large to be squared",
+            where="svd",
+            remedy="the network overflows for this image: try another one",
+        )
     limits = np.finfo(space.dtype)
-    if first and length.max() ** 2 < limits.tiny / limits.eps and lengths(space, space.combine(RAISED * np.eye(count), image)).any():
-        raise BadModel(f"{name} is so small that its square is lost in {space.dtype}", where="svd",
-                       remedy="explain an output that is not saturated for this image")
+    if (
+        first
+        and length.max() ** 2 < limits.tiny / limits.eps
+        and lengths(space, space.combine(RAISED * np.eye(count), image)).any()
+    ):
+        raise BadModel(
+            f"{name} is so small that its square is lost in {space.dtype}",
+            where="svd",
+            remedy="explain an output that is not saturated for this image",
+        )
     return length
 
 

@@ -67,14 +67,22 @@ class Power:
             following = inputs.subtract(following, np.array([[self.momentum]]), now.previous)
         square, length = inputs.dot(now.v, following)[0, 0], lengths(inputs, following)[0]
         scale = np.array([[1 / length if length else 0.0]])
-        return Iterate(inputs.combine(scale, following), inputs.combine(scale, now.v), u, lengths(outputs, u)[0] if length else 0.0, back,
-                       math.sqrt(max(square, 0.0)))
+        return Iterate(
+            inputs.combine(scale, following),
+            inputs.combine(scale, now.v),
+            u,
+            lengths(outputs, u)[0] if length else 0.0,
+            back,
+            math.sqrt(max(square, 0.0)),
+        )
 
     def deflated(self, axis: int, x: Block, image: Block) -> Block:
         """The image of x without what the triplets found make of x."""
         for triplet in self.triplets:
             here, there = triplet.vectors[axis], triplet.vectors[1 - axis]
-            image = self.passes.spaces[1 - axis].subtract(image, triplet.sigma * self.passes.spaces[axis].dot(x, here), there)
+            image = self.passes.spaces[1 - axis].subtract(
+                image, triplet.sigma * self.passes.spaces[axis].dot(x, here), there
+            )
         return image
 
     def finished(self, now: Iterate) -> Triplet:
@@ -100,10 +108,15 @@ class Power:
         done = sorted(self.triplets, key=lambda triplet: -triplet.sigma)
         last = [] if making is None else [making]
         sigma = np.array([triplet.sigma for triplet in done] + last)
-        residual = np.array([triplet.residual / (self.largest or 1.0) for triplet in done] + [math.nan] * len(last))
+        residual = np.array(
+            [triplet.residual / (self.largest or 1.0) for triplet in done] + [math.nan] * len(last)
+        )
 
         def vectors(count: int) -> tuple[Block, Block]:
-            u, v = (space.join([triplet.vectors[side] for triplet in done[:count]]) for side, space in enumerate(self.passes.spaces))
+            u, v = (
+                space.join([triplet.vectors[side] for triplet in done[:count]])
+                for side, space in enumerate(self.passes.spaces)
+            )
             return u, v
 
         return Found(sigma, residual, vectors, self.ended)

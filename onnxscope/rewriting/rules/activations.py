@@ -123,14 +123,20 @@ def clip(f: Freezer, n: Site) -> Frozen:
     """1 inside the bounds; outside bound/x0 (freeze), or the bound as a source (taylor and x0 near zero)."""
     b, x0, y0 = f.b, f.float(n.x0()), f.float(n.y0)
     x1 = n.only(0)
-    low, high = (f.float(n.x0(i)) if n.has(i) else b.constant(far, x0) for i, far in ((1, -math.inf), (2, math.inf)))
-    inside = b.And(b.GreaterOrEqual(x0, low), b.LessOrEqual(x0, high))  # runtimes round float16 here and not there, so not x0 = y0
+    low, high = (
+        f.float(n.x0(i)) if n.has(i) else b.constant(far, x0) for i, far in ((1, -math.inf), (2, math.inf))
+    )
+    inside = b.And(
+        b.GreaterOrEqual(x0, low), b.LessOrEqual(x0, high)
+    )  # runtimes round float16 here and not there, so not x0 = y0
     constant = b.Where(inside, b.constant(0.0, x0), y0)
     if n.taylor:
         return f.source(f.gain(x1, inside), constant)
     near = b.Less(b.Abs(x0), 0.1)
     gain = b.Where(near, mask(b, inside, x0), b.Div(y0, b.Where(near, b.constant(1.0, x0), x0)))
-    return f.source(f.gain(x1, b.Where(inside, b.constant(1.0, x0), gain)), b.Where(near, constant, b.constant(0.0, x0)))
+    return f.source(
+        f.gain(x1, b.Where(inside, b.constant(1.0, x0), gain)), b.Where(near, constant, b.constant(0.0, x0))
+    )
 
 
 def reciprocal_slope(b: Any, x: Tensor, n: Site) -> Tensor:
@@ -142,7 +148,9 @@ def sqrt(f: Freezer, n: Site) -> Frozen:
     b, y0 = f.b, f.float(n.y0)
     zero = b.LessOrEqual(y0, 0.0)
     root = b.Where(zero, b.constant(0.0, y0), b.Reciprocal(b.Where(zero, b.constant(1.0, y0), y0)))
-    return tangent(f, n.only(0), f.float(n.x0()), y0, b.Mul(root, 0.5)) if n.taylor else f.gain(n.only(0), root)
+    return (
+        tangent(f, n.only(0), f.float(n.x0()), y0, b.Mul(root, 0.5)) if n.taylor else f.gain(n.only(0), root)
+    )
 
 
 def rounded(f: Freezer, n: Site) -> Frozen | None:
@@ -162,40 +170,84 @@ def trigonometric(slope: Any, zero: bool, text: str) -> Entry:
 
 ACTIVATIONS: dict[str, Entry] = {
     "Relu": ("frozen", gated(lambda b, x, n: b.Greater(x, 0.0), doc="1 where x0 > 0, else 0")),
-    "LeakyRelu": ("frozen", gated(lambda b, x, n: sides(b, x, float(n.attr("alpha")), 1.0), doc="1 where x0 ≥ 0, else alpha")),
+    "LeakyRelu": (
+        "frozen",
+        gated(lambda b, x, n: sides(b, x, float(n.attr("alpha")), 1.0), doc="1 where x0 ≥ 0, else alpha"),
+    ),
     "PRelu": ("frozen", prelu),
-    "ThresholdedRelu": ("frozen", gated(lambda b, x, n: b.Greater(x, float(n.attr("alpha"))), doc="1 where x0 > alpha, else 0")),
+    "ThresholdedRelu": (
+        "frozen",
+        gated(lambda b, x, n: b.Greater(x, float(n.attr("alpha"))), doc="1 where x0 > alpha, else 0"),
+    ),
     "Abs": ("frozen", gated(lambda b, x, n: b.Sign(x), doc="sign(x0)")),
     "Shrink": ("frozen", shrink),
-    "Sigmoid": ("frozen", ratio(lambda b, x, n: sigmoid_slope(b, b.Sigmoid(x)), through_zero=False, doc="σ(x0)/x0; tangent near 0")),
+    "Sigmoid": (
+        "frozen",
+        ratio(
+            lambda b, x, n: sigmoid_slope(b, b.Sigmoid(x)), through_zero=False, doc="σ(x0)/x0; tangent near 0"
+        ),
+    ),
     "HardSigmoid": ("frozen", ratio(hard_sigmoid_slope, through_zero=False, doc="h(x0)/x0; tangent near 0")),
     "Tanh": ("frozen", ratio(lambda b, x, n: b.Sub(1.0, b.Mul(b.Tanh(x), b.Tanh(x))), doc="tanh(x0)/x0")),
-    "Softsign": ("frozen", ratio(lambda b, x, n: b.Reciprocal(b.Pow(b.Add(b.Abs(x), 1.0), 2.0)),
-                                 gain=lambda b, x, n: b.Reciprocal(b.Add(b.Abs(x), 1.0)), doc="1/(1 + |x0|)")),
-    "Softplus": ("frozen", ratio(lambda b, x, n: b.Sigmoid(x), through_zero=False, doc="h(x0)/x0; tangent near 0")),
+    "Softsign": (
+        "frozen",
+        ratio(
+            lambda b, x, n: b.Reciprocal(b.Pow(b.Add(b.Abs(x), 1.0), 2.0)),
+            gain=lambda b, x, n: b.Reciprocal(b.Add(b.Abs(x), 1.0)),
+            doc="1/(1 + |x0|)",
+        ),
+    ),
+    "Softplus": (
+        "frozen",
+        ratio(lambda b, x, n: b.Sigmoid(x), through_zero=False, doc="h(x0)/x0; tangent near 0"),
+    ),
     "Elu": ("frozen", ratio(elu_slope, doc="h(x0)/x0")),
     "Celu": ("frozen", ratio(celu_slope, doc="h(x0)/x0")),
     "Selu": ("frozen", ratio(selu_slope, doc="h(x0)/x0")),
     "Gelu": ("frozen", ratio(gelu_slope, gain=gelu_gain, doc="Φ(x0)")),
     "Swish": ("frozen", ratio(swish_slope, gain=swish_gain, doc="σ(alpha·x0)")),
     "Mish": ("frozen", ratio(mish_slope, gain=mish_gain, doc="tanh(softplus(x0))")),
-    "HardSwish": ("frozen", ratio(hard_swish_slope, gain=lambda b, x, n: b.HardSigmoid(x, alpha=1 / 6, beta=0.5), doc="HardSigmoid(x0)")),
+    "HardSwish": (
+        "frozen",
+        ratio(
+            hard_swish_slope,
+            gain=lambda b, x, n: b.HardSigmoid(x, alpha=1 / 6, beta=0.5),
+            doc="HardSigmoid(x0)",
+        ),
+    ),
     "Clip": ("frozen", clip),
     "Exp": ("frozen", ratio(lambda b, x, n: b.Exp(x), through_zero=False, doc="exp(x0)/x0; tangent near 0")),
-    "Log": ("frozen", ratio(lambda b, x, n: b.Reciprocal(x), through_zero=False, doc="log(x0)/x0; tangent near 0")),
-    "Erf": ("frozen", ratio(lambda b, x, n: b.Mul(b.Exp(b.Neg(b.Mul(x, x))), 2 / math.sqrt(math.pi)), doc="erf(x0)/x0")),
+    "Log": (
+        "frozen",
+        ratio(lambda b, x, n: b.Reciprocal(x), through_zero=False, doc="log(x0)/x0; tangent near 0"),
+    ),
+    "Erf": (
+        "frozen",
+        ratio(lambda b, x, n: b.Mul(b.Exp(b.Neg(b.Mul(x, x))), 2 / math.sqrt(math.pi)), doc="erf(x0)/x0"),
+    ),
     "Sqrt": ("frozen", sqrt),
-    "Reciprocal": ("frozen", ratio(reciprocal_slope, gain=lambda b, x, n: b.Reciprocal(b.Mul(x, x)), doc="1/x0²")),
+    "Reciprocal": (
+        "frozen",
+        ratio(reciprocal_slope, gain=lambda b, x, n: b.Reciprocal(b.Mul(x, x)), doc="1/x0²"),
+    ),
     "Sin": trigonometric(lambda b, x, n: b.Cos(x), True, "sin(x0)/x0"),
     "Cos": trigonometric(lambda b, x, n: b.Neg(b.Sin(x)), False, "cos(x0)/x0; tangent near 0"),
     "Tan": trigonometric(lambda b, x, n: b.Reciprocal(b.Pow(b.Cos(x), 2.0)), True, "tan(x0)/x0"),
     "Asin": trigonometric(lambda b, x, n: b.Reciprocal(b.Sqrt(b.Sub(1.0, b.Mul(x, x)))), True, "asin(x0)/x0"),
-    "Acos": trigonometric(lambda b, x, n: b.Neg(b.Reciprocal(b.Sqrt(b.Sub(1.0, b.Mul(x, x))))), False, "acos(x0)/x0; tangent near 0"),
+    "Acos": trigonometric(
+        lambda b, x, n: b.Neg(b.Reciprocal(b.Sqrt(b.Sub(1.0, b.Mul(x, x))))),
+        False,
+        "acos(x0)/x0; tangent near 0",
+    ),
     "Atan": trigonometric(lambda b, x, n: b.Reciprocal(b.Add(b.Mul(x, x), 1.0)), True, "atan(x0)/x0"),
     "Sinh": trigonometric(lambda b, x, n: b.Cosh(x), True, "sinh(x0)/x0"),
     "Cosh": trigonometric(lambda b, x, n: b.Sinh(x), False, "cosh(x0)/x0; tangent near 0"),
-    "Asinh": trigonometric(lambda b, x, n: b.Reciprocal(b.Sqrt(b.Add(b.Mul(x, x), 1.0))), True, "asinh(x0)/x0"),
-    "Acosh": trigonometric(lambda b, x, n: b.Reciprocal(b.Sqrt(b.Sub(b.Mul(x, x), 1.0))), False, "acosh(x0)/x0"),
+    "Asinh": trigonometric(
+        lambda b, x, n: b.Reciprocal(b.Sqrt(b.Add(b.Mul(x, x), 1.0))), True, "asinh(x0)/x0"
+    ),
+    "Acosh": trigonometric(
+        lambda b, x, n: b.Reciprocal(b.Sqrt(b.Sub(b.Mul(x, x), 1.0))), False, "acosh(x0)/x0"
+    ),
     "Atanh": trigonometric(lambda b, x, n: b.Reciprocal(b.Sub(1.0, b.Mul(x, x))), True, "atanh(x0)/x0"),
     "Sign": ("decision", None),
     "Floor": ("decision", None),

@@ -20,7 +20,9 @@ def heads(f: Freezer, n: Site, i: int, count: int) -> Pair:
     if len(x.shape) == 4:
         return x
     batch, tokens, features = x.shape
-    return f.call("Transpose", f.call("Reshape", x, [batch, tokens, count, features // count]), perm=[0, 2, 1, 3])  # type: ignore[no-any-return]
+    return f.call(
+        "Transpose", f.call("Reshape", x, [batch, tokens, count, features // count]), perm=[0, 2, 1, 3]
+    )  # type: ignore[no-any-return]
 
 
 def with_past(f: Freezer, n: Site, x: Pair, i: int) -> Pair:
@@ -30,7 +32,11 @@ def with_past(f: Freezer, n: Site, x: Pair, i: int) -> Pair:
 
 def weights_of(f: Freezer, n: Site) -> Tensor:
     """The base's attention weights, which the operator itself tells, masks and all."""
-    return f.float(f.b.op("Attention", *n.node.inputs, outputs=4, **{**n.node.attrs, "qk_matmul_output_mode": SOFTMAX})[3])
+    return f.float(
+        f.b.op("Attention", *n.node.inputs, outputs=4, **{**n.node.attrs, "qk_matmul_output_mode": SOFTMAX})[
+            3
+        ]
+    )
 
 
 def scores(f: Freezer, n: Site, q: Pair, k: Pair) -> tuple[Pair, Pair]:
@@ -45,16 +51,25 @@ def scores(f: Freezer, n: Site, q: Pair, k: Pair) -> tuple[Pair, Pair]:
 
 def attention(f: Freezer, n: Site) -> list[Frozen | None]:
     """softmax(scores)·V: the weights are a decision and V is carried (freeze); the product rule (taylor)."""
-    q_heads, kv_heads = n.attr("q_num_heads") or n.pair(0).shape[1], n.attr("kv_num_heads") or n.pair(1).shape[1]
+    q_heads, kv_heads = (
+        n.attr("q_num_heads") or n.pair(0).shape[1],
+        n.attr("kv_num_heads") or n.pair(1).shape[1],
+    )
     q, k, v = heads(f, n, 0, q_heads), heads(f, n, 1, kv_heads), heads(f, n, 2, kv_heads)
     k, v = with_past(f, n, k, 4), with_past(f, n, v, 5)
     batch, _, tokens, features = q.shape
-    shared = [batch, kv_heads, q_heads // kv_heads * tokens]  # the queries that share a key stand below each other
+    shared = [
+        batch,
+        kv_heads,
+        q_heads // kv_heads * tokens,
+    ]  # the queries that share a key stand below each other
     per_head, mode = [batch, q_heads, tokens, k.shape[2]], int(n.attr("qk_matmul_output_mode"))
     asked = len(n.node.outputs) > 3
     weights, shown = Pair(weights_of(f, n)), None
     if n.taylor or (asked and mode != SOFTMAX):
-        plain, capped = (f.call("Reshape", s, per_head) for s in scores(f, n, f.call("Reshape", q, [*shared, features]), k))
+        plain, capped = (
+            f.call("Reshape", s, per_head) for s in scores(f, n, f.call("Reshape", q, [*shared, features]), k)
+        )
         shown = (plain, capped, capped)[min(mode, MASKED)]
         if n.has(3) and n.active(3):
             capped = f.call("Add", capped, Pair(f.float(n.x0(3)), n.pair(3).x1))
@@ -95,10 +110,15 @@ def rotary_embedding(f: Freezer, n: Site) -> Frozen:
         step, first = rotated // 2, b.Less(place, np.int64(rotated // 2))
     moves = b.Less(place, np.int64(rotated))
     first = b.Or(first, b.Not(moves))
-    ones, twos = (b.op("RotaryEmbedding", b.CastLike(m, n.x0()), *n.node.inputs[1:], **n.node.attrs) for m in (first, b.Not(first)))
+    ones, twos = (
+        b.op("RotaryEmbedding", b.CastLike(m, n.x0()), *n.node.inputs[1:], **n.node.attrs)
+        for m in (first, b.Not(first))
+    )
     ones, twos = f.float(ones), f.float(twos)
     partner = b.Add(number, b.Where(moves, b.Where(first, np.int64(step), np.int64(-step)), np.int64(0)))
-    return f.add(f.gain(x1, b.Where(first, ones, twos)), f.gain(f.select(x1, partner), b.Where(first, twos, ones)))
+    return f.add(
+        f.gain(x1, b.Where(first, ones, twos)), f.gain(f.select(x1, partner), b.Where(first, twos, ones))
+    )
 
 
 ATTENTION: dict[str, Entry] = {

@@ -32,7 +32,11 @@ def conv(f: Freezer, n: Site) -> Frozen:
     attrs = conv_attrs(n.node.attrs, len(shape_of(w)) - 2)
     channels = shape_of(w)[1] * attrs["group"] if n.node.op == "Conv" else shape_of(w)[0]
     if channels != n.pair(0).shape[1]:
-        raise BadModel(f"its weights are for {channels} channels", where=describe(n.node), remedy="export the model again")
+        raise BadModel(
+            f"its weights are for {channels} channels",
+            where=describe(n.node),
+            remedy="export the model again",
+        )
     if n.node.op == "ConvTranspose" and "output_padding" in n.node.attrs:
         attrs["output_padding"] = n.node.attrs["output_padding"]
     terms = [f.batched(n.node.op, n.carried(0), w, **attrs)] if n.active(0) else []
@@ -58,7 +62,9 @@ def by_weights(f: Freezer, n: Site, terms: list[Frozen], attrs: dict[str, Any]) 
         units = b.Reshape(units, [channels * taps, 1, *kernel])
     else:
         w1 = f.transpose(f.reshape(w1, (group, each, made, taps)), [0, 2, 1, 3])
-    pixels = b.Reshape(b.op(n.node.op, x0, units, **{**attrs, "group": channels}), [batch, group, each * taps, numel(space)])
+    pixels = b.Reshape(
+        b.op(n.node.op, x0, units, **{**attrs, "group": channels}), [batch, group, each * taps, numel(space)]
+    )
     y = f.reshape(f.matmul(f.reshape(w1, (1, group, made, each * taps)), pixels), shape_of(n.y0))
     if not terms:
         return [y]
@@ -72,7 +78,9 @@ def max_pool(f: Freezer, n: Site) -> Frozen:
     if n.attr("storage_order"):
         return f.select(n.x1, f.b.op("MaxPool", n.x0(), outputs=2, **{**n.node.attrs, "storage_order": 0})[1])
     if len(n.node.outputs) == 1:
-        n.node.outputs.append(gs.Variable(f.b.unique(f"state/{n.node.name}/Indices"), np.int64, list(shape_of(n.y0))))
+        n.node.outputs.append(
+            gs.Variable(f.b.unique(f"state/{n.node.name}/Indices"), np.int64, list(shape_of(n.y0)))
+        )
     return f.select(n.x1, n.node.outputs[1])
 
 

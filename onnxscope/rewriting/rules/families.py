@@ -33,7 +33,9 @@ def gated(gain: BaseFunction, *, doc: str) -> Rule:
     return rule
 
 
-def ratio(slope: BaseFunction, *, gain: BaseFunction | None = None, through_zero: bool = True, doc: str) -> Rule:
+def ratio(
+    slope: BaseFunction, *, gain: BaseFunction | None = None, through_zero: bool = True, doc: str
+) -> Rule:
     """h by its ratio h(x0)/x0: in closed form, or divided with the tangent where x0 is near zero.
 
     Where h(0) = 0 the ratio's limit at zero is the slope and needs no source.

@@ -27,14 +27,21 @@ def on_axis(t: Transposer, matrix: Tensor, x: Tensor, axis: int) -> Tensor:
     return t.reshape(y, (*shape[:axis], shape_of(matrix)[0], *shape[axis + 1 :]))
 
 
-def copies_blocks(inputs: Sequence[Tensor | None], attrs: Mapping[str, Any], axis: int, size: int, out: int) -> bool:
+def copies_blocks(
+    inputs: Sequence[Tensor | None], attrs: Mapping[str, Any], axis: int, size: int, out: int
+) -> bool:
     """Whether a Resize copies every pixel along this axis the same number of times."""
     _, scales, _ = (*inputs, None, None, None)[:3]
     whole = out > size and out % size == 0 and not attrs.get("keep_aspect_ratio_policy")
     exact = scales is None or values_of(scales)[list(attrs["axes"]).index(axis)] * size == out
     coordinates, rounding = attrs["coordinate_transformation_mode"], attrs["nearest_mode"]
     centred = coordinates.endswith(("half_pixel", "half_pixel_symmetric")) and rounding.startswith("round")
-    return attrs["mode"] == "nearest" and whole and bool(exact) and (centred or (coordinates, rounding) == ("asymmetric", "floor"))
+    return (
+        attrs["mode"] == "nearest"
+        and whole
+        and bool(exact)
+        and (centred or (coordinates, rounding) == ("asymmetric", "floor"))
+    )
 
 
 def resize_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,7 +56,9 @@ def on_one_axis(b: Builder, inputs: Sequence[Tensor | None], k: int) -> list[Ten
     return [roi, *(None if v is None else b.constant(values_of(v)[[k]]) for v in (scales, sizes))]
 
 
-def resize_matrix(b: Builder, inputs: Sequence[Tensor | None], attrs: Mapping[str, Any], axis: int, shape: Shape, out: Shape) -> Tensor:
+def resize_matrix(
+    b: Builder, inputs: Sequence[Tensor | None], attrs: Mapping[str, Any], axis: int, shape: Shape, out: Shape
+) -> Tensor:
     """The matrix of a Resize along one axis: the operator applied to the identity."""
     size, axes, unit = shape[axis], list(attrs["axes"]), eye(b, shape[axis])
     if attrs.get("keep_aspect_ratio_policy"):
@@ -60,13 +69,20 @@ def resize_matrix(b: Builder, inputs: Sequence[Tensor | None], attrs: Mapping[st
         return b.op("Resize", unit, roi, scales, sizes, axes=[0], **plain)
     # onnxruntime copies where no size changes at all: give it a companion that changes
     if roi is not None:
-        roi = b.Concat(b.Gather(roi, [0]), np.zeros(1, np.float32), b.Gather(roi, [1]), np.ones(1, np.float32), axis=0)
-    scales, sizes = (None if v is None else b.constant(np.append(values_of(v), values_of(v).dtype.type(2))) for v in (scales, sizes))
+        roi = b.Concat(
+            b.Gather(roi, [0]), np.zeros(1, np.float32), b.Gather(roi, [1]), np.ones(1, np.float32), axis=0
+        )
+    scales, sizes = (
+        None if v is None else b.constant(np.append(values_of(v), values_of(v).dtype.type(2)))
+        for v in (scales, sizes)
+    )
     y = b.op("Resize", b.op("Reshape", unit, [1, size, size, 1]), roi, scales, sizes, axes=[2, 3], **plain)
     return b.op("Transpose", b.op("Reshape", b.op("Slice", y, [0], [1], [3]), [size, size]), perm=[1, 0])
 
 
-def policy_matrix(b: Builder, inputs: Sequence[Tensor | None], attrs: Mapping[str, Any], axis: int, shape: Shape, out: Shape) -> Tensor:
+def policy_matrix(
+    b: Builder, inputs: Sequence[Tensor | None], attrs: Mapping[str, Any], axis: int, shape: Shape, out: Shape
+) -> Tensor:
     """The same where all axes together tell the scale: the identity along one axis, constant along the others."""
     size, first, rank = shape[axis], min(attrs["axes"]), len(shape)
     rest = [size if a == axis else 1 for a in range(first, rank)]

@@ -62,7 +62,11 @@ def concat(f: Freezer, n: Site) -> Frozen:
         if n.active(i):
             parts.append(at(f, n.carried(i), axis, gap, 0))
             gap = 0
-            fixed.append(f.b.Expand(f.b.constant(np.float32(0)), list(shape_of(x0))) if not all(map(n.active, range(len(sizes)))) else x0)
+            fixed.append(
+                f.b.Expand(f.b.constant(np.float32(0)), list(shape_of(x0)))
+                if not all(map(n.active, range(len(sizes))))
+                else x0
+            )
         else:
             gap += size
             fixed.append(f.float(x0))
@@ -138,7 +142,9 @@ def where(f: Freezer, n: Site) -> Frozen | None:
             terms.append(f.expand(f.gain(n.carried(i), b.Where(n.x0(0), yes, no)), shape_of(n.y0)))
     if not terms:
         return None
-    fixed = [zero if n.active(i) else finite(b, f.float(n.x0(i))) if n.taylor else f.float(n.x0(i)) for i in (1, 2)]
+    fixed = [
+        zero if n.active(i) else finite(b, f.float(n.x0(i))) if n.taylor else f.float(n.x0(i)) for i in (1, 2)
+    ]
     y = f.add(*terms)
     return y if len(terms) == 2 else f.source(y, b.Where(n.x0(0), *fixed))
 
@@ -150,14 +156,23 @@ def scatter(f: Freezer, n: Site) -> Frozen:
     data0, updates0, y0 = f.float(n.x0(0)), f.float(n.x0(2)), f.float(n.y0)
     shape, updates = n.pair(0).shape, n.pair(2).shape
     attrs = {k: v for k, v in n.node.attrs.items() if k != "reduction"}
-    targets = b.op("GatherElements" if n.node.op == "ScatterElements" else "GatherND", numbered(f, shape), n.x0(1), **attrs)
+    targets = b.op(
+        "GatherElements" if n.node.op == "ScatterElements" else "GatherND",
+        numbered(f, shape),
+        n.x0(1),
+        **attrs,
+    )
 
     def scattered(values: Tensor, onto: Tensor, **how: Any) -> Any:
-        return b.op(n.node.op, b.Expand(onto, list(shape)), n.x0(1), b.Expand(values, list(updates)), **attrs, **how)
+        return b.op(
+            n.node.op, b.Expand(onto, list(shape)), n.x0(1), b.Expand(values, list(updates)), **attrs, **how
+        )
 
     if reduction == "add":
         keep, weight = b.Expand(one, list(shape)), one
-    elif reduction == "none":  # of several updates of one element the last counts, whose number stays written there
+    elif (
+        reduction == "none"
+    ):  # of several updates of one element the last counts, whose number stays written there
         last = scattered(numbered(f, updates), b.constant(np.int64(-1)))
         keep = b.Where(b.Less(last, np.int64(0)), one, zero)
         weight = b.Where(b.Equal(b.Gather(b.Reshape(last, [-1]), targets), numbered(f, updates)), one, zero)
@@ -170,8 +185,11 @@ def scatter(f: Freezer, n: Site) -> Frozen:
     elif not n.active(2):
         return f.gain(n.carried(0), scattered(updates0, one, reduction=reduction))
     else:
-        raise Unsupported(f"reduction '{reduction}' has no linear rule", where=describe(n.node),
-                          remedy=f"declare it a constant decision with --opaque {n.name}")
+        raise Unsupported(
+            f"reduction '{reduction}' has no linear rule",
+            where=describe(n.node),
+            remedy=f"declare it a constant decision with --opaque {n.name}",
+        )
     terms, fixed = [], []
     if n.active(0):
         terms.append(f.gain(n.carried(0), keep))
@@ -187,7 +205,12 @@ def scatter(f: Freezer, n: Site) -> Frozen:
 
 def top_k(f: Freezer, n: Site) -> list[Frozen | None]:
     """The values at the base's indices."""
-    return [f.select(n.only(0), f.b.GatherElements(numbered(f, n.x1.shape), n.node.outputs[1], axis=n.attr("axis"))), None]
+    return [
+        f.select(
+            n.only(0), f.b.GatherElements(numbered(f, n.x1.shape), n.node.outputs[1], axis=n.attr("axis"))
+        ),
+        None,
+    ]
 
 
 def trilu(f: Freezer, n: Site) -> Frozen:
@@ -197,13 +220,39 @@ def trilu(f: Freezer, n: Site) -> Frozen:
 
 
 DECISIONS = (
-    "ArgMax", "ArgMin", "Shape", "Size", "NonZero", "NonMaxSuppression", "OneHot", "Hardmax", "Unique", "EyeLike", "Range",
-    "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "IsNaN", "IsInf", "And", "Or", "Xor", "Not",
-    "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot",
+    "ArgMax",
+    "ArgMin",
+    "Shape",
+    "Size",
+    "NonZero",
+    "NonMaxSuppression",
+    "OneHot",
+    "Hardmax",
+    "Unique",
+    "EyeLike",
+    "Range",
+    "Equal",
+    "Greater",
+    "GreaterOrEqual",
+    "Less",
+    "LessOrEqual",
+    "IsNaN",
+    "IsInf",
+    "And",
+    "Or",
+    "Xor",
+    "Not",
+    "BitShift",
+    "BitwiseAnd",
+    "BitwiseOr",
+    "BitwiseXor",
+    "BitwiseNot",
 )
 MOVEMENT: dict[str, Entry] = {
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), ("linear", reshape)),
-    **dict.fromkeys(("Gather", "GatherElements", "GatherND", "ReverseSequence", "Tile", "Compress"), ("linear", moved)),
+    **dict.fromkeys(
+        ("Gather", "GatherElements", "GatherND", "ReverseSequence", "Tile", "Compress"), ("linear", moved)
+    ),
     "CenterCropPad": ("linear", center_crop_pad),
     **dict.fromkeys(("Identity", "Dropout"), ("linear", identity)),
     "Cast": ("linear", cast),

@@ -25,7 +25,9 @@ def batch_normalization(f: Freezer, n: Site) -> Frozen:
     x1 = n.only(0)
     scale, shift, mean, var = (f.float(n.x0(i)) for i in (1, 2, 3, 4))
     gain = b.Div(scale, b.Sqrt(b.Add(var, float(n.attr("epsilon")))))
-    return f.source(f.gain(x1, channelwise(f, gain, rank)), channelwise(f, b.Sub(shift, b.Mul(mean, gain)), rank))
+    return f.source(
+        f.gain(x1, channelwise(f, gain, rank)), channelwise(f, b.Sub(shift, b.Mul(mean, gain)), rank)
+    )
 
 
 def by_statistics(f: Freezer, n: Site, rank: int) -> Frozen:
@@ -42,7 +44,9 @@ def statistic(f: Freezer, n: Site, x: Pair) -> Pair:
     return x if n.taylor else Pair(f.b.Identity(x.x0))
 
 
-def standardised(f: Freezer, n: Site, x: Pair, axes: Sequence[int], epsilon: float, centred: bool = True) -> Pair:
+def standardised(
+    f: Freezer, n: Site, x: Pair, axes: Sequence[int], epsilon: float, centred: bool = True
+) -> Pair:
     """(x − mean)/√(variance + ε) over these axes, or x over its root mean square."""
     axes = list(axes)
     if centred:
@@ -76,8 +80,17 @@ def group_normalization(f: Freezer, n: Site) -> Frozen:
     y = standardised(f, n, grouped, [2], float(n.attr("epsilon")))
     scale, shift = f.float(n.x0(1)), f.float(n.x0(2))
     if f.b.opset < 21:
-        scale, shift = (f.b.Reshape(f.b.Expand(f.b.Unsqueeze(v, [1]), [groups, shape[1] // groups]), [-1]) for v in (scale, shift))
-    return scaled(f, n, f.call("Reshape", y, list(shape)), channelwise(f, scale, len(shape)), channelwise(f, shift, len(shape)))
+        scale, shift = (
+            f.b.Reshape(f.b.Expand(f.b.Unsqueeze(v, [1]), [groups, shape[1] // groups]), [-1])
+            for v in (scale, shift)
+        )
+    return scaled(
+        f,
+        n,
+        f.call("Reshape", y, list(shape)),
+        channelwise(f, scale, len(shape)),
+        channelwise(f, shift, len(shape)),
+    )
 
 
 def layer_normalization(f: Freezer, n: Site) -> list[Frozen | None]:
@@ -91,7 +104,9 @@ def layer_normalization(f: Freezer, n: Site) -> list[Frozen | None]:
 def rms_normalization(f: Freezer, n: Site) -> Frozen:
     """x/√(mean(x²) + ε) over the last axes."""
     rank = len(n.x1.shape)
-    y = standardised(f, n, whole(f, n), range(int(n.attr("axis")) % rank, rank), float(n.attr("epsilon")), centred=False)
+    y = standardised(
+        f, n, whole(f, n), range(int(n.attr("axis")) % rank, rank), float(n.attr("epsilon")), centred=False
+    )
     return scaled(f, n, y, f.float(n.x0(1)), None)
 
 
@@ -105,7 +120,9 @@ def lp_normalization(f: Freezer, n: Site) -> Frozen:
     x, axis = whole(f, n), [int(n.attr("axis")) % len(n.x1.shape)]
     norm = f.call("ReduceL1" if n.attr("p") == 1 else "ReduceL2", x, axis)
     nothing = f.b.Equal(norm.x0, 0.0)  # a vector of zeros stays one
-    return scaled(f, n, f.call("Div", x, f.call("Where", nothing, np.float32(1), statistic(f, n, norm))), None, None)
+    return scaled(
+        f, n, f.call("Div", x, f.call("Where", nothing, np.float32(1), statistic(f, n, norm))), None, None
+    )
 
 
 def local_response(f: Freezer, n: Site) -> Frozen:
@@ -118,8 +135,12 @@ def local_response(f: Freezer, n: Site) -> Frozen:
     shape = list(n.x1.shape)
     square = f.call("Reshape", f.call("Mul", x, x), [shape[0], channels, numel(shape[2:])])
     power = f.call("Reshape", f.call("MatMul", Pair(window), square), shape)
-    base = f.call("Add", f.call("Mul", power, np.float32(float(n.attr("alpha")) / size)), np.float32(n.attr("bias")))
-    return scaled(f, n, f.call("Div", x, statistic(f, n, f.call("Pow", base, np.float32(n.attr("beta"))))), None, None)
+    base = f.call(
+        "Add", f.call("Mul", power, np.float32(float(n.attr("alpha")) / size)), np.float32(n.attr("bias"))
+    )
+    return scaled(
+        f, n, f.call("Div", x, statistic(f, n, f.call("Pow", base, np.float32(n.attr("beta"))))), None, None
+    )
 
 
 NORMALISATIONS: dict[str, Entry] = {

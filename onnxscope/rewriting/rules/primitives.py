@@ -74,7 +74,9 @@ def concat(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
 def split(t: Transposer, n: gs.Node, i: int, cts: Sequence[Tensor | None]) -> Tensor:
     cts = cts if isinstance(cts, list) else [cts]
     some = next(ct for ct in cts if ct is not None)
-    parts = [ct if ct is not None else t.zeros(some, shape_of(o)) for ct, o in zip(cts, n.outputs, strict=True)]
+    parts = [
+        ct if ct is not None else t.zeros(some, shape_of(o)) for ct, o in zip(cts, n.outputs, strict=True)
+    ]
     return t.op("Concat", *parts, axis=n.attrs["axis"])
 
 
@@ -197,10 +199,21 @@ def average_pool(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
     kernel = list(n.attrs["kernel_shape"])
     attrs = conv_attrs(n.attrs, len(kernel))
     s, d, p = attrs["strides"], attrs["dilations"], attrs["pads"]
-    if list(shape[2:]) == [o * k for o, k in zip(out[2:], kernel, strict=True)] and not any(p) and set(d) == {1} and (
-            s == kernel or set(out[2:]) == {1}):
-        apart = t.reshape(t.op("Mul", ct, 1 / math.prod(kernel)), (-1, shape[1], *(v for o in out[2:] for v in (o, 1))))
-        return t.reshape(t.op("Expand", apart, [1, shape[1], *(v for ok in zip(out[2:], kernel, strict=True) for v in ok)]), shape)
+    if (
+        list(shape[2:]) == [o * k for o, k in zip(out[2:], kernel, strict=True)]
+        and not any(p)
+        and set(d) == {1}
+        and (s == kernel or set(out[2:]) == {1})
+    ):
+        apart = t.reshape(
+            t.op("Mul", ct, 1 / math.prod(kernel)), (-1, shape[1], *(v for o in out[2:] for v in (o, 1)))
+        )
+        return t.reshape(
+            t.op(
+                "Expand", apart, [1, shape[1], *(v for ok in zip(out[2:], kernel, strict=True) for v in ok)]
+            ),
+            shape,
+        )
     whole = [(o - 1) * ss + (k - 1) * dd + 1 for o, ss, k, dd in zip(out[2:], s, kernel, d, strict=True)]
     weights = t.b.op("Expand", t.b.constant(np.float32(1 / math.prod(kernel))), [1, 1, *kernel])
     ct = t.op("ConvTranspose", t.op("Reshape", ct, [-1, 1, *out[2:]]), weights, strides=s, dilations=d)

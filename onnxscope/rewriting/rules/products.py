@@ -16,8 +16,28 @@ from onnxscope.rewriting.rules.families import finite, truncated
 from onnxscope.rewriting.rules.movement import numbered
 
 GATES = {"Sigmoid": 2, "HardSigmoid": 2, "Softmax": 2, "Clip": 1, "Tanh": 1, "Erf": 1}
-TRANSPARENT = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Cast", "Identity", "Dropout", "Slice", "Tile",
-               "Resize", "QuantizeLinear", "DequantizeLinear", "Concat", "Split", "Mul", "Div", "Add", "Sub"}
+TRANSPARENT = {
+    "Reshape",
+    "Flatten",
+    "Squeeze",
+    "Unsqueeze",
+    "Transpose",
+    "Expand",
+    "Cast",
+    "Identity",
+    "Dropout",
+    "Slice",
+    "Tile",
+    "Resize",
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "Concat",
+    "Split",
+    "Mul",
+    "Div",
+    "Add",
+    "Sub",
+}
 
 
 def gate_strength(x: Tensor, active: Any) -> int:
@@ -79,7 +99,11 @@ def product(f: Freezer, n: Site, apply: Any) -> Frozen:
     if len(active) == 1:
         return apply(n.carried(active[0]), active[0])  # type: ignore[no-any-return]
     if len(active) > 2:
-        raise Unsupported(f"{len(active)} of its operands depend on the image", where=describe(n.node), remedy="multiply two at a time")
+        raise Unsupported(
+            f"{len(active)} of its operands depend on the image",
+            where=describe(n.node),
+            remedy="multiply two at a time",
+        )
     i, k = active
     gates = (0, 0) if n.taylor else (gate_strength(n.x0(i), f.active), gate_strength(n.x0(k), f.active))
     if gates[0] != gates[1]:
@@ -141,7 +165,14 @@ def einsum(f: Freezer, n: Site) -> Frozen:
         out = "..." + out if "..." in left else out
     letters = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" if c not in equation]
     probes, shapes = letters.pop(), [n.pair(k).shape for k in range(len(terms))]
-    dots = next(("".join(letters[: len(s) - len(term) + 3]) for s, term in zip(shapes, terms, strict=True) if "..." in term), "")
+    dots = next(
+        (
+            "".join(letters[: len(s) - len(term) + 3])
+            for s, term in zip(shapes, terms, strict=True)
+            if "..." in term
+        ),
+        "",
+    )
     terms, out = [term.replace("...", dots) for term in terms], out.replace("...", dots)
     sizes: dict[str, int] = {}
     for term, shape in zip(terms, shapes, strict=True):
@@ -153,7 +184,9 @@ def einsum(f: Freezer, n: Site) -> Frozen:
             x = f.select(x, f.b.Einsum(numbered(f, x.shape), equation=f"{terms[i]}->{own}"))
         parts = [probes + own if k == i else term for k, term in enumerate(terms)]
         states = [f.extended(x) if k == i else f.float(n.x0(k)) for k in range(len(terms))]
-        return f.settle(f.raw("Einsum", *states, equation=",".join(parts) + "->" + probes + out), shape_of(n.y0))
+        return f.settle(
+            f.raw("Einsum", *states, equation=",".join(parts) + "->" + probes + out), shape_of(n.y0)
+        )
 
     return product(f, n, apply)
 
@@ -201,7 +234,9 @@ def chosen(f: Freezer, n: Site) -> Frozen:
     """Max and Min: the operand that the base chose, the first of equals."""
     b, free = f.b, None
     terms, fixed, operands = [], [], [f.float(n.x0(i)) for i in range(len(n.inputs))]
-    y0 = n.y0 if element_type(n.y0) == TensorProto.FLOAT else b.op(n.node.op, *operands)  # runtimes round float16 here and not there
+    y0 = (
+        n.y0 if element_type(n.y0) == TensorProto.FLOAT else b.op(n.node.op, *operands)
+    )  # runtimes round float16 here and not there
     for i, x0 in enumerate(operands):
         wins = b.Equal(x0, y0)
         first = wins if free is None else b.And(wins, free)

@@ -17,7 +17,9 @@ from onnxscope.rewriting.linearize import Entry, Freezer, Site
 from onnxscope.rewriting.rules.movement import numbered
 from onnxscope.rewriting.rules.primitives import conv_attrs
 
-INTEGERS = {getattr(TensorProto, sign + size) for sign in ("INT", "UINT") for size in ("2", "4", "8", "16", "32")}
+INTEGERS = {
+    getattr(TensorProto, sign + size) for sign in ("INT", "UINT") for size in ("2", "4", "8", "16", "32")
+}
 MOST_ROUNDED = 0.51  # of a step; what changes by more was cut off
 
 
@@ -65,7 +67,9 @@ def quantize(f: Freezer, n: Site) -> Frozen:
     """Rounding goes straight through, with its error and the zero point as a source; what saturates is carried as a Clip does."""
     x = Pair(n.x0(), n.carried(0))
     shape = n.pair(0).shape
-    return straight_through(f, n, x, n.y0, spread(f, n, 1, shape), spread(f, n, 2, shape) if n.has(2) else None)
+    return straight_through(
+        f, n, x, n.y0, spread(f, n, 1, shape), spread(f, n, 2, shape) if n.has(2) else None
+    )
 
 
 def dynamic_quantize(f: Freezer, n: Site) -> list[Frozen | None]:
@@ -87,7 +91,9 @@ def dequantize(f: Freezer, n: Site) -> Frozen:
     if made is not None and made.op == "QuantizeLinear" and len(made.inputs) == len(n.node.inputs):
         x1 = f.active.get(made.inputs[0].name)
         same = all(same_values(s, t) for s, t in zip(made.inputs[1:], n.node.inputs[1:], strict=True))
-        alike = all(made.attrs.get(k, d) == n.node.attrs.get(k, d) for k, d in (("axis", 1), ("block_size", 0)))
+        alike = all(
+            made.attrs.get(k, d) == n.node.attrs.get(k, d) for k, d in (("axis", 1), ("block_size", 0))
+        )
         if isinstance(x1, Frozen) and same and alike:
             x0, y0 = f.float(made.inputs[0]), f.float(n.y0)
             if element_type(n.x0()) not in INTEGERS:

@@ -126,7 +126,11 @@ def cum_sum(f: Freezer, n: Site) -> Frozen:
     size = shape[axis]
     ones = b.Expand(b.constant(np.float32(1)), [size, size])
     exclusive, reverse = int(n.attr("exclusive")), int(n.attr("reverse"))
-    matrix = b.Trilu(ones, np.int64(exclusive), upper=1) if reverse else b.Trilu(ones, np.int64(-exclusive), upper=0)
+    matrix = (
+        b.Trilu(ones, np.int64(exclusive), upper=1)
+        if reverse
+        else b.Trilu(ones, np.int64(-exclusive), upper=0)
+    )
     return f.matrix_along(n.only(0), matrix, axis)
 
 

@@ -13,7 +13,14 @@ from onnxscope.rewriting.frozen import Frozen
 from onnxscope.rewriting.linearize import Entry, Freezer, Site
 from onnxscope.rewriting.rules.matrices import eye, resize_matrix
 
-RESIZE_ATTRS = ("antialias", "coordinate_transformation_mode", "cubic_coeff_a", "exclude_outside", "mode", "nearest_mode")
+RESIZE_ATTRS = (
+    "antialias",
+    "coordinate_transformation_mode",
+    "cubic_coeff_a",
+    "exclude_outside",
+    "mode",
+    "nearest_mode",
+)
 
 
 def resize(f: Freezer, n: Site) -> Frozen:
@@ -30,17 +37,26 @@ def resize(f: Freezer, n: Site) -> Frozen:
         middle, first = [1, *middle], first - 1
     mode, outside = attrs["mode"], n.attr("extrapolation_value")
     if after > 1:
-        native = mode == "nearest" or (mode == "linear" and before == 1 and len(middle) == 2 and not attrs["antialias"])
-        raw, shift = [-1, *([] if before == 1 else [before]), *middle, after], (1 if before == 1 else 2) - first
+        native = mode == "nearest" or (
+            mode == "linear" and before == 1 and len(middle) == 2 and not attrs["antialias"]
+        )
+        raw, shift = (
+            [-1, *([] if before == 1 else [before]), *middle, after],
+            (1 if before == 1 else 2) - first,
+        )
     else:
         native = mode == "nearest" or len(middle) <= (2 if mode == "cubic" else 3)
         raw, shift = [-1, before, *middle], 2 - first
     if native:
-        y = f.settle(f.raw("Resize", f.put(x.raw, raw), *inputs, axes=[a + shift for a in changed], **attrs), shape)
+        y = f.settle(
+            f.raw("Resize", f.put(x.raw, raw), *inputs, axes=[a + shift for a in changed], **attrs), shape
+        )
     else:
         y = x
         for axis in changed:
-            y = f.matrix_along(y, resize_matrix(f.b, inputs, {**attrs, "axes": changed}, axis, x.shape, shape), axis)
+            y = f.matrix_along(
+                y, resize_matrix(f.b, inputs, {**attrs, "axes": changed}, axis, x.shape, shape), axis
+            )
     roi = f.float(n.x0(1)) if n.has(1) else None
     again = partial(f.b.op, "Resize", **n.node.attrs)
     if attrs["coordinate_transformation_mode"] == "tf_crop_and_resize" and outside:
@@ -65,7 +81,11 @@ def resize_plan(f: Freezer, n: Site, axes: list[int]) -> tuple[list[Any], dict[s
         given = [float(v) for v in values_of(n.x0(2))]
         moving = [v != 1 for v in given]
     else:
-        raise Unsupported("its scales are computed, not constant", where=describe(n.node), remedy="export it with constant scales or sizes")
+        raise Unsupported(
+            "its scales are computed, not constant",
+            where=describe(n.node),
+            remedy="export it with constant scales or sizes",
+        )
     roi = None
     if crop and n.has(1):
         fixed = values_of(n.x0(1)) if is_known(n.x0(1)) else np.full(2 * len(axes), np.nan)
@@ -87,12 +107,16 @@ def dft(f: Freezer, n: Site) -> Frozen:
     attrs = {k: n.attr(k) for k in ("inverse", "onesided")} | ({"axis": 1} if f.b.opset < 20 else {})
     size, made = shape[axis] * parts, out[axis] * out[-1]
     units = b.Reshape(eye(b, size), [size, shape[axis], parts])
-    rows = b.op("DFT", units, n.x0(1) if n.has(1) else None, *([np.int64(1)] if f.b.opset >= 20 else []), **attrs)
+    rows = b.op(
+        "DFT", units, n.x0(1) if n.has(1) else None, *([np.int64(1)] if f.b.opset >= 20 else []), **attrs
+    )
     matrix = b.Transpose(b.Reshape(rows, [size, made]), perm=[1, 0])
     order = [*(a for a in range(rank) if a not in (axis, rank - 1)), axis, rank - 1]
     x = f.transpose(n.only(0), order)
     y = f.matrix_along(f.reshape(x, (*x.shape[:-2], size)), matrix, rank - 2)
-    return f.transpose(f.reshape(y, (*x.shape[:-2], out[axis], out[-1])), [order.index(a) for a in range(rank)])
+    return f.transpose(
+        f.reshape(y, (*x.shape[:-2], out[axis], out[-1])), [order.index(a) for a in range(rank)]
+    )
 
 
 RESAMPLING: dict[str, Entry] = {

@@ -31,8 +31,11 @@ def tapped(f: Freezer, x: Frozen, index: Tensor, weight: Tensor) -> Frozen:
 def image_of(f: Freezer, n: Site) -> Frozen:
     """The sampled image; the places to sample at are frozen where they depend on the image too."""
     if not n.active(0):
-        raise Unsupported("the places to sample at depend on the image, and the sampled values do not", where=describe(n.node),
-                          remedy=f"declare it a constant decision with --opaque {n.name}")
+        raise Unsupported(
+            "the places to sample at depend on the image, and the sampled values do not",
+            where=describe(n.node),
+            remedy=f"declare it a constant decision with --opaque {n.name}",
+        )
     if any(n.active(i) for i in range(1, len(n.inputs))):
         f.note("the places to sample at are frozen", tangent=False)
     return n.x1
@@ -54,7 +57,9 @@ def taps(b: Any, at: Tensor, size: int, kind: str, padding: str, low: float) -> 
         steps, weight = [-1, 0, 1, 2], b.Concat(*(cubic(b, t, s) for s in (-1, 0, 1, 2)), axis=-1)
     index = b.Add(first, b.constant(np.asarray(steps, np.float32)))
     if padding == "reflection":
-        index = b.Where(b.Or(b.Less(index, low), b.Greater(index, high)), b.Round(reflected(b, index, low, high)), index)
+        index = b.Where(
+            b.Or(b.Less(index, low), b.Greater(index, high)), b.Round(reflected(b, index, low, high)), index
+        )
     if padding == "zeros":
         inside = b.And(b.GreaterOrEqual(index, 0.0), b.LessOrEqual(index, float(size - 1)))
         weight = b.Mul(weight, b.Cast(inside, to=TensorProto.FLOAT))
@@ -115,8 +120,11 @@ def deform_conv(f: Freezer, n: Site) -> Frozen:
     b, x, y = f.b, image_of(f, n), shape_of(n.y0)
     w = f.float(n.x0(1))
     if n.active(1) or len(x.shape) != 4:
-        raise Unsupported("its weights depend on the image" if n.active(1) else "only its form for images is supported",
-                          where=describe(n.node), remedy=f"declare it a constant decision with --opaque {n.name}")
+        raise Unsupported(
+            "its weights depend on the image" if n.active(1) else "only its form for images is supported",
+            where=describe(n.node),
+            remedy=f"declare it a constant decision with --opaque {n.name}",
+        )
     (batch, channels), size, out, kernel = x.shape[:2], list(x.shape[2:]), list(y[2:]), list(shape_of(w)[2:])
     groups, count = int(n.attr("offset_group")), numel(kernel)
     strides, dilations, pads = n.attr("strides", [1, 1]), n.attr("dilations", [1, 1]), n.attr("pads", [0] * 4)
@@ -124,8 +132,13 @@ def deform_conv(f: Freezer, n: Site) -> Frozen:
     axes = []
     for a in range(2):
         spread = [1, 1, 1, 1, 1, 1]
-        places = [b.Reshape(b.Mul(b.Range(np.float32(0), np.float32(d), np.float32(1)), float(step)), [*spread[:k], d, *spread[k + 1:]])
-                  for d, step, k in ((kernel[a], dilations[a], 2 + a), (out[a], strides[a], 4 + a))]
+        places = [
+            b.Reshape(
+                b.Mul(b.Range(np.float32(0), np.float32(d), np.float32(1)), float(step)),
+                [*spread[:k], d, *spread[k + 1 :]],
+            )
+            for d, step, k in ((kernel[a], dilations[a], 2 + a), (out[a], strides[a], 4 + a))
+        ]
         own = b.Squeeze(b.Slice(offset, [a], [a + 1], [4]), [4])
         at = b.Add(b.Sub(b.Add(*places), float(pads[a])), own)
         axes.append(taps(b, at, size[a], "linear", "zeros", 0.0))
@@ -135,7 +148,14 @@ def deform_conv(f: Freezer, n: Site) -> Frozen:
     first = planes(b, batch * channels, numel(size), [batch, groups, channels // groups, *[1] * 5])
     columns = tapped(f, x, b.Add(b.Unsqueeze(index, [2]), first), b.Unsqueeze(weight, [2]))
     flat = b.Reshape(w, [shape_of(w)[0], -1, 1, 1])
-    return bias(f, n, f.batched("Conv", f.reshape(columns, (batch, channels * count, *out)), flat, group=int(n.attr("group"))), 3)
+    return bias(
+        f,
+        n,
+        f.batched(
+            "Conv", f.reshape(columns, (batch, channels * count, *out)), flat, group=int(n.attr("group"))
+        ),
+        3,
+    )
 
 
 def roi_axis(f: Freezer, n: Site, axis: int, size: int, out: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -150,7 +170,10 @@ def roi_axis(f: Freezer, n: Site, axis: int, size: int, out: int) -> tuple[Tenso
     most = np.float32(ratio) if ratio else b.Max(b.ReduceMax(count, keepdims=0), 0.0)
     sample = b.Range(np.float32(0), most, np.float32(1))
     bins = b.Reshape(b.Range(np.float32(0), np.float32(out), np.float32(1)), [1, out, 1])
-    at = b.Add(b.Add(b.Sub(start, 0.5 if half else 0.0), b.Mul(bins, width)), b.Mul(b.Add(sample, 0.5), b.Div(width, count)))
+    at = b.Add(
+        b.Add(b.Sub(start, 0.5 if half else 0.0), b.Mul(bins, width)),
+        b.Mul(b.Add(sample, 0.5), b.Div(width, count)),
+    )
     own = b.Less(sample, count)
     inside = b.And(b.And(b.GreaterOrEqual(at, -1.0), b.LessOrEqual(at, float(size))), own)
     return b.Where(inside, at, b.constant(np.float32(OUTSIDE))), count, own
@@ -186,21 +209,28 @@ def roi_align_max(f: Freezer, n: Site, x: Frozen) -> Frozen:
     b, (regions, _, *out) = f.b, shape_of(n.y0)
     channels, *size = x.shape[1:]
     parts = []
-    for a, spread in enumerate(([1, 3, 5, 7], [1, 2, 4, 6])):  # [region, channel, row, column, sample, sample, tap, tap]
+    for a, spread in enumerate(
+        ([1, 3, 5, 7], [1, 2, 4, 6])
+    ):  # [region, channel, row, column, sample, sample, tap, tap]
         at, _, own = roi_axis(f, n, a, size[a], out[a])
         index, weight = taps(b, b.Clip(at, 0.0, float(size[a] - 1)), size[a], "linear", "border", 0.0)
         weight = b.Where(b.Unsqueeze(b.Less(at, -1.0), [3]), b.constant(np.float32(0)), weight)
         parts.append([b.Unsqueeze(v, spread) for v in (index, weight, b.Unsqueeze(own, [3]))])
     (row, row_weight, row_own), (column, column_weight, column_own) = parts
     first = planes(b, channels, numel(size), [1, channels, 1, 1, 1, 1, 1, 1])
-    image = b.Mul(b.Cast(b.Reshape(n.x0(2), [regions, *[1] * 7]), to=TensorProto.INT32), channels * numel(size))
+    image = b.Mul(
+        b.Cast(b.Reshape(n.x0(2), [regions, *[1] * 7]), to=TensorProto.INT32), channels * numel(size)
+    )
     index = b.Add(b.Add(b.Add(b.Mul(row, size[1]), column), first), image)
     value = b.Mul(b.Gather(b.Reshape(f.float(n.x0()), [-1]), index), b.Mul(row_weight, column_weight))
     value = b.Where(b.And(row_own, column_own), value, b.constant(np.float32(np.finfo(np.float32).min)))
     flat = [regions, channels, *out, -1]
     best = b.ArgMax(b.Reshape(value, flat), axis=-1)
     weight = b.Reshape(b.Expand(b.Mul(row_weight, column_weight), b.Shape(value)), flat)
-    index, weight = (b.Reshape(b.GatherElements(v, best, axis=-1), list(shape_of(n.y0))) for v in (b.Reshape(index, flat), weight))
+    index, weight = (
+        b.Reshape(b.GatherElements(v, best, axis=-1), list(shape_of(n.y0)))
+        for v in (b.Reshape(index, flat), weight)
+    )
     return f.gain(f.select(x, index), weight)
 
 
@@ -208,7 +238,11 @@ def max_unpool(f: Freezer, n: Site) -> Frozen:
     """Every pixel where the base puts it: the operator, fed with the pixels' numbers, says which one ends where."""
     b, shape = f.b, n.pair(0).shape
     if numel(shape) >= 2**24:
-        raise Unsupported("it has too many pixels to number them in float32", where=describe(n.node), remedy="analyse a smaller image")
+        raise Unsupported(
+            "it has too many pixels to number them in float32",
+            where=describe(n.node),
+            remedy="analyse a smaller image",
+        )
     number = b.Cast(b.Add(numbered(f, shape), 1), to=TensorProto.FLOAT)
     source = b.op("MaxUnpool", number, *n.node.inputs[1:], **n.node.attrs)
     hit = b.Greater(source, 0.0)
@@ -219,7 +253,11 @@ def max_roi_pool(f: Freezer, n: Site) -> Frozen:
     """The pixel that the base picked: the operator, fed with the pixels' ranks, says which rank wins."""
     b, shape, count = f.b, n.pair(0).shape, numel(n.pair(0).shape)
     if count >= 2**24:
-        raise Unsupported("it has too many pixels to rank them in float32", where=describe(n.node), remedy="analyse a smaller image")
+        raise Unsupported(
+            "it has too many pixels to rank them in float32",
+            where=describe(n.node),
+            remedy="analyse a smaller image",
+        )
     x = image_of(f, n)
     _, order = b.op("TopK", b.Reshape(f.float(n.x0()), [-1]), [count], outputs=2, largest=0)
     numbers = b.Range(np.float32(1), np.float32(count + 1), np.float32(1))
@@ -234,15 +272,23 @@ def col2im(f: Freezer, n: Site) -> Frozen:
     b, x, y = f.b, n.only(0), shape_of(n.y0)
     size, kernel = list(y[2:]), [int(v) for v in n.x0(2).values]
     rank = len(size)
-    strides, dilations, pads = n.attr("strides", [1] * rank), n.attr("dilations", [1] * rank), n.attr("pads", [0] * 2 * rank)
+    strides, dilations, pads = (
+        n.attr("strides", [1] * rank),
+        n.attr("dilations", [1] * rank),
+        n.attr("pads", [0] * 2 * rank),
+    )
     whole = [d + pads[a] + pads[a + rank] for a, d in enumerate(size)]
-    blocks = [(w - (k - 1) * d - 1) // s + 1 for w, k, d, s in zip(whole, kernel, dilations, strides, strict=True)]
+    blocks = [
+        (w - (k - 1) * d - 1) // s + 1 for w, k, d, s in zip(whole, kernel, dilations, strides, strict=True)
+    ]
     place, step = b.constant(np.zeros([1] * 2 * rank, np.int32)), 1
     for a in reversed(range(rank)):
         for k, (d, stride) in ((a, (kernel[a], dilations[a])), (a + rank, (blocks[a], strides[a]))):
             spread = [1] * 2 * rank
             spread[k] = d
-            place = b.Add(place, b.Reshape(b.Mul(b.Range(np.int32(0), np.int32(d), np.int32(1)), stride * step), spread))
+            place = b.Add(
+                place, b.Reshape(b.Mul(b.Range(np.int32(0), np.int32(d), np.int32(1)), stride * step), spread)
+            )
         step *= whole[a]
     first = planes(b, y[0] * y[1], step, [y[0] * y[1], 1])
     index = b.Reshape(b.Add(first, b.Reshape(place, [1, -1])), [-1])

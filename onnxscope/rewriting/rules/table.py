@@ -15,6 +15,17 @@ from onnxscope.rewriting.rules.reductions import REDUCTIONS
 from onnxscope.rewriting.rules.resampling import RESAMPLING
 from onnxscope.rewriting.rules.sampling import SAMPLING
 
-RULES = merged(ACTIVATIONS, ATTENTION, CONVOLUTIONS, MOVEMENT, NORMALISATIONS, PRODUCTS, QUANTIZATION, REDUCTIONS, RESAMPLING, SAMPLING)
+RULES = merged(
+    ACTIVATIONS,
+    ATTENTION,
+    CONVOLUTIONS,
+    MOVEMENT,
+    NORMALISATIONS,
+    PRODUCTS,
+    QUANTIZATION,
+    REDUCTIONS,
+    RESAMPLING,
+    SAMPLING,
+)
 
 __all__ = ["RULES", "TRANSPOSE"]

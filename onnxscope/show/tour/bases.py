@@ -28,7 +28,9 @@ def bases(g: Guide) -> tuple[Stop, Svd]:
         g.say(f"singular triplets: {step.converged} of {k}")
 
     found = g.x.svd(k, tol=TOL, seconds=g.seconds, progress=progress)
-    parts = [pair(g, i, *triplet) for i, triplet in enumerate(zip(found.sigma, found.u, found.v, strict=True), 1)]
+    parts = [
+        pair(g, i, *triplet) for i, triplet in enumerate(zip(found.sigma, found.u, found.v, strict=True), 1)
+    ]
     text = paragraphs("""
         F stretches some images more than others. The singular value decomposition finds those that it passes most strongly, each an
         eigen-input v and the eigen-output u that F makes of it: F·v = σ·u and Fᵀ·u = σ·v. They are the network's own basis for this
@@ -37,9 +39,18 @@ def bases(g: Guide) -> tuple[Stop, Svd]:
         ended = f"the search ended ({found.stopped}) after {found.seconds:.0f} s"
         text.append(f"Of {k} that were asked for, {found.converged} converged; {ended}.")
     if found.clusters:
-        text.append(f"Among these, {listed(found)} are too close to be told apart: any mixture of their vectors would do as well.")
-    facts = {"sigma": found.sigma.tolist(), "residual": found.residual.tolist(), "converged": found.converged, "asked": k,
-             "passes_forward": found.passes_forward, "passes_transpose": found.passes_transpose, "clusters": found.clusters}
+        text.append(
+            f"Among these, {listed(found)} are too close to be told apart: any mixture of their vectors would do as well."
+        )
+    facts = {
+        "sigma": found.sigma.tolist(),
+        "residual": found.residual.tolist(),
+        "converged": found.converged,
+        "asked": k,
+        "passes_forward": found.passes_forward,
+        "passes_transpose": found.passes_transpose,
+        "clusters": found.clusters,
+    }
     series = {"this network": found.sigma.tolist()}
     if g.kind == LARGER:
         contrast, sigma = classic(g, k)
@@ -50,19 +61,30 @@ def bases(g: Guide) -> tuple[Stop, Svd]:
         text.append(localised(found))
     if len(found.sigma) > 1:
         thrice = " Each of bicubic's comes once for every colour." if g.kind == LARGER else ""
-        decay = chart("sigma", lines(series, "number", "σ"), "the singular values in decreasing order: " + listed_values(found.sigma),
-                      f"The singular values in decreasing order.{thrice}")
+        decay = chart(
+            "sigma",
+            lines(series, "number", "σ"),
+            "the singular values in decreasing order: " + listed_values(found.sigma),
+            f"The singular values in decreasing order.{thrice}",
+        )
         parts.append(Row([decay]))
     return (Section("What it is made of", text, parts), facts), found
 
 
 def pair(g: Guide, i: int, sigma: float, u: np.ndarray, v: np.ndarray) -> Row:
     """An eigen-input and its eigen-output."""
-    sides = ((v, g.x.image, g.of_image, g.run.beside_image, "input"), (u, g.x.output, g.of_output, g.run.beside_output, "output"))
+    sides = (
+        (v, g.x.image, g.of_image, g.run.beside_image, "input"),
+        (u, g.x.output, g.of_output, g.run.beside_output, "output"),
+    )
     shown: list[Shown] = []
     for vector, like, as_vector, beside, side in sides:
         name, said = f"eigen-{side}-{i}", f"eigen-{side} {i}"
-        shown += [as_vector(name, vector, said, said)] if g.flat(like) else g.close_up(name, beside(vector, ""), said, SEEN)
+        shown += (
+            [as_vector(name, vector, said, said)]
+            if g.flat(like)
+            else g.close_up(name, beside(vector, ""), said, SEEN)
+        )
     return Row(shown, f"σ{i} = {sigma:.4g}")
 
 
@@ -73,10 +95,18 @@ def classic(g: Guide, k: int) -> tuple[Row, list[float]]:
     shown = []
     for i in range(1, min(len(sigma), CLASSIC + 1)):  # the first pair is constant
         for side, said, array in (("v", "eigen-input", v[i]), ("u", "eigen-output", u[i])):
-            shown.append(g.shown(f"bicubic-{side}-{i + 1}", Picture(array[..., None]), f"{said} {i + 1} of bicubic enlargement",
-                                 f"{side}{i + 1}, σ{i + 1} = {sigma[i]:.4g}"))
+            shown.append(
+                g.shown(
+                    f"bicubic-{side}-{i + 1}",
+                    Picture(array[..., None]),
+                    f"{said} {i + 1} of bicubic enlargement",
+                    f"{side}{i + 1}, σ{i + 1} = {sigma[i]:.4g}",
+                )
+            )
     channels = g.x.image.size // (given[0] * given[1])
-    return Row(shown, "The same for bicubic enlargement (after its first, which is constant)"), np.repeat(sigma, channels)[:k].tolist()
+    return Row(shown, "The same for bicubic enlargement (after its first, which is constant)"), np.repeat(
+        sigma, channels
+    )[:k].tolist()
 
 
 def localised(found: Svd) -> str:

@@ -46,8 +46,10 @@ class Guide:
     def sizes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Rows and columns of image and output; none of what is no picture, or is given on other axes than the image."""
         image, output = self.x.image, self.x.output
-        return tuple(channels_last(a, self.x.layout).shape[:2] if is_picture(a.shape) and a.ndim == image.ndim else ()  # type: ignore[return-value]
-                     for a in (image, output))
+        return tuple(
+            channels_last(a, self.x.layout).shape[:2] if is_picture(a.shape) and a.ndim == image.ndim else ()  # type: ignore[return-value]
+            for a in (image, output)
+        )
 
     @property
     def explainable(self) -> bool:
@@ -56,7 +58,11 @@ class Guide:
 
     def flat(self, array: np.ndarray) -> bool:
         """Whether an array is shown as a vector."""
-        return not is_picture(array.shape) or array.ndim != self.x.image.ndim or array.shape[1:] == (array.size, 1, 1)
+        return (
+            not is_picture(array.shape)
+            or array.ndim != self.x.image.ndim
+            or array.shape[1:] == (array.size, 1, 1)
+        )
 
     def shown(self, name: str, picture: Picture, alt: str, caption: str = "") -> Shown:
         """A picture with its scale in the caption, which is its label unless another is given."""
@@ -74,8 +80,10 @@ class Guide:
     def close_up(self, name: str, picture: Picture, said: str, seen: float = 1e-3) -> list[Shown]:
         """A picture of coefficients and, where they take up a small part of it, that part."""
         whole, *part = self.run.close_up(picture, seen)
-        return [self.shown(name, whole, said, said),
-                *(Shown(f"{name}-close", alone(p)[0], f"{said}, enlarged", p.label) for p in part)]
+        return [
+            self.shown(name, whole, said, said),
+            *(Shown(f"{name}-close", alone(p)[0], f"{said}, enlarged", p.label) for p in part),
+        ]
 
     def _of(self, name: str, array: np.ndarray, like: np.ndarray, alt: str, caption: str) -> Shown:
         if self.flat(like):
@@ -100,10 +108,11 @@ def chart(name: str, drawn: Drawn, alt: str, caption: str = "", *, wide: bool = 
     return Shown(name, drawn[0], alt, caption, dark=drawn[1], chart=wide)
 
 
-
 def share(part: np.ndarray, whole: np.ndarray) -> float:
     """‖part‖/‖whole‖."""
-    return float(np.linalg.norm(part.astype(np.float64)) / max(float(np.linalg.norm(whole.astype(np.float64))), 1e-300))
+    return float(
+        np.linalg.norm(part.astype(np.float64)) / max(float(np.linalg.norm(whole.astype(np.float64))), 1e-300)
+    )
 
 
 def percent(part: float) -> str:

@@ -22,17 +22,37 @@ def by_other_means(g: Guide) -> Stop:
     found = votes(explainer.opened(DISCUSSION).freeze(g.x.image), highest)
     tally = found.tally()
     image = g.run.image()
-    shown = [g.shown(f"votes-{place}", Picture(masked(image.values, found.mask(s)), f"{g.scores.name(s)}: {percent(n / found.winner.size)}",
-                                              natural=image.natural), f"the pixels that vote for {g.scores.name(s)}")
-             for place, (s, n) in enumerate(list(tally.items())[:POPULAR], 1)]
+    shown = [
+        g.shown(
+            f"votes-{place}",
+            Picture(
+                masked(image.values, found.mask(s)),
+                f"{g.scores.name(s)}: {percent(n / found.winner.size)}",
+                natural=image.natural,
+            ),
+            f"the pixels that vote for {g.scores.name(s)}",
+        )
+        for place, (s, n) in enumerate(list(tally.items())[:POPULAR], 1)
+    ]
     maps, usable = [], [m for m in METHODS if m != "grad-cam" or feature_maps(explainer.scope)]
     for name in usable:
         g.say(name)
         (values,) = explainer.maps(name, g.x.image, highest[:1])
-        maps.append(chart(f"method-{name}", map_of(values, name, signed=True), f"what {name} shows", f"{name}: {EXPLANATIONS[name].doc}",
-                          wide=False))
+        maps.append(
+            chart(
+                f"method-{name}",
+                map_of(values, name, signed=True),
+                f"what {name} shows",
+                f"{name}: {EXPLANATIONS[name].doc}",
+                wide=False,
+            )
+        )
     elected, first = next(iter(tally)), highest[0]
-    agree = "the highest score, too" if elected == first else f"while {g.scores.name(first)} has the highest score"
+    agree = (
+        "the highest score, too"
+        if elected == first
+        else f"while {g.scores.name(first)} has the highest score"
+    )
     text = paragraphs(f"""
         What image and biases add to a score can be brought back to the pixels: each bias through the part of the network before it. Then
         every pixel adds something to every score, and may vote for the one that it adds most to. Among the {len(highest)} highest scores
@@ -40,12 +60,19 @@ def by_other_means(g: Guide) -> Stop:
 
         The usual explanation methods are other rules for some nodes on the same way back. They do not answer the same question, so
         they need not agree. Below: {g.scores.name(first)}.""")
-    parts = [Row(shown, "The pixels that vote for each score, and their share"),
-             *(Row(maps[k : k + IN_A_ROW]) for k in range(0, len(maps), IN_A_ROW))]
+    parts = [
+        Row(shown, "The pixels that vote for each score, and their share"),
+        *(Row(maps[k : k + IN_A_ROW]) for k in range(0, len(maps), IN_A_ROW)),
+    ]
     return Section("Votes, and other methods", text, parts), {
-        "votes": {g.scores.name(s): n for s, n in tally.items()}, "among": len(highest), "methods": usable}
+        "votes": {g.scores.name(s): n for s, n in tally.items()},
+        "among": len(highest),
+        "methods": usable,
+    }
 
 
 def masked(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The picture where the mask is, and grey elsewhere."""
-    return np.where(mask[..., None], values, np.asarray(128 if values.dtype.kind == "u" else 0.5, values.dtype))
+    return np.where(
+        mask[..., None], values, np.asarray(128 if values.dtype.kind == "u" else 0.5, values.dtype)
+    )

@@ -18,11 +18,22 @@ def highest(g: Guide) -> Stop:
     """The highest scores, and what the image and the biases paid for each."""
     top = g.scores.highest(TOP)
     books = ledgers(g.x, top)
-    table = Table(["score", "value", "⟨row of F, x0⟩", "biases", "biases' share", "remainder"],
-                  [[g.scores.name(k), *(f"{v:.4g}" for v in (b.score, b.input, b.residual)), percent(bias_share(b)), f"{b.remainder:.1e}"]
-                   for k, b in zip(top, books, strict=True)],
-                  "Share: |biases| / (|biases| + |image|). Remainder: what rounding leaves unaccounted for.")
-    rows = np.asarray(g.x.map.transpose(impulses(g.x.map.outputs, top[:EXPLAINED]))).reshape(-1, *g.x.image.shape)
+    table = Table(
+        ["score", "value", "⟨row of F, x0⟩", "biases", "biases' share", "remainder"],
+        [
+            [
+                g.scores.name(k),
+                *(f"{v:.4g}" for v in (b.score, b.input, b.residual)),
+                percent(bias_share(b)),
+                f"{b.remainder:.1e}",
+            ]
+            for k, b in zip(top, books, strict=True)
+        ],
+        "Share: |biases| / (|biases| + |image|). Remainder: what rounding leaves unaccounted for.",
+    )
+    rows = np.asarray(g.x.map.transpose(impulses(g.x.map.outputs, top[:EXPLAINED]))).reshape(
+        -1, *g.x.image.shape
+    )
     parts: list[Row | Table] = [table]
     for place, (score, row) in enumerate(zip(top, rows, strict=False), 1):
         parts.append(Row(explained(g, place, score, row), f"{place}. {g.scores.name(score)}"))
@@ -40,8 +51,15 @@ def explained(g: Guide, place: int, score: int, row: np.ndarray) -> list[Shown]:
     if not g.flat(g.x.image):
         paid = g.summed(row * g.x.image)
         drawn = map_of(paid, "added to the score", signed=True)
-        shown.append(chart(f"paid-{place}", drawn, f"what each pixel adds to {g.scores.name(score)}",
-                           f"row × image: {paid.sum():+.3g} in all", wide=False))
+        shown.append(
+            chart(
+                f"paid-{place}",
+                drawn,
+                f"what each pixel adds to {g.scores.name(score)}",
+                f"row × image: {paid.sum():+.3g} in all",
+                wide=False,
+            )
+        )
     return [g.shown(f"image-{place}", g.run.image(), "the image", "the image"), *shown]
 
 
@@ -59,8 +77,13 @@ def by_layer(g: Guide) -> Stop:
         biases through what follows them. The sum is the score to rounding: {book.remainder:.1e} is left.""")
     alt = "; ".join(f"{name} {value:+.3g}" for name, value in entries.items())
     shown = chart("ledger", bars(list(entries), list(entries.values()), "contribution to the score"), alt)
-    return Section("The ledger", text, [Row([shown])]), {"score": score, "value": book.score, "input": book.input,
-                                                         "layers": book.layers, "remainder": book.remainder}
+    return Section("The ledger", text, [Row([shown])]), {
+        "score": score,
+        "value": book.score,
+        "input": book.input,
+        "layers": book.layers,
+        "remainder": book.remainder,
+    }
 
 
 def gathered(layers: dict[str, float]) -> dict[str, float]:
@@ -70,4 +93,7 @@ def gathered(layers: dict[str, float]) -> dict[str, float]:
         return paid
     kept = set(sorted(paid, key=lambda name: -abs(paid[name]))[: MOST_LAYERS - 1])
     rest = sum(value for name, value in paid.items() if name not in kept)
-    return {**{name: value for name, value in paid.items() if name in kept}, f"{len(paid) - len(kept)} other layers": rest}
+    return {
+        **{name: value for name, value in paid.items() if name in kept},
+        f"{len(paid) - len(kept)} other layers": rest,
+    }
