@@ -14,9 +14,10 @@ from onnx.backend.test.loader import load_model_tests
 
 from onnxscope.errors import ScopeError
 from onnxscope.files.models import load
-from onnxscope.rewriting.build import Choice, build
-from onnxscope.rewriting.linearize import Policy
+from onnxscope.rewriting.build import build
+from onnxscope.rewriting.options import Options
 from onnxscope.rewriting.scope import COTANGENT, FROZEN, PROBE, TRANSPOSED, Scope
+from onnxscope.rewriting.steps import Policy
 from onnxscope.run.verify import as_probe, session, verify_scope
 
 FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
@@ -132,7 +133,7 @@ def outcome(name: str, policy: str) -> Outcome:
     m = material(name)
     shapes = {} if m.image.size else {m.name: m.image.shape}  # a size of 0 is otherwise taken for a free one
     try:
-        scope = build(load(m.model), Choice(shapes, policy=Policy(policy)))
+        scope = build(load(m.model), Options(shapes, policy=Policy(policy)))
     except ScopeError as error:
         line = str(error)
         return (
@@ -186,7 +187,7 @@ def entries(scope: Scope, m: Material) -> Outcome:
         linear_only = all(s.how == "linear" for s in scope.steps)
         if (
             x0.dtype != np.float32
-            or not (linear_only or scope.policy == "taylor")
+            or not (linear_only or scope.policy.default == "taylor")
             or not all(s.tangent for s in scope.steps)
         ):
             return Outcome("passed")

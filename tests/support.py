@@ -16,7 +16,8 @@ from onnx.backend.test.case.node import collect_testcases
 from onnxscope import runtime
 from onnxscope.files import models
 from onnxscope.rewriting import build, scope
-from onnxscope.rewriting.linearize import Policy
+from onnxscope.rewriting.options import Options
+from onnxscope.rewriting.steps import Policy
 
 Arrays = Mapping[str, np.ndarray]
 POLICIES = ("freeze", "taylor")
@@ -112,7 +113,7 @@ def materialise(
     output: str | None = None,
 ) -> Dense:
     """F and Fᵀ by probing with every unit vector."""
-    sc = build.build(models.load(proto), build.Choice(image=image, output=output, policy=Policy(policy)))
+    sc = build.build(models.load(proto), Options(image=image, output=output, policy=Policy(policy)))
     data = models.to_bytes(sc.graph)
     onnx.checker.check_model(onnx.ModelProto.FromString(data), full_check=True)
     sizes = {t.name: tuple(t.shape[1:]) for t in sc.graph.inputs[-2:]}

@@ -14,7 +14,7 @@ from support import close, run
 
 import onnxscope
 from onnxscope.linear.linear_map import Filter, LinearMap, rows
-from onnxscope.rewriting.linearize import POLICIES
+from onnxscope.rewriting.steps import POLICIES
 
 BUILT: dict[
     str, tuple[Callable[..., onnx.ModelProto], int]

@@ -15,8 +15,8 @@ from onnx.reference import ReferenceEvaluator
 
 import onnxscope
 from onnxscope.files.pixels import flat_index, pixel_at
-from onnxscope.rewriting.linearize import POLICIES
 from onnxscope.rewriting.scope import COTANGENT, FROZEN, PROBE, TRANSPOSED
+from onnxscope.rewriting.steps import POLICIES
 from onnxscope.run.verify import session
 
 ROOT = Path(__file__).parents[1]

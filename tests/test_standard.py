@@ -8,7 +8,7 @@ import pytest
 import standard
 from gaps import GAPS, NAMED, NEVER_NAMED
 
-from onnxscope.rewriting.linearize import POLICIES
+from onnxscope.rewriting.steps import POLICIES
 
 SETS = {"node": standard.node_cases, "converted": standard.converted_cases}
 CASES = [(kind, name) for kind, cases in SETS.items() for name in cases()]

@@ -18,7 +18,8 @@ from onnxscope.ask.interpreter import LinearInterpreter, OpenModel, impulses
 from onnxscope.errors import BadOption
 from onnxscope.files.pixels import channels_last
 from onnxscope.rewriting.build import refrozen
-from onnxscope.rewriting.scope import GRADIENT, Scope
+from onnxscope.rewriting.options import GRADIENT
+from onnxscope.rewriting.scope import Scope
 from onnxscope.rewriting.ways_back import METHODS
 
 STEPS = 32  # of integrated gradients

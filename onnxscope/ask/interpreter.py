@@ -120,7 +120,7 @@ class LinearInterpreter:
             "image_sha256": image,
             "image": scope.image,
             "output": scope.output,
-            "policy": scope.policy,
+            "policy": str(scope.policy),
             "device": on.name,
             "precision": on.precision,
         }

@@ -15,9 +15,11 @@ from onnxscope.ask.interpreter import LinearInterpreter, OpenModel
 from onnxscope.errors import BadModel, BadOption, ScopeError
 from onnxscope.files import models
 from onnxscope.files.models import Model
-from onnxscope.rewriting.build import Choice, build, refrozen, survey
-from onnxscope.rewriting.linearize import Policy, Step
-from onnxscope.rewriting.scope import GRADIENT, Scope, is_scope
+from onnxscope.rewriting import options as rewriting_options
+from onnxscope.rewriting.build import build, refrozen, survey
+from onnxscope.rewriting.options import GRADIENT
+from onnxscope.rewriting.scope import Scope, is_scope
+from onnxscope.rewriting.steps import Policy, Step
 from onnxscope.run.engine import DEFAULT_MEMORY, Engine
 from onnxscope.run.verify import Check, Report, prove_base, verify_scope
 
@@ -51,10 +53,10 @@ class Diagnosis:
         return not self.problems
 
 
-def choice(options: Options) -> Choice:
+def choice(options: Options) -> rewriting_options.Options:
     shapes = {k: tuple(v) for k, v in options.get("input_shapes", {}).items()}
     policy = Policy(options.get("policy") or "freeze", options.get("policy_for", {}))
-    return Choice(
+    return rewriting_options.Options(
         shapes,
         options.get("image"),
         options.get("output"),

@@ -93,7 +93,7 @@ def about(scope: Scope, target: Path, began: int) -> dict[str, Any]:
         "seconds": round((time.time_ns() - began) / 1e9, 3),
         "image": scope.image,
         "output": scope.output,
-        "policy": scope.policy,
+        "policy": str(scope.policy),
         "method": scope.method,
         "source_sha256": scope.source_sha256,
         "nodes": dict(sorted(Counter(step.how for step in scope.steps).items())),

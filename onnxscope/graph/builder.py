@@ -18,12 +18,12 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto, helper, shape_inference
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
-from onnxscope import runtime
 from onnxscope.errors import BadModel, Unsupported
 from onnxscope.graph.shapes import LEFT_OPEN
 
 Tensor: TypeAlias = gs.Variable | gs.Constant
 Shape = tuple[int, ...]
+Evaluate = Callable[[onnx.ModelProto], list[np.ndarray] | None]
 
 FOLD_BYTES = 64 << 10  # constant expressions up to this size become constants while the model is normalised
 SMALL_BYTES = (
@@ -111,7 +111,9 @@ class Known:
 class Builder:
     """Adds nodes to a graph: `b.Mul(x, 2.0)` is the product's tensor, `b.op("Split", ...)` has options."""
 
-    def __init__(self, opset: int, ir_version: int) -> None:
+    def __init__(self, opset: int, ir_version: int, evaluate: Evaluate) -> None:
+        """`evaluate` computes small models without inputs: constant expressions are folded by it."""
+        self.evaluate = evaluate
         self.graph = gs.Graph(opset=opset, ir_version=ir_version)
         self.graph.import_domains = [helper.make_opsetid("", opset)]
         self.opset = opset
@@ -121,6 +123,14 @@ class Builder:
         self.fresh: list[gs.Node] = []  # the nodes written since someone last emptied this list
         self._names: set[str] = set()
         self._constants: dict[tuple[str, Shape, bytes], gs.Constant] = {}
+
+    @classmethod
+    def holding(cls, graph: gs.Graph, evaluate: Evaluate) -> Builder:
+        """A builder for a copy of a graph whose tensors have their types and shapes already."""
+        b = cls(graph.opset, graph.ir_version, evaluate)
+        b.graph = graph.copy()
+        b.reserve([*b.graph.tensors(), *(n.name for n in b.graph.nodes)])
+        return b
 
     def __getattr__(self, op: str) -> Callable[..., Any]:
         if not op[:1].isupper():
@@ -185,7 +195,7 @@ class Builder:
             return [place] if count == 1 else [f"{place}:{k}" for k in range(count)]
         return [self.unique(f"{place.partition('/')[0]}/{next(self.numbers)}") for _ in range(count)]
 
-    def beside(self) -> None:
+    def begin_branches(self) -> None:
         """From here on nodes are written beside the model, which holds their operands and readable names already."""
         self.fold_bytes, self.numbers = SMALL_BYTES, itertools.count(1)
 
@@ -218,7 +228,7 @@ class Builder:
         ]
         if sum(sizes) > self.fold_bytes or sum(out_sizes) > self.fold_bytes:
             return None
-        arrays = runtime.evaluate(one_node_model(node, self.graph.opset, self.graph.ir_version))
+        arrays = self.evaluate(one_node_model(node, self.graph.opset, self.graph.ir_version))
         if arrays is None:
             return None
         return [gs.Constant(t.name, np.asarray(a)) for t, a in zip(node.outputs, arrays, strict=True)]

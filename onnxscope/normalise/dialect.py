@@ -18,6 +18,7 @@ from onnxscope.normalise.lifts import LIFTS
 from onnxscope.normalise.opsets import opsets_to_write
 from onnxscope.normalise.reader import Normaliser
 from onnxscope.normalise.source import Items, Value
+from onnxscope.runtime import evaluate
 
 IR_VERSION, NEWEST_IR_VERSION = 10, 13  # what is written, and at most: onnxruntime reads no newer one
 
@@ -47,7 +48,7 @@ def written(
     """The model in one opset."""
     graph, domains = model.graph, {o.domain: o.version for o in model.opset_import}
     functions = {(f.domain, f.name, f.overload): f for f in model.functions}
-    b = Builder(opset, min(max(model.ir_version, IR_VERSION), NEWEST_IR_VERSION))
+    b = Builder(opset, min(max(model.ir_version, IR_VERSION), NEWEST_IR_VERSION), evaluate)
     initial = {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
     keep |= {o.name for o in graph.output}
     b.reserve(

@@ -15,6 +15,7 @@ import onnx_graphsurgeon as gs
 from onnx import helper
 
 from onnxscope.errors import MISFITS, BadModel, ScopeError, Unsupported
+from onnxscope.files.weights import StoredValues
 from onnxscope.graph.builder import Builder, element_type, is_known
 from onnxscope.normalise.source import STANDARD, Items, Source, Value, attribute, dense, ordered, reads
 
@@ -251,6 +252,6 @@ class Normaliser:
             stored = onnx.TensorProto()
             stored.CopyFrom(tensor)
             stored.name = name
-        constant = gs.Constant(name, gs.ir.tensor.LazyValues(stored))
+        constant = gs.Constant(name, StoredValues(stored))
         self.weights[id(tensor)] = tensor, constant
         return constant

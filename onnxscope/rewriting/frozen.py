@@ -9,7 +9,7 @@ here, and neither the rules nor the transposes look at batch sizes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from onnx import TensorProto
 
 from onnxscope.errors import Unsupported
 from onnxscope.graph.builder import Builder, Shape, Tensor, element_type, numel, shape_of
+from onnxscope.rewriting.steps import Treatment
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,24 +45,24 @@ def raw_shape(shape: Shape) -> Shape:
     return (-1, *(shape[1:] if shape[:1] == (1,) else shape))
 
 
-@dataclass
 class Branch:
-    """Writes frozen nodes: `nodes` in order, `values` the names of the tensors that carry probes."""
+    """Writes frozen nodes: `nodes` in order, `values` the tensors that carry probes, by name."""
 
-    b: Builder
-    nodes: list[gs.Node] = field(default_factory=list)
-    values: dict[str, Tensor] = field(default_factory=dict)
-    node: str = ""  # the base node that is being frozen
-    op: str = ""  # and its operator
-    moves_masks: bool = True  # whether what masks a value that is selected from masks the selection instead
+    def __init__(self, b: Builder, moves_masks: bool = True) -> None:
+        self.b = b
+        self.moves_masks = moves_masks  # whether a selection of a masked value is masked after it is selected
+        self.nodes: list[gs.Node] = []
+        self.values: dict[str, Tensor] = {}
+        self.sources: dict[str, Tensor] = {}  # by the names of the nodes that add them
+        self.at = Treatment()
 
     def name(self, branch: str, op: str) -> str:
         """A node's name: its branch, the base node that it comes from and, where that has several, what it does."""
-        return self.b.unique("/".join(part for part in (branch, self.node.lstrip("/"), op) if part))
+        return self.b.unique("/".join(part for part in (branch, self.at.name.lstrip("/"), op) if part))
 
     def raw(self, op: str, *inputs: Any, branch: str = "frozen", outputs: int = 1, **attrs: Any) -> Any:
         """One node of the frozen branch on raw tensors."""
-        name = self.name(branch, "" if op == self.op or branch == "source" else op)
+        name = self.name(branch, "" if op == self.at.op or branch == "source" else op)
         result = self.b.op(op, *inputs, outputs=outputs, node_name=name, **attrs)
         results = result if isinstance(result, tuple) else (result,)
         self.nodes.append(results[0].inputs[0])
@@ -77,7 +78,7 @@ class Branch:
         if 0 in shape:
             raise Unsupported(
                 "a tensor without elements cannot change its shape",
-                where=f"node '{self.node}'",
+                where=f"node '{self.at.name}'",
                 remedy="export the model with other sizes",
             )
         return self.raw("Reshape", raw, [-1, *shape[1:]])
@@ -125,7 +126,9 @@ class Branch:
         """x + source: what the layer adds by itself."""
         shape = broadcast(x.shape, shape_of(source))
         x = self.expand(x, shape)
-        return Frozen(shape, self.raw("Add", x.raw, source, branch="source"))
+        raw = self.raw("Add", x.raw, source, branch="source")
+        self.sources[raw.inputs[0].name] = source
+        return Frozen(shape, raw)
 
     def add(self, *terms: Frozen) -> Frozen:
         """The sum of frozen values, broadcasting them."""

@@ -7,64 +7,18 @@ chosen output depends on it through carried values.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import onnx
 import onnx_graphsurgeon as gs
 from onnx import TensorProto, helper
 
-from onnxscope.errors import MISFITS, BadOption, ScopeError, Unsupported, misfit
+from onnxscope.errors import MISFITS, ScopeError, Unsupported, misfit
 from onnxscope.graph.builder import Builder, Tensor, describe, element_type, is_sized
 from onnxscope.rewriting.frozen import Branch, Frozen, Pair
-
-How = Literal["linear", "frozen", "decision", "unsupported"]
-POLICIES = ("freeze", "taylor")
-OPAQUE = "declared opaque"  # the note of such a step
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How non-linearities are frozen: by default, and for single nodes or operators."""
-
-    default: str = "freeze"
-    special: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for value in (self.default, *self.special.values()):
-            if value not in POLICIES:
-                raise BadOption(
-                    f"there is no policy '{value}'",
-                    where="--policy",
-                    remedy=f"choose {' or '.join(POLICIES)}",
-                )
-
-    def __str__(self) -> str:
-        return ",".join([self.default, *(f"{k}={v}" for k, v in self.special.items())])
-
-    @classmethod
-    def of_text(cls, text: str) -> Policy:
-        """The inverse of `str`."""
-        default, *special = text.split(",")
-        return cls(
-            default, {name: policy for name, _, policy in (entry.rpartition("=") for entry in special)}
-        )
-
-    def of(self, node: gs.Node) -> str:
-        return self.special.get(node.name, self.special.get(node.op, self.default))
-
-
-@dataclass(frozen=True)
-class Step:
-    """What was done to one active node of the base."""
-
-    name: str
-    op: str
-    how: How
-    policy: str = ""
-    note: str = ""
-    tangent: bool = True  # whether it is the derivative, where its policy is `taylor`
-    sources: tuple[str, ...] = ()  # the nodes that add what it adds
+from onnxscope.rewriting.options import Options
+from onnxscope.rewriting.steps import FREEZE, TAYLOR, How, Step, Treatment
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,11 +26,24 @@ class Site:
     """An active node as its rule sees it."""
 
     node: gs.Node
-    name: str  # of the base node, for whose rule this node may have been made
     inputs: Sequence[Pair | ScopeError | None]
-    y0: Tensor
-    taylor: bool
+    treatment: Treatment  # of the base node, for whose rule this node may have been made
     opset: int
+
+    @property
+    def name(self) -> str:
+        """The base node's name."""
+        return self.treatment.name
+
+    @property
+    def y0(self) -> Tensor:
+        return self.node.outputs[0]
+
+    @property
+    def taylor(self) -> bool:
+        """Whether the tangent is wanted. A rule that never asks freezes the node alike under both policies."""
+        self.treatment.asked_policy = True
+        return self.treatment.taylor
 
     def has(self, i: int) -> bool:
         """Whether the optional input i is there."""
@@ -136,22 +103,18 @@ Rule = Callable[["Freezer", Site], Any]
 Entry = tuple[How, Rule | None]
 
 
-@dataclass
 class Freezer(Branch):
     """Freezes base nodes one after the other; what rules write goes through it."""
 
-    rules: Mapping[str, Entry] = field(default_factory=dict)
-    policy: Policy = field(default_factory=Policy)
-    opaque: frozenset[str] = frozenset()
-    active: dict[str, Frozen | ScopeError] = field(default_factory=dict)
-    steps: list[Step] = field(default_factory=list)
-    origins: dict[str, gs.Node] = field(
-        default_factory=dict
-    )  # of every frozen node the base node that it comes from
-    _floats: dict[str, Tensor] = field(default_factory=dict)
-    _note: str = ""
-    _tangent: bool = True
-    _taylor: bool = False  # the policy of the base node, which holds for all that its rule calls
+    def __init__(
+        self, b: Builder, rules: Mapping[str, Entry], options: Options, *, moves_masks: bool
+    ) -> None:
+        super().__init__(b, moves_masks)
+        self.rules, self.policy, self.opaque = rules, options.policy, options.opaque
+        self.active: dict[str, Frozen | ScopeError] = {}  # by the names of the base values
+        self.steps: list[Step] = []
+        self.origins: dict[str, gs.Node] = {}  # of every frozen node the base node that it comes from
+        self._floats: dict[str, Tensor] = {}
 
     def float(self, x: Tensor) -> Tensor:
         """A base value in float32, in which all gains and sources are computed."""
@@ -162,8 +125,8 @@ class Freezer(Branch):
         return self._floats[x.name]
 
     def note(self, text: str, *, tangent: bool = True) -> None:
-        """What the node table says of the node that is being frozen, and whether `taylor` means its derivative."""
-        self._note, self._tangent = text, self._tangent and tangent
+        """Put a remark into the node table; `tangent` is false where `taylor` does not write the derivative."""
+        self.at.note, self.at.tangent = text, self.at.tangent and tangent
 
     def pair(self, x: Tensor) -> Pair | ScopeError:
         x1 = self.active.get(x.name)
@@ -180,9 +143,9 @@ class Freezer(Branch):
         for p in pairs:
             if p is not None and p.x1 is not None:
                 self.active[p.x0.name] = p.x1
-        note = self._note
+        note = self.at.note
         self._apply(results[0].inputs[0])
-        self._note = note  # what is said of the whole, not of its parts
+        self.at.note = note  # the remark is about the whole, not about its parts
         found = [self.pair(r) for r in results]
         for f in found:
             if isinstance(f, ScopeError):
@@ -193,27 +156,45 @@ class Freezer(Branch):
         """Freeze one base node if it is active, and say in the table how."""
         if not any(t.name in self.active for t in node.inputs):
             return
-        self.node, self.op, self.b.place = node.name, node.op, f"state/{node.name.lstrip('/')}"
-        self._note, self._tangent, self._taylor = "", True, self.policy.of(node) == "taylor"
+        policy = self.policy.of(node)
+        self.at = Treatment(node.name, node.op, policy == TAYLOR)
+        self.b.place = f"state/{node.name.lstrip('/')}"
         start = len(self.nodes)
         how = self._apply(node)
-        self.origins.update((n.name, node) for n in self.nodes[start:])
-        error = next((e for t in node.outputs if isinstance(e := self.active.get(t.name), ScopeError)), None)
-        if error is not None:
-            poisoned = any(error is self.active.get(t.name) for t in node.inputs)
-            self.steps.append(
-                Step(node.name, node.op, "unsupported", note=f"fed by: {error}" if poisoned else str(error))
-            )
-        else:
-            sources = tuple(n.name for n in self.nodes[start:] if n.name.startswith("source/"))
-            policy = self.policy.of(node) if how == "frozen" else ""
-            self.steps.append(Step(node.name, node.op, how, policy, self._note, self._tangent, sources))
+        made = [n.name for n in self.nodes[start:]]
+        self.origins.update((name, node) for name in made)
+        self.steps.append(self._failed(node) or self._step(how, policy, made))
+
+    def _step(self, how: How, policy: str, made: Sequence[str]) -> Step:
+        """The table's entry for the node that was just frozen."""
+        at = self.at
+        fixed = self.policy.mixed and policy == FREEZE and at.asked_policy  # a gain among tangents
+        return Step(
+            at.name,
+            at.op,
+            how,
+            policy if how == "frozen" else "",
+            at.note,
+            at.tangent and not fixed,
+            tuple(name for name in made if name in self.sources),
+            at.opaque,
+        )
+
+    def _failed(self, node: gs.Node) -> Step | None:
+        """The table's entry for a node that could not be frozen, or that reads one which could not."""
+        outputs = (self.active.get(t.name) for t in node.outputs)
+        error = next((e for e in outputs if isinstance(e, ScopeError)), None)
+        if error is None:
+            return None
+        inherited = any(error is self.active.get(t.name) for t in node.inputs)
+        return Step(node.name, node.op, "unsupported", note=f"fed by: {error}" if inherited else str(error))
 
     def _apply(self, node: gs.Node) -> How:
         inputs = [self.pair(t) if t.name else None for t in node.inputs]
-        site = Site(node, self.node, inputs, node.outputs[0], self._taylor, self.b.opset)
+        site = Site(node, inputs, self.at, self.b.opset)
         if {node.name, node.op} & self.opaque:
-            self.note(OPAQUE, tangent=False)
+            self.at.opaque = True
+            self.note("declared opaque", tangent=False)
             return "decision"
         how, rule = self.rules.get(node.op, ("unsupported", None))
         try:
@@ -221,13 +202,13 @@ class Freezer(Branch):
                 raise Unsupported(
                     "no rule says how to freeze this operator",
                     where=describe(node),
-                    remedy=f"declare it a constant decision with --opaque {self.node} or --opaque {self.op}",
+                    remedy=f"declare it a constant decision with --opaque {self.at.name} or --opaque {self.at.op}",
                 )
             if rule is not None and not all(is_sized(t) for t in node.outputs if t.name):
                 raise Unsupported(
                     "the size of its output depends on values, not on sizes alone",
                     where=describe(node),
-                    remedy=f"declare it a constant decision with --opaque {self.node}",
+                    remedy=f"declare it a constant decision with --opaque {self.at.name}",
                 )
             results = rule(self, site) if rule is not None else None
             results = results if isinstance(results, (list, tuple)) else [results]
@@ -245,20 +226,9 @@ class Freezer(Branch):
         return how if any(r is not None for r in results) else "decision"
 
 
-def linearize(
-    b: Builder,
-    image: Tensor,
-    rules: Mapping[str, Entry],
-    policy: Policy,
-    opaque: frozenset[str],
-    probe: Tensor,
-    moves_masks: bool = True,
-) -> Freezer:
-    """Freeze all that depends on the image; frozen values are in `freezer.active`."""
-    f = Freezer(b, moves_masks=moves_masks, rules=rules, policy=policy, opaque=opaque)
-    shape = tuple(image.shape)
+def linearize(f: Freezer, image: Tensor, probe: Tensor) -> None:
+    """Freeze all that depends on the image; the frozen values are in `f.active` then."""
     f.values[probe.name] = probe
-    f.active[image.name] = Frozen(shape, probe)
-    for node in list(b.graph.nodes):
+    f.active[image.name] = Frozen(tuple(image.shape), probe)
+    for node in list(f.b.graph.nodes):
         f.follow(node)
-    return f

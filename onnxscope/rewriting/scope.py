@@ -12,23 +12,38 @@ from typing import Any
 import onnx
 import onnx_graphsurgeon as gs
 from onnx import shape_inference
+from onnx_graphsurgeon.ir.tensor import LazyValues
 
 from onnxscope.errors import BadModel
 from onnxscope.files.models import Model, load, save, without_weights
+from onnxscope.files.weights import StoredValues
 from onnxscope.graph.builder import Tensor, dims, np_or_enum
-from onnxscope.rewriting.linearize import Step
+from onnxscope.rewriting.steps import Policy, Step
 from onnxscope.version import VERSION
 
 PROBE, COTANGENT, FROZEN, TRANSPOSED = "scope_probe", "scope_cotangent", "scope_frozen", "scope_transposed"
 PROBES, COTANGENTS = "probes", "cotangents"  # the names of the free leading sizes, which may differ
 LEDGER = "scope_ledger"
-GRADIENT = "gradient"  # the way back that is Fᵀ
-DEFAULTS = {
-    "policy": "",
-    "note": "",
-    "tangent": True,
-    "sources": (),
-}  # of a step, which the artifact leaves out
+DEFAULTS = asdict(Step("", "", "linear"))  # of a step's fields: the artifact leaves them out
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What a scope is the analysis of, and by which rules."""
+
+    image: str
+    output: str
+    policy: Policy
+    method: str  # what the transposed branch computes: Fᵀ, or an explanation method
+    source_sha256: str
+
+
+@dataclass(frozen=True)
+class Cotangents:
+    """The names of the cotangents that arrive at each source node, and at each tensor of the base."""
+
+    at_sources: Mapping[str, str]
+    at_tensors: Mapping[str, str]
 
 
 @dataclass
@@ -36,33 +51,54 @@ class Scope:
     """A rewritten model."""
 
     graph: gs.Graph
-    image: str
-    output: str
-    policy: str
-    source_sha256: str
-    steps: Sequence[Step] = ()
-    notes: Sequence[str] = ()
-    at_sources: Mapping[str, str] = field(default_factory=dict)  # source node → the cotangent that meets it
-    at_tensors: Mapping[str, str] = field(
-        default_factory=dict
-    )  # tensor of the base → the cotangent that meets it
-    method: str = GRADIENT  # the way back, Fᵀ unless another was chosen
+    about: Analysis
+    steps: Sequence[Step]
+    notes: Sequence[str]
+    cotangents: Cotangents
     original: Model | None = field(default=None, repr=False)
+
+    @property
+    def image(self) -> str:
+        return self.about.image
+
+    @property
+    def output(self) -> str:
+        return self.about.output
+
+    @property
+    def policy(self) -> Policy:
+        return self.about.policy
+
+    @property
+    def method(self) -> str:
+        return self.about.method
+
+    @property
+    def source_sha256(self) -> str:
+        return self.about.source_sha256
+
+    @property
+    def at_sources(self) -> Mapping[str, str]:
+        """The cotangent at each source node."""
+        return self.cotangents.at_sources
+
+    @property
+    def at_tensors(self) -> Mapping[str, str]:
+        """The cotangent at each tensor of the base that carries the image."""
+        return self.cotangents.at_tensors
 
     def metadata(self) -> dict[str, str]:
         return {
             "onnxscope.version": VERSION,
             "onnxscope.source_sha256": self.source_sha256,
-            "onnxscope.policy": self.policy,
+            "onnxscope.policy": str(self.policy),
             "onnxscope.image": self.image,
             "onnxscope.output": self.output,
             "onnxscope.method": self.method,
             "onnxscope.sources": compact(dict(self.at_sources)),
             "onnxscope.tensors": compact(dict(self.at_tensors)),
             "onnxscope.notes": compact(list(self.notes)),
-            "onnxscope.nodes": compact(
-                [{k: v for k, v in asdict(s).items() if v != DEFAULTS.get(k)} for s in self.steps]
-            ),
+            "onnxscope.nodes": compact([saved(step) for step in self.steps]),
         }
 
     def save(self, path: str | Path, *, external_bytes: int | None = None) -> Path:
@@ -89,20 +125,18 @@ class Scope:
                 remedy="write one with 'onnxscope rewrite'",
             )
         try:
-            steps = [
-                Step(**{**s, "sources": tuple(s.get("sources", ()))}) for s in json.loads(about["nodes"])
-            ]
             scope = cls(
                 typed(gs.import_onnx(model.proto)),
-                about["image"],
-                about["output"],
-                about["policy"],
-                about["source_sha256"],
-                steps,
+                Analysis(
+                    about["image"],
+                    about["output"],
+                    Policy.of_text(about["policy"]),
+                    about["method"],
+                    about["source_sha256"],
+                ),
+                [Step(**{**s, "sources": tuple(s.get("sources", ()))}) for s in json.loads(about["nodes"])],
                 json.loads(about["notes"]),
-                json.loads(about["sources"]),
-                json.loads(about["tensors"]),
-                about["method"],
+                Cotangents(json.loads(about["sources"]), json.loads(about["tensors"])),
             )
             damage = scope.damage()
         except (LookupError, ValueError, TypeError, AttributeError) as error:
@@ -128,7 +162,8 @@ class Scope:
         } - tensors
         missing |= {PROBE, COTANGENT} - {t.name for t in self.graph.inputs}
         missing |= {FROZEN, TRANSPOSED} - {t.name for t in self.graph.outputs}
-        missing |= set(self.at_sources) ^ {n for n in nodes if n.startswith("source/")}
+        missing |= set(self.at_sources) - nodes
+        missing |= {s for step in self.steps for s in step.sources if s in nodes} - set(self.at_sources)
         return ", ".join(f"no '{n}'" for n in sorted(missing))
 
     def base(self) -> gs.Graph:
@@ -175,10 +210,19 @@ def typed(graph: gs.Graph) -> gs.Graph:
         v.name: v.type.tensor_type
         for v in shape_inference.infer_shapes(model, data_prop=True).graph.value_info
     }
+    for constant in (t for t in graph.tensors().values() if isinstance(t, gs.Constant)):
+        if isinstance(constant._values, LazyValues):  # graphsurgeon's own cannot read external data
+            constant._values = StoredValues(constant._values.tensor)
     for t in (t for n in graph.nodes for t in n.outputs if t.name in inferred):
         t.dtype = np_or_enum(inferred[t.name].elem_type)
         t.shape = dims(inferred[t.name]) if inferred[t.name].HasField("shape") else None
     return graph
+
+
+def saved(step: Step) -> dict[str, Any]:
+    """A step as the artifact holds it: its name, operator and treatment, and what differs from the defaults."""
+    fields = asdict(step)
+    return {k: v for k, v in fields.items() if k in ("name", "op", "how") or v != DEFAULTS[k]}
 
 
 def compact(value: Any) -> str:

@@ -16,9 +16,9 @@ from onnx import TensorProto
 from onnxscope.errors import Unsupported
 from onnxscope.graph.builder import Builder, Tensor, describe, is_known, numel, shape_of
 from onnxscope.rewriting.linearize import Freezer
+from onnxscope.rewriting.options import GRADIENT
 from onnxscope.rewriting.rules.primitives import same
 from onnxscope.rewriting.rules.table import TRANSPOSE
-from onnxscope.rewriting.scope import GRADIENT
 from onnxscope.rewriting.transpose import NOTHING, Transposed, Transposer, TransposeRule, transpose
 
 RELUS = {"Relu", "LeakyRelu", "PRelu", "ThresholdedRelu", "Clip"}
@@ -55,17 +55,19 @@ Rules = Callable[[gs.Node], TransposeRule | None]
 class Way:
     """A frozen base and the cotangent that is fed, as a method finds them."""
 
-    b: Builder
     freezer: Freezer
     nodes: Sequence[gs.Node]
     seed: tuple[Tensor, Tensor]
     probe: Tensor
     image: Tensor
-    tensors: Mapping[str, Tensor]  # of the base, by the names of the frozen values beside them
-    cotangents: Mapping[str, Tensor] = field(
-        default_factory=dict
-    )  # of the first way back, by the names of the values that they meet
-    notes: list[str] = field(default_factory=list)  # what the user should know
+    tensors: Mapping[str, Tensor]  # of the base, by the names of the frozen values that stand for them
+    # of the first way back, by the names of the frozen values at which they arrive
+    cotangents: Mapping[str, Tensor] = field(default_factory=dict, init=False)
+    notes: list[str] = field(default_factory=list, init=False)  # what the user should know
+
+    @property
+    def b(self) -> Builder:
+        return self.freezer.b
 
     def back(
         self, rules: Rules | None = None, added: Mapping[str, Tensor] = NOTHING, seeded: bool = True
@@ -357,7 +359,7 @@ def times_input(way: Way) -> Tensor:
 def discussion(way: Way) -> Tensor:
     """What every pixel adds: row·x0, and what each source adds, back-projected from its layer to the image."""
     first = way.back()
-    met = [(n, first.cotangents.get(n.outputs[0].name)) for n in way.nodes if n.name.startswith("source/")]
+    met = [(n, first.cotangents.get(n.outputs[0].name)) for n in way.nodes if n.name in way.freezer.sources]
     added = {n.inputs[0].name: way.b.Mul(c, n.inputs[1]) for n, c in met if c is not None}
     by_pixels = way.times_image(first.result)
     return way.b.Add(by_pixels, way.back(added=added, seeded=False).result) if added else by_pixels

@@ -12,8 +12,8 @@ import onnx_graphsurgeon as gs
 from onnxscope.errors import BadModel, BadOption, OutOfMemory
 from onnxscope.files.models import without_weights
 from onnxscope.graph.builder import Tensor, is_float
+from onnxscope.graph.ends import find_image
 from onnxscope.linear.linear_map import ArraySpace, Block, Space
-from onnxscope.rewriting.build import find_image
 from onnxscope.rewriting.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope
 from onnxscope.run.channel_blocks import blocked_session
 from onnxscope.run.device_space import ValueSpace

@@ -17,7 +17,8 @@ from onnxscope.errors import BadModel, BadOption, NotProved, ScopeError
 from onnxscope.files.models import Model, save
 from onnxscope.graph.builder import Tensor, is_float
 from onnxscope.rewriting.frozen import raw_shape
-from onnxscope.rewriting.scope import COTANGENT, FROZEN, GRADIENT, LEDGER, PROBE, TRANSPOSED, Scope, part
+from onnxscope.rewriting.options import GRADIENT
+from onnxscope.rewriting.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope, part
 from onnxscope.run.ledger_programs import ledger
 from onnxscope.runtime import Session, reference
 
@@ -188,7 +189,7 @@ def verify_scope(scope: Scope, *, image: np.ndarray | None = None, seed: int = 0
         return Report((*checks, Check("the output is finite", None, None, None, False, note)))
     x0 = image_value(scope, feeds)
     checks += frozen_checks(scope, feeds, x0, floor, rng)
-    if scope.policy == "taylor":
+    if scope.policy.has_tangents:
         with session(scope.analysed()) as analysed:
 
             def function(x: np.ndarray) -> np.ndarray:
