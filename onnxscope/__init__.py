@@ -1,36 +1,51 @@
 """onnxscope: what an exported network does, as plain ONNX."""
 
-from onnxscope.ask.opening import (
-    Check,
-    Diagnosis,
-    LinearInterpreter,
-    OpenModel,
-    Report,
-    Scope,
-    Step,
-    doctor,
-    load,
-    rewrite,
-    verify,
-)
+from onnxscope.api.answers import Explanation, PixelArray, Singular
+from onnxscope.api.interpreter import LinearInterpreter, OpenModel
+from onnxscope.api.opening import Check, Diagnosis, Report, Scope, Step, doctor, load, rewrite, verify
+from onnxscope.api.reading import find_labels, read_image
+from onnxscope.ask.contributions import Contribution, Contributions
+from onnxscope.ask.ledger import Ledger
+from onnxscope.ask.votes import Votes
 from onnxscope.errors import BadModel, BadOption, NotProved, OutOfMemory, ScopeError, Unsupported
+from onnxscope.files.preprocessing import Preprocess
+from onnxscope.files.results import Drawing
+from onnxscope.show.tour.visit import Visit as Tour
+from onnxscope.version import VERSION as __version__
 
 __all__ = [
     "BadModel",
     "BadOption",
     "Check",
+    "Contribution",
+    "Contributions",
     "Diagnosis",
+    "Drawing",
+    "Explanation",
+    "Ledger",
     "LinearInterpreter",
     "NotProved",
     "OpenModel",
     "OutOfMemory",
+    "PixelArray",
+    "Preprocess",
     "Report",
     "Scope",
     "ScopeError",
+    "Singular",
     "Step",
+    "Tour",
     "Unsupported",
+    "Votes",
+    "__version__",
     "doctor",
+    "find_labels",
     "load",
+    "read_image",
     "rewrite",
     "verify",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 from support import model, node, randn
 
 from onnxscope import cli
-from onnxscope.ask import opening
+from onnxscope.api import opening
 from onnxscope.files import models
 from onnxscope.graph import builder
 

@@ -14,10 +14,12 @@ import typer
 from PIL import Image
 
 from onnxscope import cli
-from onnxscope.ask import opening
+from onnxscope.api import opening
 from onnxscope.errors import BadOption, NotProved
 from onnxscope.files import pictures
+from onnxscope.rewriting.options import Options
 from onnxscope.rewriting.rules.table import RULES
+from onnxscope.rewriting.steps import Policy
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "models" / "tiny_scores.onnx"
@@ -217,14 +219,9 @@ def test_options_reach_the_api(monkeypatch):
             "n",
         ]
     )
-    assert given == {
-        "input_shapes": {"a": (1, 2), "b": (3,)},
-        "image": "a",
-        "output": "o",
-        "policy": "taylor",
-        "policy_for": {"Relu": "freeze"},
-        "opaque": ["TopK", "n"],
-    }
+    assert given["options"] == Options(
+        {"a": (1, 2), "b": (3,)}, "a", "o", Policy("taylor", {"Relu": "freeze"}), frozenset({"TopK", "n"})
+    )
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -20,7 +20,8 @@ from scipy.stats import spearmanr
 from support import model, node, randn
 
 from onnxscope import cli
-from onnxscope.ask import evaluation, opening, sensitivity
+from onnxscope.api import opening
+from onnxscope.ask import evaluation, sensitivity
 from onnxscope.ask.contributions import contributions
 from onnxscope.ask.explain import Explainer, enlarged
 from onnxscope.ask.ledger import Ledger

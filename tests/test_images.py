@@ -13,7 +13,7 @@ from PIL import Image
 
 from onnxscope.errors import BadOption
 from onnxscope.files import pictures, pixels
-from onnxscope.files.pictures import PRESETS, Preprocess, preprocessing
+from onnxscope.files.preprocessing import PRESETS, Preprocess, preprocessing
 
 RED, GREEN, BLUE = 255, 51, 10  # one colour with three different channels
 BY_HAND = {  # what torchvision's and Keras' documents say of such a pixel

@@ -14,7 +14,7 @@ from support import randn
 
 import onnxscope
 from onnxscope import cli
-from onnxscope.files import pictures
+from onnxscope.files import pictures, preprocessing
 
 VERBS = {
     "residual": [],
@@ -57,7 +57,7 @@ def test_a_verb_writes_arrays_and_a_picture_and_prints_json(
     about = json.loads(str(saved["about"]))
     assert about["verb"] == verb
     assert about["sizes"] == {"image": [1, 3, 8, 6]}
-    assert pictures.Preprocess.from_dict(about["preprocessing"]).layout == "nchw"
+    assert preprocessing.Preprocess.from_dict(about["preprocessing"]).layout == "nchw"
     assert len(about["model_sha256"]) == len(about["file_sha256"]) == 64
     with Image.open(tmp_path / "a.b.png") as picture:
         assert picture.mode == "RGB"
@@ -224,4 +224,4 @@ def test_sizes_of_memory(text: str, count: int) -> None:
 def test_the_help_names_every_preset(capsys: pytest.CaptureFixture) -> None:
     assert cli.run(["residual", "--help"]) == 0
     said = capsys.readouterr().out
-    assert all(preset in said for preset in pictures.PRESETS)
+    assert all(preset in said for preset in preprocessing.PRESETS)

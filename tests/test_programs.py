@@ -11,7 +11,7 @@ import pytest
 from support import model, node, randn
 
 import onnxscope
-from onnxscope.ask.interpreter import LinearInterpreter
+from onnxscope import LinearInterpreter
 from onnxscope.rewriting.fuse import fold_gains
 from onnxscope.rewriting.scope import COTANGENT, FROZEN, PROBE, TRANSPOSED
 from onnxscope.run import channel_blocks

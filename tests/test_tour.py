@@ -22,10 +22,13 @@ from support import model, node, randn, run
 
 import onnxscope
 from onnxscope import cli
-from onnxscope.ask import opening
-from onnxscope.cli import asking
+from onnxscope.api import opening
 from onnxscope.files import pictures
 from onnxscope.linear.svd.lanczos import Lanczos
+from onnxscope.run.verify import verify_scope
+from onnxscope.show import views
+from onnxscope.show.tour import visit as visiting
+from onnxscope.show.tour.guide import Effort, Guide
 from onnxscope.show.tour.visit import visit
 
 MODELS = networks.MODELS
@@ -392,31 +395,18 @@ def test_every_claim_and_its_figure_is_there(folder: Path) -> None:
     assert "All of it is proved" in text
 
 
-def asked(folder: Path, name: str, preset: str = "unit") -> asking.Run:
-    options = {
-        "input_shapes": {},
-        "image": None,
-        "output": None,
-        "policy": None,
-        "policy_for": {},
-        "opaque": (),
-    }
-    preprocessing = pictures.preprocessing(preset)
-    return asking.Run(
-        "tour",
-        folder / f"{name}.onnx",
-        given(folder, name),
-        preprocessing,
-        {"device": "cpu"},
-        options,
-        None,
-        False,
+def guide(folder: Path, name: str, preset: str = "unit", **settings: Any) -> Guide:
+    x = onnxscope.load(
+        folder / f"{name}.onnx", preset=preset, device="cpu", labels=settings.pop("labels", ())
     )
+    x = x.freeze(given(folder, name))
+    return Guide(x, x.views, x.model.explainer, x.scores, **settings)
 
 
 def test_visit_gives_the_page_and_says_where_it_is(folder: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    seen = visit(asked(folder, "scores"), LABELS, 2, 20.0, "the command", said.append)
+    g = guide(folder, "scores", labels=LABELS, effort=Effort(2, 20.0), say=said.append)
+    seen = visit(g, g.x.model.scope, command="the command")
     assert [section.title for section in seen.page.sections] == [TITLES[stop] for stop in SCORES]
     assert not seen.interrupted and seen.page.command == "the command" and seen.facts["proofs"]["ok"]
     assert said[0] == "the proofs" and "scores and ledger" in said
@@ -426,37 +416,35 @@ def test_visit_gives_the_page_and_says_where_it_is(folder: Path, tmp_path: Path)
 
 
 def test_what_was_proved_is_what_is_asked(folder: Path) -> None:
-    r = asked(folder, "same")
-    report = r.prove()
-    proved = r.opened
-    assert report.ok and r.x.map.engine is proved.engine
-    np.testing.assert_allclose(r.x.output, answer(folder, "same").output, atol=1e-6)
+    x = guide(folder, "same").x
+    assert verify_scope(x.model.scope, image=x.image).ok and x.map.engine is x.model.engine
+    np.testing.assert_allclose(x.output, answer(folder, "same").output, atol=1e-6)
 
 
 def test_pictures_are_shown_in_the_images_units(folder: Path) -> None:
     """A Tanh's −1…1 as 0…1 for a network of signed images; what has other channels than the image around grey."""
-    r = asked(folder, "same", "signed")
-    shown = r.output((0, 1, 2))
+    v = guide(folder, "same", "signed").views
+    shown = v.output((0, 1, 2))
     assert shown.natural and shown.mark == (0, 1, 2) and shown.label == "output"
-    np.testing.assert_allclose(shown.values, (r.x.output[0].transpose(1, 2, 0) + 1) / 2, atol=1e-6)
+    np.testing.assert_allclose(shown.values, (v.x.output[0].transpose(1, 2, 0) + 1) / 2, atol=1e-6)
     with Image.open(given(folder, "same")) as picture:
-        np.testing.assert_allclose(r.image().values, np.asarray(picture) / 255, atol=1e-6)
-    grey = asked(folder, "channels").output()
+        np.testing.assert_allclose(v.image().values, np.asarray(picture) / 255, atol=1e-6)
+    grey = guide(folder, "channels").views.output()
     assert not grey.natural and grey.scale == pytest.approx(grey.values.max())
 
 
 def test_values_of_other_units_are_shown_between_their_extremes() -> None:
     inside = np.linspace(0, 1, 90).reshape(3, 10, 3)
-    shown = asking.displayed(inside, "output")
+    shown = views.displayed(inside, "output")
     assert shown.natural and shown.label == "output" and shown.values is inside
     few = inside.copy()
     few.flat[:9] = 2.0  # a tenth
-    assert asking.displayed(few, "output").values is few
+    assert views.displayed(few, "output").values is few
     many = 4 * inside - 1
-    shown = asking.displayed(many, "output")
+    shown = views.displayed(many, "output")
     np.testing.assert_allclose(shown.values, inside, atol=1e-12)
     assert shown.label == "output (black = -1, white = 3 times the image's white)"
-    assert not asking.displayed(np.full((2, 2, 3), 5.0), "output").values.any()
+    assert not views.displayed(np.full((2, 2, 3), 5.0), "output").values.any()
 
 
 # what it is asked
@@ -544,7 +532,7 @@ def test_what_is_not_proved_is_said(
             opening.Check("F is linear", 1e-3, 1e-5, 0.0, False),
         )
     )
-    monkeypatch.setattr(asking, "verify_scope", lambda scope, **_: report)
+    monkeypatch.setattr(visiting, "verify_scope", lambda scope, **_: report)
     assert go(folder, "scores", tmp_path / "out", "-k", "1") == 1
     assert "not all hold" in capsys.readouterr().out
     proofs, text = figures(tmp_path / "out")["proofs"], page_of(tmp_path / "out").text

@@ -18,9 +18,9 @@ from contenders import image, prepared
 from measuring import figure, interleaved, machine, table, write_part
 from torch_side import converted
 
+from onnxscope.api.opening import load, opened
 from onnxscope.ask.explain import Explainer
 from onnxscope.ask.interpreter import impulses
-from onnxscope.ask.opening import load, opened
 from onnxscope.ask.votes import votes
 
 NAME, BLOCK, SECONDS = "resnet50", 64, 20.0

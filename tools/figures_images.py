@@ -11,8 +11,8 @@ from findings import Claim, Finding, each, opened
 from photographs import as_images, compared, halved, photographs, signed
 from scenes import NAMES, held_out
 
+from onnxscope import LinearInterpreter
 from onnxscope.ask.filters import FAR, Place, along_a_line, energies, projective, receptive, sampled
-from onnxscope.ask.interpreter import LinearInterpreter
 from onnxscope.ask.upscalers import bicubic_svd
 from onnxscope.files.pixels import channels_last
 from onnxscope.linear.svd.decompose import Svd

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import onnxscope
-from onnxscope.ask.interpreter import OpenModel
+from onnxscope import OpenModel
 
 MODELS = Path(__file__).parents[1] / "models"
 

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from onnxscope.ask.interpreter import LinearInterpreter, impulses
+from onnxscope.ask.interpreter import Interpreter, impulses
 from onnxscope.errors import BadOption
+from onnxscope.files.results import Cells, Result
+
+HEAD = ("tensor", "its elements add", "bias behind it", "share of the score")
 
 
-@dataclass(frozen=True)
-class Contribution:
+@dataclass(frozen=True, repr=False)
+class Contribution(Result):
     """What one tensor's elements add to a score."""
 
     tensor: str
-    values: (
-        np.ndarray
-    )  # rows × columns of a feature map, its channels summed; else what the tensor's elements add
+    values: np.ndarray  # rows × columns of a feature map, its channels summed, or one value for each element
     score: float
 
     @property
@@ -30,11 +32,47 @@ class Contribution:
 
     @property
     def bias(self) -> float:
-        """What is added behind the tensor."""
+        """What the layers behind the tensor add."""
         return self.score - self.total
 
+    @property
+    def title(self) -> str:
+        return f"tensor '{self.tensor}' of the score {self.score:.5g}"
 
-def contributions(x: LinearInterpreter, score: int, tensors: Sequence[str] = ()) -> list[Contribution]:
+    def cells(self) -> Cells:
+        return HEAD[1:], [self.row()[1:]]
+
+    def row(self) -> Sequence[str]:
+        """In a table of several tensors."""
+        share = f"{100 * self.bias / (self.score or 1):.1f} %"
+        return self.tensor, f"{self.total:.4g}", f"{self.bias:.4g}", share
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), "total": self.total, "bias": self.bias}
+
+
+@dataclass(frozen=True, repr=False)
+class Contributions(Result, Sequence[Contribution]):
+    """The contributions of several tensors to one score, in the network's order."""
+
+    found: Sequence[Contribution]
+    name: str = ""  # of the score
+
+    def __getitem__(self, k: Any) -> Any:
+        return self.found[k]
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    @property
+    def title(self) -> str:
+        return f"score {self.name} = {self.found[0].score:.5g}"
+
+    def cells(self) -> Cells:
+        return HEAD, [c.row() for c in self.found]
+
+
+def contributions(x: Interpreter, score: int, tensors: Sequence[str] = ()) -> list[Contribution]:
     """At these tensors of the base, or at all that every path from the image to the output passes."""
     names = list(tensors) or passed_by_all(x)
     known = x.map.engine.scope.at_tensors
@@ -54,7 +92,7 @@ def summed(values: np.ndarray) -> np.ndarray:
     return np.asarray(values.sum(0)) if values.ndim == 3 else values
 
 
-def passed_by_all(x: LinearInterpreter) -> list[str]:
+def passed_by_all(x: Interpreter) -> list[str]:
     """The tensors that every path from the image to the output passes, in their order: none that was there before is read after them."""
     scope = x.map.engine.scope
     base = [n for n in scope.graph.nodes if any(t.name in scope.at_tensors for t in n.outputs)]

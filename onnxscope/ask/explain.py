@@ -6,24 +6,26 @@ says how the score changes with a pixel.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxscope.ask import opening
-from onnxscope.ask.interpreter import LinearInterpreter, OpenModel, impulses
+from onnxscope.ask.interpreter import Interpreter, OpenScope, impulses
 from onnxscope.errors import BadOption
 from onnxscope.files.pixels import channels_last
 from onnxscope.rewriting.build import refrozen
 from onnxscope.rewriting.options import GRADIENT
 from onnxscope.rewriting.scope import Scope
+from onnxscope.rewriting.steps import FREEZE, TAYLOR
 from onnxscope.rewriting.ways_back import METHODS
+from onnxscope.run.engine import Running
 
 STEPS = 32  # of integrated gradients
 SAMPLES, NOISE = 24, 0.15  # noisy images of SmoothGrad, and their noise as a share of the image's range
+DEFAULT = Running()
 ADDS, CHANGES = "adds", "changes"  # what a pixel's values say
 BY_GAINS = {
     "discussion",
@@ -35,22 +37,30 @@ BY_GAINS = {
 class Explainer:
     """A model, opened for each way back that is asked for; `layer` is the feature map that class activation maps are of."""
 
-    def __init__(self, scope: Scope, *, layer: str = "", layout: str = "auto", **running: Any) -> None:
+    def __init__(
+        self, scope: Scope, running: Running = DEFAULT, *, layer: str = "", layout: str = "auto"
+    ) -> None:
         self.scope, self.layout, self._running, self._layer = scope, layout, running, layer
-        self._opened: dict[tuple[str, str, str], OpenModel] = {}
+        self._opened: dict[tuple[str, str, str], OpenScope] = {}
 
-    def opened(self, method: str = GRADIENT, image: str = "") -> OpenModel:
+    def opened(self, method: str = GRADIENT, image: str = "") -> OpenScope:
         """Gradients are those of the network, so their policy is taylor; what a pixel adds goes by gains."""
-        policy = "freeze" if method in BY_GAINS else "taylor"
+        policy = FREEZE if method in BY_GAINS else TAYLOR
         key = method, policy, image
         if key not in self._opened:
             scope = refrozen(self.scope, policy=policy, method=method, image=image or None)
-            self._opened[key] = opening.load(scope, layout=self.layout, **self._running)
+            self._opened[key] = OpenScope(self._running.engine(scope), self.layout)
         return self._opened[key]
+
+    def at(self, layer: str) -> Explainer:
+        """The same with another feature map; what is opened serves both."""
+        other = copy.copy(self)
+        other._layer = layer
+        return other
 
     def of(self, scope: Scope) -> Explainer:
         """Another network, asked in the same way."""
-        return Explainer(scope, layer=self._layer, layout=self.layout, **self._running)
+        return Explainer(scope, self._running, layer=self._layer, layout=self.layout)
 
     @property
     def layer(self) -> str:
@@ -105,7 +115,7 @@ def last_feature_map(scope: Scope) -> str:
 Make = Callable[[Explainer, np.ndarray, list[int]], np.ndarray]
 
 
-def rows(x: LinearInterpreter, scores: Sequence[int]) -> np.ndarray:
+def rows(x: Interpreter, scores: Sequence[int]) -> np.ndarray:
     return np.asarray(x.map.transpose(impulses(x.map.outputs, scores))).reshape(len(scores), *x.image.shape)
 
 

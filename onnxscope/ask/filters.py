@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-from onnxscope.ask.interpreter import LinearInterpreter
+from onnxscope.ask.interpreter import Interpreter
 from onnxscope.files.pixels import channels_axis, channels_last
 from onnxscope.linear.linear_map import Space
 
@@ -67,13 +67,13 @@ def at_places(space: Space, shape: Sequence[int], layout: str, places: Sequence[
     return block.reshape(-1, *space.shape)
 
 
-def receptive(x: LinearInterpreter, places: Sequence[Place]) -> np.ndarray:
+def receptive(x: Interpreter, places: Sequence[Place]) -> np.ndarray:
     """Fᵀ·δ for output pixels, all channels together: what they look at, shaped as the image."""
     rows = x.map.transpose(at_places(x.map.outputs, x.output.shape, x.layout, places))
     return np.asarray(rows).reshape(len(places), *x.image.shape)
 
 
-def projective(x: LinearInterpreter, places: Sequence[Place]) -> np.ndarray:
+def projective(x: Interpreter, places: Sequence[Place]) -> np.ndarray:
     """F·δ for input pixels, all channels together: what they do, shaped as the output."""
     columns = x.map.forward(at_places(x.map.inputs, x.image.shape, x.layout, places))
     return np.asarray(columns).reshape(len(places), *x.output.shape)
@@ -140,8 +140,8 @@ class Sampled:
 
 
 def sampled(
-    filters: Callable[[LinearInterpreter, Sequence[Place]], np.ndarray],
-    x: LinearInterpreter,
+    filters: Callable[[Interpreter, Sequence[Place]], np.ndarray],
+    x: Interpreter,
     size: Sequence[int],
     count: int,
 ) -> Sampled:
@@ -155,7 +155,7 @@ def sampled(
     return Sampled(places, reaches, afar / max(sum(r.energy for r in reaches), 1e-300))
 
 
-def along_a_line(x: LinearInterpreter, size: Sequence[int], most: int) -> np.ndarray:
+def along_a_line(x: Interpreter, size: Sequence[int], most: int) -> np.ndarray:
     """|F| from input columns to output columns: for output pixels of the middle line, the size of what they take from each input column."""
     step = math.ceil(size[1] / most)
     places = [(size[0] // 2, column) for column in range(0, size[1], step)]

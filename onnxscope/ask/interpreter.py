@@ -1,4 +1,4 @@
-"""The linear interpreter of one image: y1 = F·x1 + r, and what can be asked of it."""
+"""The frozen map of one image, y1 = F·x1 + r, and what can be asked of it in arrays."""
 
 from __future__ import annotations
 
@@ -22,20 +22,30 @@ from onnxscope.version import VERSION
 Pixel = int | Sequence[int]
 
 
-class OpenModel:
-    """A model on its device, ready for images: no session is built twice."""
+class OpenScope:
+    """A scope on its device, ready for images: no session is built twice."""
 
     def __init__(self, engine: Engine, layout: str = "auto") -> None:
         check_layout(layout)
         self.engine, self.layout = engine, layout
 
-    def freeze(self, image: np.ndarray | Mapping[str, np.ndarray]) -> LinearInterpreter:
-        """The linear interpreter of an image in the model's own scale; a mapping names all inputs where there are several."""
-        return LinearInterpreter(self.engine.freeze(image), self.layout)
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """The shape of what is given as the image."""
+        return tuple(self.engine.image_input.shape)
+
+    @property
+    def takes_image(self) -> bool:
+        """Whether the image is what the model is fed with, not a tensor inside it."""
+        return self.engine.takes_image
+
+    def freeze(self, image: np.ndarray | Mapping[str, np.ndarray]) -> Interpreter:
+        """The interpreter of an image in the model's own scale; a mapping names all inputs where there are several."""
+        return Interpreter(self.engine.freeze(image), self.layout)
 
 
-class LinearInterpreter:
-    """F(x0) and r(x0). Pixels are named (channel, y, x), elements of a vector by their number."""
+class Interpreter:
+    """F(x0) and r(x0): arrays in, arrays out. Pixels are named (channel, y, x), elements of a vector by their number."""
 
     def __init__(self, f: FrozenMap, layout: str = "auto") -> None:
         self.map, self.layout = f, layout
@@ -51,6 +61,11 @@ class LinearInterpreter:
     def output(self) -> np.ndarray:
         """y0, in the shape that the network gives it."""
         return self.map.y0
+
+    @property
+    def takes_image(self) -> bool:
+        """Whether the image is what the model is fed with, not a tensor inside it."""
+        return self.map.engine.takes_image
 
     def residual(self) -> np.ndarray:
         """r: what the network's sources, carried to the output, add up to."""

@@ -29,9 +29,10 @@ class Scores:
     def name(self, score: int) -> str:
         return f"{self.labels[score]} ({score})" if self.labels else str(score)
 
-    def index(self, text: str | None) -> int:
+    def index(self, chosen: int | str | None) -> int:
         """Of a label or a number; of the highest score where nothing is named."""
-        if text is None:
+        text = str(chosen)
+        if chosen is None:
             return int(self.values.argmax())
         if text in self.labels:
             return list(self.labels).index(text)

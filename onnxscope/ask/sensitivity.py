@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 
 from onnxscope.ask.contributions import contributions, passed_by_all
 from onnxscope.ask.evaluation import correlation
-from onnxscope.ask.interpreter import OpenModel
+from onnxscope.ask.interpreter import OpenScope
 from onnxscope.ask.ledger import Ledger, ledgers
 from onnxscope.errors import BadOption
 from onnxscope.graph.builder import Tensor
@@ -86,7 +86,7 @@ class Effect:
     inside: dict[str, float]  # the same for the contributions at each tensor that every path passes
 
 
-def effect(model: OpenModel, image: np.ndarray, changed: np.ndarray, score: int) -> Effect:
+def effect(model: OpenScope, image: np.ndarray, changed: np.ndarray, score: int) -> Effect:
     """Of changing the image."""
     before, after = (model.freeze(i) for i in (image, changed))
     books = [ledgers(x, [score])[0] for x in (before, after)]

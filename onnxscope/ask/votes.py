@@ -5,26 +5,36 @@ They need a map that was opened with the method `discussion`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from onnxscope.ask.interpreter import LinearInterpreter, impulses
+from onnxscope.ask.interpreter import Interpreter, impulses
 from onnxscope.errors import BadOption
 from onnxscope.files.pixels import channels_last, is_picture
+from onnxscope.files.results import Cells, Result
 
 BLOCK = 64  # scores whose discussions are held at once
 DISCUSSION = "discussion"
 
 
-@dataclass(frozen=True)
-class Votes:
+@dataclass(frozen=True, repr=False)
+class Votes(Result):
     """The score that each pixel votes for, and how strongly."""
 
     scores: Sequence[int]
     winner: np.ndarray  # rows × columns: one of the scores
     strength: np.ndarray  # what the pixel adds to it
+    names: Mapping[int, str] = field(default_factory=dict)  # of the scores
+
+    @property
+    def title(self) -> str:
+        return f"votes of {self.winner.size} pixels among {len(self.scores)} scores"
+
+    def cells(self) -> Cells:
+        rows = [(self.names.get(s, str(s)), str(n)) for s, n in self.tally().items()]
+        return ("score", "pixels"), rows
 
     def tally(self) -> dict[int, int]:
         """The pixels of each score that has any, the most popular first."""
@@ -38,7 +48,7 @@ class Votes:
         return np.asarray(self.winner == score)
 
 
-def discussions(x: LinearInterpreter, scores: Sequence[int]) -> np.ndarray:
+def discussions(x: Interpreter, scores: Sequence[int]) -> np.ndarray:
     """[scores, rows, columns]: what each pixel adds, its channels summed."""
     if x.map.engine.scope.method != DISCUSSION:
         raise BadOption(
@@ -56,7 +66,7 @@ def discussions(x: LinearInterpreter, scores: Sequence[int]) -> np.ndarray:
     return np.stack([channels_last(m, x.layout).sum(2) for m in maps])
 
 
-def candidates(x: LinearInterpreter, scores: Sequence[int]) -> list[int]:
+def candidates(x: Interpreter, scores: Sequence[int]) -> list[int]:
     """What pixels choose among: these scores, or all."""
     chosen = list(scores) or list(range(x.output.size))
     if len(chosen) < 2:
@@ -69,7 +79,7 @@ def candidates(x: LinearInterpreter, scores: Sequence[int]) -> list[int]:
 
 
 def votes(
-    x: LinearInterpreter, scores: Sequence[int] = (), progress: Callable[[int, int], None] | None = None
+    x: Interpreter, scores: Sequence[int] = (), progress: Callable[[int, int], None] | None = None
 ) -> Votes:
     """Among these scores, or all; of equal ones the first is chosen."""
     chosen = candidates(x, scores)

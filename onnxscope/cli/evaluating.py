@@ -7,21 +7,21 @@ import importlib.util
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from onnxscope.cli.explaining import Layer
-from onnxscope.cli.options import Labels, joined
+from onnxscope.cli.options import Asked, Labels, question_of
 from onnxscope.cli.printing import counting, print_json, print_table, printing, working
-from onnxscope.cli.probing import run
 from onnxscope.errors import BadOption, printable
 
 if TYPE_CHECKING:
     from onnxscope.ask.sensitivity import Effect
     from onnxscope.ask.trials import Trials
-    from onnxscope.cli.asking import Run
+    from onnxscope.cli.question import Question
 
 TABLES = (".csv", ".parquet")
 PLOTTED = ("insertion", "deletion", "pointing", "mass_inside")
@@ -52,9 +52,16 @@ Fgsm = Annotated[
 ]
 
 
-@joined(run, image=Folder)
+@dataclass(frozen=True, kw_only=True)
+class AskedOfFolder(Asked):
+    """What every question has, with a folder of pictures for the image."""
+
+    image: Folder
+
+
+@question_of(AskedOfFolder)
 def evaluate(
-    r: Run,
+    q: Question,
     method: Methods = "discussion,grad-cam,guided,saliency",
     labels: Labels = None,
     layer: Layer = "",
@@ -74,13 +81,13 @@ def evaluate(
     from onnxscope.files.models import check_target
 
     methods = checked([name.strip() for name in method.split(",")])
-    target = check_target(r.target(*TABLES), r.sources)
+    target = check_target(q.target(*TABLES), q.sources)
     check_can_write(target)
-    pictures = pictures_in(r.folder)[:count]
-    chart = check_target(target.with_suffix(".png"), [r.model, *pictures])
-    with working(f"opening {r.model.name}"):
-        first = r.at(first_readable(pictures))
-        trials = Trials(first.explainer(layer))
+    pictures = pictures_in(q.file)[:count]
+    chart = check_target(target.with_suffix(".png"), [q.model, *pictures])
+    with working(f"opening {q.model.name}"):
+        first = q.at(first_readable(pictures))
+        trials = Trials(first.opened.explainer.at(layer))
         if randomise:
             weighted(trials.explainer.scope)
     with counting("pictures") as progress:
@@ -108,14 +115,14 @@ def evaluate(
     write(target, rows)
     plot(chart, facts["methods"])
     with printing():
-        if r.as_json:
+        if q.as_json:
             print_json({**facts, **first.facts()})
         else:
             show(facts)
 
 
 def tried(
-    r: Run,
+    q: Question,
     trials: Trials,
     pictures: Sequence[Path],
     methods: Sequence[str],
@@ -131,7 +138,7 @@ def tried(
     for k, picture in enumerate(pictures, 1):
         beside = mask_of(picture)
         try:
-            image, mask = r.read(picture), r.read_mask(beside) if beside.exists() else None
+            image, mask = q.read(picture), q.read_mask(beside) if beside.exists() else None
         except BadOption as error:
             skipped.append({"picture": printable(picture.name), "why": error.cause})
             continue

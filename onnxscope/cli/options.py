@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from onnxscope.errors import BadOption
+
+if TYPE_CHECKING:
+    from onnxscope.files.preprocessing import Preprocess
+    from onnxscope.rewriting.options import Options
+    from onnxscope.run.engine import Running
 
 GOOD, FELL_SHORT, BAD_INPUT, FAULT = 0, 1, 2, 70  # exit codes
 INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -64,23 +70,112 @@ Score = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
-def choices(
-    input_shape: list[str] | None,
-    image_input: str | None,
-    output: str | None,
-    policy: str | None,
-    policy_for: list[str] | None,
-    opaque: list[str] | None,
-) -> dict[str, Any]:
-    """The options of a rewrite as the API takes them."""
-    return {
-        "input_shapes": dict(once("--input-shape", map(named_shape, input_shape or ()))),
-        "image": image_input,
-        "output": output,
-        "policy": policy,
-        "policy_for": dict(once("--policy-for", map(named_policy, policy_for or ()))),
-        "opaque": opaque or (),
-    }
+ImageFile = Annotated[
+    Path, typer.Option(metavar="FILE", help="PNG, JPEG, …, or .npy with the model's own values.")
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Preprocessing: imagenet, unit, signed, caffe or raw. [default: unit]"),
+]
+Mean = Annotated[str | None, typer.Option(metavar="M[,M,M]", help="Subtracted from the scaled pixels.")]
+Std = Annotated[str | None, typer.Option(metavar="S[,S,S]", help="What they are divided by then.")]
+Scale = Annotated[
+    str | None, typer.Option(metavar="1/255", help="What pixels of 0…255 are multiplied by first.")
+]
+Channels = Annotated[str | None, typer.Option(metavar="rgb|bgr|luma", help="The order of the channels.")]
+Layout = Annotated[str, typer.Option(metavar="auto|nchw|nhwc", help="Where pictures have their channels.")]
+Fit = Annotated[
+    str | None,
+    typer.Option(
+        metavar="resize|crop", help="How a picture is brought to the model's size. [default: resize]"
+    ),
+]
+DeviceName = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to run.")]
+Threads = Annotated[int, typer.Option(metavar="N", help="Of the CPU; 0 for all cores.")]
+Memory = Annotated[str, typer.Option(metavar="SIZE", help="What the states and a batch of probes may take.")]
+Tf32 = Annotated[bool, typer.Option("--tf32", help="Let CUDA round the operands of products.")]
+Stateless = Annotated[
+    bool, typer.Option("--stateless", help="Keep no states: the base runs beside every batch of probes.")
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="OUT", help="Where to write. [default: MODEL.VERB]")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rewriting:
+    """The options about the rewrite."""
+
+    input_shape: InputShape = None
+    image_input: ImageInput = None
+    output: Output = None
+    policy: DefaultPolicy = None
+    policy_for: PolicyFor = None
+    opaque: Opaque = None
+
+    def options(self, method: str | None = None) -> Options:
+        """As the one value that the rewriting takes."""
+        from onnxscope.rewriting.options import GRADIENT, Options
+        from onnxscope.rewriting.steps import FREEZE, Policy
+
+        return Options(
+            dict(once("--input-shape", map(named_shape, self.input_shape or ()))),
+            self.image_input,
+            self.output,
+            Policy(
+                self.policy or FREEZE, dict(once("--policy-for", map(named_policy, self.policy_for or ())))
+            ),
+            frozenset(self.opaque or ()),
+            method or GRADIENT,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """The options about picture files."""
+
+    preset: Preset = None
+    mean: Mean = None
+    std: Std = None
+    scale: Scale = None
+    channels: Channels = None
+    layout: Layout = "auto"
+    fit: Fit = None
+
+    def preprocess(self) -> Preprocess:
+        """What they make of a picture's pixels."""
+        from onnxscope.files.preprocessing import preprocessing
+
+        return preprocessing(**asdict(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """The options about where and how to run."""
+
+    device: DeviceName = "auto"
+    threads: Threads = 0
+    memory: Memory = "2GB"
+    tf32: Tf32 = False
+    stateless: Stateless = False
+
+    def running(self) -> Running:
+        from onnxscope.run.engine import Running
+
+        return Running(**{**asdict(self), "memory": byte_count(self.memory)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What every question has: a model, an image, and the options about them."""
+
+    model: ModelOrScope
+    image: ImageFile
+    pictures: Pictures
+    rewriting: Rewriting
+    machine: Machine
+    out: Out = None
+    as_json: AsJson = False
 
 
 def once(option: str, pairs: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
@@ -123,34 +218,63 @@ def byte_count(text: str) -> int:
     return int(float(number) * (1024 if binary else 1000) ** POWERS[unit.lower()])
 
 
-def joined(make: Callable[..., Any], **instead: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A verb that takes the options of `make` before its own, and what `make` makes of its name and them as its first argument.
+def command(verb: Callable[..., None]) -> Callable[..., None]:
+    """A verb as typer wants it: every parameter that is a group of options becomes these options."""
+    return typed(verb, get_type_hints(verb, include_extras=True), verb)
 
-    `instead` gives some of these options another type.
-    """
+
+def question(verb: Callable[..., None]) -> Callable[..., None]:
+    """A verb whose first parameter is a question: it takes the options of every question and then its own."""
+    return question_of(Asked)(verb)
+
+
+def question_of(group: type[Asked]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The same with the options of this group."""
 
     def decorate(verb: Callable[..., None]) -> Callable[..., None]:
-        shared, own = (
-            [p.replace(annotation=instead.get(p.name, p.annotation)) for p in parameters_of(make)],
-            parameters_of(verb),
-        )
+        def run(asked: Asked, **own: Any) -> None:
+            from onnxscope.cli.question import Question  # only now: it imports all the rest
 
-        def command(**given: Any) -> None:
-            verb(make(verb.__name__.rstrip("_"), **{p.name: given.pop(p.name) for p in shared}), **given)
+            verb(Question(verb.__name__.rstrip("_"), asked, own.get("labels")), **own)
 
-        parameters = [*shared, *own]
-        command.__name__, command.__doc__ = verb.__name__, verb.__doc__
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {p.name: p.annotation for p in parameters}
-        return command
+        hints = get_type_hints(verb, localns={"Question": group}, include_extras=True)
+        first, *others = inspect.signature(verb).parameters
+        return typed(verb, {"asked": hints[first], **{name: hints[name] for name in others}}, run)
 
     return decorate
 
 
-def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """A function's parameters after the first one, with the types that their annotations name."""
-    parameters = list(inspect.signature(function).parameters.values())[1:]
-    return [
-        p.replace(kind=p.KEYWORD_ONLY, annotation=eval(p.annotation, function.__globals__))
-        for p in parameters
-    ]
+def typed(
+    verb: Callable[..., None], hints: Mapping[str, Any], run: Callable[..., None]
+) -> Callable[..., None]:
+    """`run` with the name and the help of a verb, its parameters given by options of these types."""
+    defaults = {p.name: p.default for p in inspect.signature(verb).parameters.values()}
+    names = [name for name in hints if name != "return"]
+
+    def called(**given: Any) -> None:
+        run(**{name: value_of(name, hints[name], given) for name in names})
+
+    parameters = [q for n in names for q in expanded(n, hints[n], defaults.get(n, inspect.Parameter.empty))]
+    called.__name__, called.__doc__ = verb.__name__, verb.__doc__
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {p.name: p.annotation for p in parameters}
+    return called
+
+
+def value_of(name: str, kind: Any, given: Mapping[str, Any]) -> Any:
+    """What was given for an option, or for all options of a group."""
+    if not is_dataclass(kind):
+        return given[name]
+    inside = get_type_hints(kind, include_extras=True)
+    return kind(**{f.name: value_of(f.name, inside[f.name], given) for f in fields(kind)})  # type: ignore[operator]
+
+
+def expanded(name: str, kind: Any, default: Any) -> Iterator[inspect.Parameter]:
+    """A parameter, or those of the group of options that it is."""
+    if not is_dataclass(kind):
+        yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        return
+    inside = get_type_hints(kind, include_extras=True)
+    for f in fields(kind):
+        default = inspect.Parameter.empty if f.default is MISSING else f.default
+        yield from expanded(f.name, inside[f.name], default)

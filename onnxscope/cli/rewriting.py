@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,47 +13,38 @@ from onnxscope.cli.options import (
     FELL_SHORT,
     GOOD,
     AsJson,
-    DefaultPolicy,
-    ImageInput,
-    InputShape,
     ModelFile,
     ModelOrScope,
-    Opaque,
-    Output,
-    PolicyFor,
+    Rewriting,
     WayBack,
-    choices,
+    command,
 )
 from onnxscope.cli.printing import print_facts, print_json, print_table, printing, working
 from onnxscope.errors import BadOption, printable
 
 if TYPE_CHECKING:
-    from onnxscope.ask.opening import Check, Diagnosis, Report
+    from onnxscope.api.opening import Diagnosis, Report
     from onnxscope.rewriting.scope import Scope
 
 CLOCK_TICK = 20_000_000  # by so many nanoseconds a file may look older than it is
-NOT_JUDGED = "not judged"
 
 OutFile = Annotated[
     Path | None,
     typer.Option("--out", "-o", metavar="OUT", help="Where to write. [default: MODEL.scope.onnx]"),
 ]
-ImageFile = Annotated[
+ProofImage = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="PNG, JPEG or .npy to prove it on. [default: random numbers]"),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Of the random numbers.")]
 
 
+@command
 def rewrite(
     model: ModelFile,
+    *,
     out: OutFile = None,
-    input_shape: InputShape = None,
-    image_input: ImageInput = None,
-    output: Output = None,
-    policy: DefaultPolicy = None,
-    policy_for: PolicyFor = None,
-    opaque: Opaque = None,
+    chosen: Rewriting,
     method: WayBack = None,
     as_json: AsJson = False,
 ) -> None:
@@ -64,7 +54,7 @@ def rewrite(
     Example:
       onnxscope rewrite resnet50.onnx --input-shape input:1x3x224x224
     """
-    from onnxscope.ask import opening
+    from onnxscope.api import opening
     from onnxscope.files import models
 
     began = time.time_ns()
@@ -73,11 +63,7 @@ def rewrite(
         raise BadOption("a scope cannot go to standard output", where="-o -", remedy="name a file")
     models.check_target(target, [model])
     with working(f"rewriting {model.name}"):
-        scope = opening.rewrite(
-            model,
-            **choices(input_shape, image_input, output, policy, policy_for, opaque),
-            method=method or "",
-        )
+        scope = opening.rewrite(model, options=chosen.options(method))
         scope.save(target)
     facts = about(scope, target, began)
     print_facts(facts, shown(facts), as_json)
@@ -117,14 +103,11 @@ def shown(facts: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+@command
 def doctor(
     model: ModelFile,
-    input_shape: InputShape = None,
-    image_input: ImageInput = None,
-    output: Output = None,
-    policy: DefaultPolicy = None,
-    policy_for: PolicyFor = None,
-    opaque: Opaque = None,
+    *,
+    chosen: Rewriting,
     as_json: AsJson = False,
 ) -> None:
     """Say node by node how MODEL would be rewritten, and what stops it; nothing is written.
@@ -133,22 +116,19 @@ def doctor(
     Example:
       onnxscope doctor reader.onnx --opaque LSTM
     """
-    from onnxscope.ask import opening
+    from onnxscope.api import opening
 
-    found = opening.doctor(model, **choices(input_shape, image_input, output, policy, policy_for, opaque))
+    found = opening.doctor(model, options=chosen.options())
     with printing():
         if as_json:
-            print_json({**asdict(found), "ok": found.ok})
+            print_json({**found.to_dict(), "ok": found.ok})
         else:
             print_diagnosis(found)
     raise typer.Exit(GOOD if found.ok else FELL_SHORT)
 
 
 def print_diagnosis(found: Diagnosis) -> None:
-    print_table(
-        ("node", "operator", "how", "policy", "note"),
-        ((s.name, s.op, s.how, s.policy, s.note) for s in found.steps),
-    )
+    print_table(*found.cells())
     typer.echo(printable(f"image '{found.image}', output '{found.output}'"))
     for note in found.notes:
         typer.echo(f"note: {printable(note)}")
@@ -157,16 +137,13 @@ def print_diagnosis(found: Diagnosis) -> None:
     typer.echo("it can be rewritten" if found.ok else "it cannot be rewritten like this")
 
 
+@command
 def verify(
     model: ModelOrScope,
-    image: ImageFile = None,
+    *,
+    image: ProofImage = None,
     seed: Seed = 0,
-    input_shape: InputShape = None,
-    image_input: ImageInput = None,
-    output: Output = None,
-    policy: DefaultPolicy = None,
-    policy_for: PolicyFor = None,
-    opaque: Opaque = None,
+    chosen: Rewriting,
     as_json: AsJson = False,
 ) -> None:
     """Prove a scope with numbers, or the scope that MODEL would become: each claim with its figure, bound and noise floor.
@@ -175,11 +152,10 @@ def verify(
     Example:
       onnxscope verify resnet50.onnx --image cat.png --policy taylor
     """
-    from onnxscope.ask import opening
+    from onnxscope.api import opening
 
-    chosen = choices(input_shape, image_input, output, policy, policy_for, opaque)
     with working(f"proving {model.name}"):
-        scope = opening.opened(model, **chosen)
+        scope = opening.opened(model, options=chosen.options())
         values = None
         if image is not None:
             from onnxscope.files import pictures
@@ -188,7 +164,7 @@ def verify(
         report = opening.verify(scope, image_values=values, seed=seed)
     with printing():
         if as_json:
-            print_json({"ok": report.ok, "checks": [asdict(c) for c in report.checks]})
+            print_json(report.to_dict())
         else:
             print_report(report)
     raise typer.Exit(GOOD if report.ok else FELL_SHORT)
@@ -206,20 +182,5 @@ def image_shape(scope: Scope) -> tuple[int, ...]:
 
 
 def print_report(report: Report) -> None:
-    rows = [
-        (c.name, number(c.figure), number(c.bound), number(c.floor), outcome(c), c.note)
-        for c in report.checks
-    ]
-    print_table(("check", "figure", "bound", "noise floor", "", "note"), rows)
-    left = sum(outcome(c) == NOT_JUDGED for c in report.checks)
-    typer.echo(("proved" if report.ok else "not proved") + (f"; {left} not judged" if left else ""))
-
-
-def outcome(check: Check) -> str:
-    if not check.ok:
-        return "FELL SHORT"
-    return NOT_JUDGED if check.figure is None else "ok"
-
-
-def number(value: float | None) -> str:
-    return "" if value is None else f"{value:.1e}"
+    print_table(*report.cells())
+    typer.echo(report.title)

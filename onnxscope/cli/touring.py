@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onnxscope.cli.options import FELL_SHORT, INTERRUPTED, Labels, joined
+from onnxscope.cli.options import FELL_SHORT, INTERRUPTED, Labels, question
 from onnxscope.cli.printing import print_facts, working
-from onnxscope.cli.probing import run
 
 if TYPE_CHECKING:
-    from onnxscope.cli.asking import Run
+    from onnxscope.cli.question import Question
 
 
-@joined(run)
+@question
 def tour(
-    r: Run,
+    q: Question,
     labels: Labels = None,
     k: Annotated[int, typer.Option("-k", metavar="K", min=1, help="How many singular triplets.")] = 8,
     seconds: Annotated[
@@ -27,28 +26,31 @@ def tour(
 ) -> None:
     """Everything worth seeing of a model and an image on one page, OUT.html, with its pictures and figures in the folder OUT.
 
+    A part that cannot be made is left out; the page says why, and the exit code is 1.
+
     \b
     Example:
       onnxscope tour upscaler.onnx --image cat.png -o cat.html
     """
-    from onnxscope.ask.scores import read_labels
+    from onnxscope.show.tour.guide import Effort, Guide
     from onnxscope.show.tour.visit import checked_folder, visit
 
-    target, names = r.target(".html"), read_labels(labels)
+    target = q.target(".html")
     checked_folder(target)
+    effort = Effort(k, seconds)
     command = shlex.join(["onnxscope", *sys.argv[1:]])
-    with working(f"opening {r.model.name}") as status:
-        seen = visit(r, names, k, seconds, command, lambda text: status.update(f"{r.model.name}: {text}"))
-        written = seen.write(target, r.sources)
+    with working(f"opening {q.model.name}") as status:
+
+        def say(text: str) -> None:
+            status.update(f"{q.model.name}: {text}")
+
+        guide = Guide(q.x, q.views, q.opened.explainer, q.x.scores, effort, say)
+        seen = visit(guide, q.opened.scope, q.identity(), command)
+        written = seen.write(target, q.sources)
     proved = seen.facts["proofs"]["ok"]
-    print_facts(
-        {"written": [str(path) for path in written], **seen.facts},
-        [
-            ("written", ", ".join(map(str, written))),
-            ("proofs", "all hold" if proved else "not all hold"),
-            ("seconds", f"{seen.facts['seconds']:.1f}"),
-        ],
-        r.as_json,
-    )
-    if seen.interrupted or not proved:
+    lines = [("written", ", ".join(map(str, written))), ("proofs", "all hold" if proved else "not all hold")]
+    lines += [("missing", f"{name}: {why}") for name, why in seen.missing.items()]
+    lines += [("seconds", f"{seen.facts['seconds']:.1f}")]
+    print_facts({"written": [str(path) for path in written], **seen.facts}, lines, q.as_json)
+    if seen.interrupted or seen.missing or not proved:
         raise typer.Exit(INTERRUPTED if seen.interrupted else FELL_SHORT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +19,7 @@ from onnxscope.rewriting.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOS
 from onnxscope.run.channel_blocks import blocked_session
 from onnxscope.run.device_space import ValueSpace
 from onnxscope.run.programs import Program, Programs, tensor_bytes
-from onnxscope.runtime import Binding, Device, Session, Value, from_ort_value, no_memory, ort_value
+from onnxscope.runtime import Binding, Device, Session, Value, device, from_ort_value, no_memory, ort_value
 
 MOST_PROBES = {"cpu": 16, "cuda": 128}  # at once: beyond it nothing gets faster
 DEFAULT_MEMORY = 2_000_000_000
@@ -28,13 +29,32 @@ Arrays = Mapping[str, np.ndarray]
 log = logging.getLogger("onnxscope")
 
 
+@dataclass(frozen=True)
+class Running:
+    """Where and how programs run."""
+
+    device: str = "auto"  # auto, cpu or cuda
+    threads: int = 0  # of the CPU; 0 for all cores
+    tf32: bool = False  # whether CUDA may round the operands of products
+    memory: int = DEFAULT_MEMORY  # bytes that the states and a batch of probes may take
+    stateless: bool = False  # keep no states, but run the base with every batch of probes
+
+    def engine(self, scope: Scope) -> Engine:
+        on = device(self.device, threads=self.threads, tf32=self.tf32)
+        return Engine(scope, on, memory=self.memory, stateless=self.stateless)
+
+
 class Engine:
     """Sessions are built when they are first needed, and serve every image."""
 
     def __init__(
         self, scope: Scope, on: Device, *, memory: int = DEFAULT_MEMORY, stateless: bool = False
     ) -> None:
-        self.scope, self.on, self.memory = scope, on, memory
+        self.scope, self.on, self.memory = (
+            replace(scope, original=None),
+            on,
+            memory,
+        )  # the graph has its weights
         for constant in (t for t in scope.graph.tensors().values() if isinstance(t, gs.Constant)):
             constant.values  # noqa: B018 - read once, for all programs
         self.programs = Programs(scope, stateless=stateless)
@@ -86,6 +106,11 @@ class Engine:
         """What is given when one array is given: the image, or what it is computed from."""
         own = [t for t in self.inputs if t.name == self.scope.image]
         return own[0] if own else find_image(self.scope.base(), None)
+
+    @property
+    def takes_image(self) -> bool:
+        """Whether the image is one of the model's inputs, not a tensor inside it."""
+        return bool(self.image_input.name == self.scope.image)
 
     def freeze(self, image: np.ndarray | Arrays) -> FrozenMap:
         """F for an image; a mapping gives all inputs of a model that has several."""

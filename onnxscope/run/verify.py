@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -15,6 +16,7 @@ import onnx_graphsurgeon as gs
 
 from onnxscope.errors import BadModel, BadOption, NotProved, ScopeError
 from onnxscope.files.models import Model, save
+from onnxscope.files.results import Cells, Result, plain
 from onnxscope.graph.builder import Tensor, is_float
 from onnxscope.rewriting.frozen import raw_shape
 from onnxscope.rewriting.options import GRADIENT
@@ -26,6 +28,7 @@ Arrays = Mapping[str, np.ndarray]
 FIGURE = 1e-5  # float32 rounding through a deep network, relative to the largest value
 USELESS = 0.1  # a difference quotient noisier than this proves nothing
 DERIVATIVE = "F·v = derivative"
+NOT_JUDGED = "not judged"
 REFERENCE_BYTES = 64 << 20  # larger models are not given to the reference implementation
 NOISE = 4.0  # how many times its own noise floor a model may be off
 STEPS = tuple(0.2 * 0.5**k for k in range(12))  # of the central difference, relative to the image
@@ -42,14 +45,38 @@ class Check:
     ok: bool
     note: str = ""
 
+    @property
+    def outcome(self) -> str:
+        if not self.ok:
+            return "FELL SHORT"
+        return NOT_JUDGED if self.figure is None else "ok"
 
-@dataclass(frozen=True)
-class Report:
+
+@dataclass(frozen=True, repr=False)
+class Report(Result):
+    """All checks of one scope."""
+
     checks: tuple[Check, ...]
 
     @property
     def ok(self) -> bool:
         return all(c.ok for c in self.checks)
+
+    @property
+    def title(self) -> str:
+        left = sum(c.outcome == NOT_JUDGED for c in self.checks)
+        return ("proved" if self.ok else "not proved") + (f"; {left} not judged" if left else "")
+
+    def cells(self) -> Cells:
+        rows = [(c.name, *map(number, (c.figure, c.bound, c.floor)), c.outcome, c.note) for c in self.checks]
+        return ("check", "figure", "bound", "noise floor", "", "note"), rows
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"ok": self.ok, "checks": plain(self.checks)}
+
+
+def number(value: float | None) -> str:
+    return "" if value is None else f"{value:.1e}"
 
 
 def judged(name: str, figure: float, floor: float, note: str = "") -> Check:

@@ -20,14 +20,14 @@ SEEN = 0.05  # of an eigenvector's largest magnitude: what a close-up holds
 CLASSIC = 4  # pairs of the classic upscaler
 
 
-def bases(g: Guide) -> tuple[Stop, Svd]:
+def bases(g: Guide) -> Stop:
     """The leading pairs and the decay of σ."""
-    k = min(g.k, g.x.image.size, g.x.output.size)
+    k = min(g.effort.k, g.x.image.size, g.x.output.size)
 
     def progress(step: Step) -> None:
         g.say(f"singular triplets: {step.converged} of {k}")
 
-    found = g.x.svd(k, tol=TOL, seconds=g.seconds, progress=progress)
+    found = g.x.svd(k, tol=TOL, seconds=g.effort.seconds, progress=progress)
     parts = [
         pair(g, i, *triplet) for i, triplet in enumerate(zip(found.sigma, found.u, found.v, strict=True), 1)
     ]
@@ -47,6 +47,7 @@ def bases(g: Guide) -> tuple[Stop, Svd]:
         "residual": found.residual.tolist(),
         "converged": found.converged,
         "asked": k,
+        "stopped": found.stopped,
         "passes_forward": found.passes_forward,
         "passes_transpose": found.passes_transpose,
         "clusters": found.clusters,
@@ -68,14 +69,14 @@ def bases(g: Guide) -> tuple[Stop, Svd]:
             f"The singular values in decreasing order.{thrice}",
         )
         parts.append(Row([decay]))
-    return (Section("What it is made of", text, parts), facts), found
+    return Section("What it is made of", text, parts), facts
 
 
 def pair(g: Guide, i: int, sigma: float, u: np.ndarray, v: np.ndarray) -> Row:
     """An eigen-input and its eigen-output."""
     sides = (
-        (v, g.x.image, g.of_image, g.run.beside_image, "input"),
-        (u, g.x.output, g.of_output, g.run.beside_output, "output"),
+        (v, g.x.image, g.of_image, g.views.like_image, "input"),
+        (u, g.x.output, g.of_output, g.views.like_output, "output"),
     )
     shown: list[Shown] = []
     for vector, like, as_vector, beside, side in sides:

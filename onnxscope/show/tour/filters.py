@@ -61,7 +61,7 @@ def single_pixels(g: Guide) -> Stop:
         slug, source = name.replace(" ", "-"), sources[name]
         where = g.shown(
             f"where-{slug}",
-            g.run.output((0, *place)),
+            g.views.output((0, *place)),
             f"the output, with a frame around the pixel at {place}",
             "the output",
         )
@@ -70,10 +70,10 @@ def single_pixels(g: Guide) -> Stop:
                 [
                     where,
                     *g.close_up(
-                        f"receptive-{slug}", g.run.beside_image(rows[k], ""), "what the output pixel looks at"
+                        f"receptive-{slug}", g.views.like_image(rows[k], ""), "what the output pixel looks at"
                     ),
                     *g.close_up(
-                        f"projective-{slug}", g.run.beside_output(columns[k], ""), "what the input pixel does"
+                        f"projective-{slug}", g.views.like_output(columns[k], ""), "what the input pixel does"
                     ),
                 ],
                 f"{name[0].upper()}{name[1:]}: output pixel {place}, input pixel {source}",
@@ -116,8 +116,8 @@ def far_away(g: Guide) -> Stop:
                 "taker",
                 taking,
                 [
-                    g.run.output((0, *taker)),
-                    g.run.beside_image(receptive(g.x, [taker])[0], "what it looks at"),
+                    g.views.output((0, *taker)),
+                    g.views.like_image(receptive(g.x, [taker])[0], "what it looks at"),
                 ],
                 "takes most from afar: output pixel",
                 "where the sampled output pixels take from afar",
@@ -126,7 +126,10 @@ def far_away(g: Guide) -> Stop:
                 g,
                 "giver",
                 giving,
-                [g.run.image((0, *giver)), g.run.beside_output(projective(g.x, [giver])[0], "what it does")],
+                [
+                    g.views.image((0, *giver)),
+                    g.views.like_output(projective(g.x, [giver])[0], "what it does"),
+                ],
                 "does most afar: input pixel",
                 "where the sampled input pixels do something afar",
             ),

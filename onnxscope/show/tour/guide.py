@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from onnxscope.ask.interpreter import LinearInterpreter
+from onnxscope.ask.explain import Explainer
+from onnxscope.ask.interpreter import Interpreter
 from onnxscope.ask.scores import Scores
-from onnxscope.cli.asking import Run
+from onnxscope.errors import BadOption
 from onnxscope.files.pixels import channels_last, is_picture
 from onnxscope.show.charts import Drawn, elements
 from onnxscope.show.page import Section, Shown
 from onnxscope.show.sheets import Picture, alone
+from onnxscope.show.views import SEEN, Views, close_up
 
 SCORES, LARGER, SAME, OTHER = "scores", "larger image", "same-size image", "other image"
 MOST_NAMES = 40  # below the bars of a chart
@@ -22,15 +24,31 @@ Stop = tuple[Section, dict[str, Any]]  # what is shown, and the figures of it
 
 
 @dataclass(frozen=True)
+class Effort:
+    """What the search for singular triplets may take."""
+
+    k: int = 8
+    seconds: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not self.seconds > 0:
+            raise BadOption(
+                f"the time must be more than 0 seconds, not {self.seconds:g}",
+                where="--seconds",
+                remedy="give more, such as 20",
+            )
+
+
+@dataclass(frozen=True)
 class Guide:
     """One network and one image, ready to be shown."""
 
-    run: Run
-    x: LinearInterpreter
+    x: Interpreter
+    views: Views
+    explainer: Explainer
     scores: Scores
-    k: int  # singular triplets
-    seconds: float  # that these may take
-    say: Callable[[str], None]  # what is under way
+    effort: Effort = Effort()
+    say: Callable[[str], None] = lambda text: None  # told what is under way
 
     @property
     def kind(self) -> str:
@@ -54,7 +72,7 @@ class Guide:
     @property
     def explainable(self) -> bool:
         """Whether pixels of the model's own input can vote among several scores."""
-        return self.x.output.size > 1 and bool(self.sizes[0]) and self.run.takes_image
+        return self.x.output.size > 1 and bool(self.sizes[0]) and self.x.takes_image
 
     def flat(self, array: np.ndarray) -> bool:
         """Whether an array is shown as a vector."""
@@ -77,9 +95,9 @@ class Guide:
         """What has the output's shape: around grey, or element by element."""
         return self._of(name, array, self.x.output, alt, caption)
 
-    def close_up(self, name: str, picture: Picture, said: str, seen: float = 1e-3) -> list[Shown]:
+    def close_up(self, name: str, picture: Picture, said: str, seen: float = SEEN) -> list[Shown]:
         """A picture of coefficients and, where they take up a small part of it, that part."""
-        whole, *part = self.run.close_up(picture, seen)
+        whole, *part = close_up(picture, seen)
         return [
             self.shown(name, whole, said, said),
             *(Shown(f"{name}-close", alone(p)[0], f"{said}, enlarged", p.label) for p in part),
@@ -88,7 +106,7 @@ class Guide:
     def _of(self, name: str, array: np.ndarray, like: np.ndarray, alt: str, caption: str) -> Shown:
         if self.flat(like):
             return self.vectors(name, {caption: array}, alt)
-        beside = self.run.beside_image if like is self.x.image else self.run.beside_output
+        beside = self.views.like_image if like is self.x.image else self.views.like_output
         return self.shown(name, beside(array, name), alt, caption)
 
     def vectors(self, name: str, series: Mapping[str, np.ndarray], alt: str) -> Shown:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from onnxscope.ask.explain import EXPLANATIONS, feature_maps
 from onnxscope.ask.votes import DISCUSSION, votes
 from onnxscope.show.charts import map_of
 from onnxscope.show.page import Row, Section
-from onnxscope.show.sheets import Picture
 from onnxscope.show.tour.guide import Guide, Stop, chart, paragraphs, percent
+from onnxscope.show.views import where_voted
 
 METHODS = ("saliency", "integrated-gradients", "guided", "deconvnet", "grad-cam", "lrp-composite")
 VOTERS, POPULAR = 20, 4  # the highest scores that pixels choose among, and those with a picture
@@ -18,18 +16,14 @@ IN_A_ROW = 3
 
 def by_other_means(g: Guide) -> Stop:
     """Votes among the highest scores, and other methods' maps for the highest."""
-    explainer, highest = g.run.explainer(), g.scores.highest(VOTERS)
+    explainer, highest = g.explainer, g.scores.highest(VOTERS)
     found = votes(explainer.opened(DISCUSSION).freeze(g.x.image), highest)
     tally = found.tally()
-    image = g.run.image()
+    image = g.views.image()
     shown = [
         g.shown(
             f"votes-{place}",
-            Picture(
-                masked(image.values, found.mask(s)),
-                f"{g.scores.name(s)}: {percent(n / found.winner.size)}",
-                natural=image.natural,
-            ),
+            where_voted(image, found.mask(s), f"{g.scores.name(s)}: {percent(n / found.winner.size)}"),
             f"the pixels that vote for {g.scores.name(s)}",
         )
         for place, (s, n) in enumerate(list(tally.items())[:POPULAR], 1)
@@ -69,10 +63,3 @@ def by_other_means(g: Guide) -> Stop:
         "among": len(highest),
         "methods": usable,
     }
-
-
-def masked(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The picture where the mask is, and grey elsewhere."""
-    return np.where(
-        mask[..., None], values, np.asarray(128 if values.dtype.kind == "u" else 0.5, values.dtype)
-    )

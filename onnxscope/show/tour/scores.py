@@ -60,7 +60,7 @@ def explained(g: Guide, place: int, score: int, row: np.ndarray) -> list[Shown]:
                 wide=False,
             )
         )
-    return [g.shown(f"image-{place}", g.run.image(), "the image", "the image"), *shown]
+    return [g.shown(f"image-{place}", g.views.image(), "the image", "the image"), *shown]
 
 
 def bias_share(b: Ledger) -> float:

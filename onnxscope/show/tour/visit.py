@@ -4,31 +4,60 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onnxscope.ask.scores import Scores
-from onnxscope.cli.asking import Run
-from onnxscope.errors import BadOption
+from onnxscope.errors import BadOption, ScopeError
 from onnxscope.files.models import check_target, write
-from onnxscope.show.page import Page, Table, files, html
+from onnxscope.files.results import Cells, Result, plain
+from onnxscope.rewriting.scope import Scope
+from onnxscope.run.verify import verify_scope
+from onnxscope.show.page import Page, Section, files, html
 from onnxscope.show.tour.bases import bases
 from onnxscope.show.tour.filters import far_away, single_pixels
-from onnxscope.show.tour.guide import LARGER, SAME, SCORES, Guide, paragraphs, percent, times
+from onnxscope.show.tour.guide import SAME, SCORES, Guide, Stop
 from onnxscope.show.tour.rivals import by_other_means
 from onnxscope.show.tour.scores import by_layer, highest
+from onnxscope.show.tour.summary import summary, table_of
 from onnxscope.show.tour.whole import parts, proofs
 
+TOLD = ("device", "precision", "left_to_cpu", "notes")  # of how it ran
+UNPROVED: Stop = Section("The proofs", ["They could not be made."]), {"ok": False, "checks": {}}
 
-@dataclass(frozen=True)
-class Visit:
-    """What a tour has shown: a page, and its figures for machines."""
+
+@dataclass(frozen=True, repr=False)
+class Visit(Result):
+    """What a tour has shown: a page, its figures for machines, and what is missing with the reasons."""
 
     page: Page
     facts: dict[str, Any]
-    interrupted: bool
+    missing: dict[str, str]
+
+    @property
+    def interrupted(self) -> bool:
+        return bool(self.facts.get("svd", {}).get("stopped") == "interrupted")
+
+    @property
+    def title(self) -> str:
+        return self.page.title
+
+    def cells(self) -> Cells:
+        shown = [(s.title, f"{len(s.parts)} parts") for s in self.page.sections]
+        return ("section", ""), [*shown, *((name, f"missing: {why}") for name, why in self.missing.items())]
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(plain(self.facts))
+
+    def _repr_html_(self) -> str:
+        return html(self.page)
+
+    def save(self, path: str | Path) -> Path:
+        """The page as FILE.html with its folder of pictures and figures, or the figures alone as FILE.json."""
+        path = Path(path)
+        return super().save(path) if path.suffix.lower() == ".json" else self.write(path)[0]
 
     def write(self, target: Path, sources: Sequence[Path] = ()) -> list[Path]:
         """The page, and in a folder beside it, called like it, its pictures and `tour.json`; over no source."""
@@ -55,98 +84,56 @@ def checked_folder(target: Path) -> Path:
     return folder
 
 
-def visit(
-    run: Run, labels: Sequence[str], k: int, seconds: float, command: str, say: Callable[[str], None]
-) -> Visit:
-    """All stops that suit the network."""
-    say("the proofs")
-    report = run.prove()
-    g = Guide(run, run.x, Scores(run.x.output.reshape(-1), labels), k, seconds, say)
-    say("input, output, residual")
-    stops = {"parts": parts(g)}
-    if g.kind == SCORES:
-        say("scores and ledger")
-        stops |= {"scores": highest(g), "ledger": by_layer(g)}
-        if g.explainable:
-            say("votes and other methods")
-            stops["rivals"] = by_other_means(g)
-    else:
-        say("filters")
-        stops["pixels"] = single_pixels(g)
-    if g.kind == SAME:
-        say("filters that reach far")
-        stops["afar"] = far_away(g)
-    stops["svd"], found = bases(g)
-    stops["proofs"] = proofs(report)
+def visit(g: Guide, scope: Scope, about: Mapping[str, Any] | None = None, command: str = "") -> Visit:
+    """All parts that suit the network. A part that fails is left out, and the page says why.
+
+    `scope` is what is proved; `about` names the model and the file, and `command` repeats the tour.
+    """
+    began = time.perf_counter()
+    shown: dict[str, Stop] = {}
+    missing: dict[str, str] = {}
+    for name, (said, stop) in stops(g, scope).items():
+        g.say(said)
+        try:
+            shown[name] = stop()
+        except ScopeError as error:
+            missing[said] = str(error)
+        except Exception as error:  # a fault of ours, which must not take the other parts with it
+            missing[said] = f"internal error: {type(error).__name__}: {error}"
+    shown["proofs"] = shown.pop("proofs", UNPROVED)
     facts = {
-        "model": run.model.name,
+        "model": "the network",
+        "file": "the given array",
         "kind": g.kind,
-        **run.identity(),
-        **run.facts(),
-        **{name: stop[1] for name, stop in stops.items()},
+        **g.x.identity(),
+        **{key: value for key, value in g.x.about().items() if key in TOLD},
+        **(about or {}),
+        "seconds": round(time.perf_counter() - began, 3),
+        **{name: figures for name, (_, figures) in shown.items()},
+        "missing": missing,
     }
-    page = Page(
-        f"{run.model.name}: a tour",
-        summary(g, facts),
-        [stop[0] for stop in stops.values()],
-        about(facts),
-        command,
-    )
-    return Visit(page, facts, found.stopped == "interrupted")
+    sections = [section for section, _ in shown.values()]
+    page = Page(f"{facts['model']}: a tour", summary(g, facts), sections, table_of(facts), command)
+    return Visit(page, facts, missing)
 
 
-def summary(g: Guide, facts: dict[str, Any]) -> list[str]:
-    given, made = g.sizes
-    image, output = times(*g.x.image.shape), times(*g.x.output.shape)
-    kinds = {
-        SCORES: f"gives {g.x.output.size:,} number{'s' if g.x.output.size > 1 else ''} for an image of {image}",
-        LARGER: f"makes an image of {times(*made)} out of one of {times(*given)} pixels" if made else "",
-        SAME: f"makes an image of the same size, {times(*given)} pixels, out of an image" if made else "",
+def stops(g: Guide, scope: Scope) -> dict[str, tuple[str, Callable[[], Stop]]]:
+    """What is shown of this kind of network, in order: what is said meanwhile, and what makes it."""
+
+    def proved() -> Stop:
+        return proofs(verify_scope(scope, image=g.x.image if g.x.takes_image else None))
+
+    chosen: dict[str, tuple[str, Callable[[], Stop]]] = {
+        "proofs": ("the proofs", proved),
+        "parts": ("input, output, residual", lambda: parts(g)),
     }
-    what = kinds.get(g.kind) or f"makes {output} out of {image}"
-    holds = (
-        "All of it is proved with numbers, at the end."
-        if facts["proofs"]["ok"]
-        else "Not all claims hold: see the proofs at the end."
-    )
-    return paragraphs(f"""
-        This network {what}. For one image, {facts["file"]}, its decisions (which Relu is open, which pixel a MaxPool picks) were frozen.
-        What remains is exactly linear, y = F·x + r, and this page looks at it: F has {g.x.output.size:,} rows and {g.x.image.size:,}
-        columns.
-
-        The residual r has {percent(facts["parts"]["residual"])} of the output's size. {holds}""")
-
-
-def about(facts: dict[str, Any]) -> Table:
-    shown = (
-        "model",
-        "model_sha256",
-        "file",
-        "file_sha256",
-        "image",
-        "output",
-        "sizes",
-        "preprocessing",
-        "policy",
-        "device",
-        "precision",
-        "onnxscope",
-        "seconds",
-        "notes",
-    )
-    rows = [
-        [name.replace("_", " "), text(facts[name])] for name in shown if facts[name] not in (None, "", [], {})
-    ]
-    return Table(["", ""], rows, "What this page depends on")
-
-
-def text(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {text(v)}" for key, v in value.items())
-    if isinstance(value, (list, tuple)):
-        return (
-            "×".join(map(str, value))
-            if all(isinstance(v, int) for v in value)
-            else "; ".join(map(str, value))
-        )
-    return str(value)
+    if g.kind == SCORES:
+        chosen["scores"] = "scores and ledger", lambda: highest(g)
+        chosen["ledger"] = "the ledger by layer", lambda: by_layer(g)
+        if g.explainable:
+            chosen["rivals"] = "votes and other methods", lambda: by_other_means(g)
+    else:
+        chosen["pixels"] = "filters", lambda: single_pixels(g)
+    if g.kind == SAME:
+        chosen["afar"] = "filters that reach far", lambda: far_away(g)
+    return {**chosen, "svd": ("singular triplets", lambda: bases(g))}

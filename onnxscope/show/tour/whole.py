@@ -52,7 +52,7 @@ def parts(g: Guide) -> Stop:
         what its biases alone add, carried through the same decisions.
 
         Here the residual has {percent(of_residual)} of the output's size, and F·x0 {percent(of_carried)}.{cancel}""")
-    given = g.shown("input", g.run.image(), "the image that the network was given", "input x0")
+    given = g.shown("input", g.views.image(), "the image that the network was given", "input x0")
     if g.flat(g.x.output):
         said = "the output beside its two parts, element by element"
         rows = [
@@ -66,7 +66,7 @@ def parts(g: Guide) -> Stop:
             )
         ]
     else:
-        made = g.run.natural(g.x.output, "output y0 = F·x0 + r"), g.run.natural(carried, "F·x0")
+        made = g.views.natural(g.x.output, "output y0 = F·x0 + r"), g.views.natural(carried, "F·x0")
         rows = [
             Row(
                 [

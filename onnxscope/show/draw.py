@@ -1,0 +1,78 @@
+"""Each kind of answer as one PNG file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from onnxscope.ask.contributions import Contribution
+from onnxscope.ask.ledger import Ledger
+from onnxscope.ask.votes import Votes
+from onnxscope.linear.svd.decompose import Triplets
+from onnxscope.show.charts import bars
+from onnxscope.show.sheets import Picture, Rows, magnitude, png, sheet
+from onnxscope.show.views import Views, where_voted
+
+POPULAR = 6  # the scores with most votes that get a picture
+PER_ROW = 4
+
+
+def ledger(book: Ledger, name: str) -> bytes:
+    """A bar for the image and for each layer."""
+    return bars(list(book.entries), list(book.entries.values()), f"contribution to {name}")[0]
+
+
+def triplets(views: Views, found: Triplets) -> bytes:
+    return png(sheet(triplet_rows(views, found)))
+
+
+def triplet_rows(views: Views, found: Triplets) -> Rows:
+    """Eigen-input and eigen-output in each row; the image and its output where nothing was found."""
+    scales = magnitude(found.v), magnitude(found.u)
+    return [
+        [
+            views.like_image(v, f"v{i}, σ{i} = {s:.4g}", scales[0]),
+            views.like_output(u, f"u{i}", scales[1]),
+        ]
+        for i, (s, u, v) in enumerate(zip(found.sigma, found.u, found.v, strict=True), 1)
+    ] or [[views.image(), views.output()]]
+
+
+def contributions(found: Sequence[Contribution]) -> bytes:
+    return png(sheet(contribution_rows(found)))
+
+
+def contribution_rows(found: Sequence[Contribution]) -> Rows:
+    """The map of each tensor, or its values as bars."""
+    return [
+        [
+            Picture(
+                c.values[..., None] if c.values.ndim == 2 else c.values.reshape(-1),
+                c.tensor,
+                scale=magnitude(c.values) or None,
+            )
+        ]
+        for c in found
+    ]
+
+
+def votes(views: Views, found: Votes, names: Mapping[int, str]) -> bytes:
+    return png(sheet(vote_rows(views, found, names)))
+
+
+def vote_rows(views: Views, found: Votes, names: Mapping[int, str]) -> Rows:
+    """The image, and the pixels that vote for each of the most popular scores."""
+    image, popular = views.image(), list(found.tally().items())[:POPULAR]
+    return [[image, *(where_voted(image, found.mask(s), f"{names[s]}: {n} pixels") for s, n in popular)]]
+
+
+def maps(views: Views, found: Mapping[str, np.ndarray], title: str = "") -> bytes:
+    return png(sheet(map_rows(views, found), title))
+
+
+def map_rows(views: Views, found: Mapping[str, np.ndarray]) -> Rows:
+    """The image, and maps over its pixels, each on its own scale."""
+    shown = [Picture(m[..., None], name, scale=magnitude(m) or None) for name, m in found.items()]
+    pictures = [views.image(), *shown]
+    return [pictures[k : k + PER_ROW] for k in range(0, len(pictures), PER_ROW)]
