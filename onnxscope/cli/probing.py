@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -148,13 +148,9 @@ class Search:
         """As the solver takes them."""
         from onnxscope.cli.question import earlier
 
-        given: Any = {name: value for name, value in asdict(self).items() if name != "k"}
-        options: SvdOptions = {
-            **given,
-            "start": earlier(self.start) if self.start else None,
-            "progress": progress,
-        }
-        return options
+        given: dict[str, Any] = {name: value for name, value in asdict(self).items() if name != "k"}
+        given |= {"start": earlier(self.start) if self.start else None, "progress": progress}
+        return cast("SvdOptions", given)
 
 
 @question

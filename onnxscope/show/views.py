@@ -41,10 +41,9 @@ class Views:
 
     def natural(self, array: np.ndarray, label: str, mark: Sequence[int] | None = None) -> Picture:
         """In the image's colours where it has the image's channels; else around grey, with a scale of its own."""
-        like = self.settled
-        if like and is_picture(array.shape):
-            if array.shape[channels_axis(array.shape, self.x.layout)] == len(like.mean):
-                return replace(displayed(unrounded_pixels(array, like) / 255, label), mark=mark)
+        like, shape = self.settled, array.shape
+        if like and is_picture(shape) and shape[channels_axis(shape, self.x.layout)] == len(like.mean):
+            return replace(displayed(unrounded_pixels(array, like) / 255, label), mark=mark)
         return replace(self.around_grey(array, label, magnitude(array) or None), mark=mark)
 
     def like_image(self, array: np.ndarray, label: str, scale: float | None = None) -> Picture:
