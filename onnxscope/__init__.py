@@ -1,7 +1,9 @@
 """onnxscope: what an exported network does, as plain ONNX."""
 
+from typing import Any
+
 from onnxscope.api.answers import Explanation, PixelArray, Singular
-from onnxscope.api.interpreter import LinearInterpreter, OpenModel
+from onnxscope.api.model import LinearInterpreter, OpenModel
 from onnxscope.api.opening import Check, Diagnosis, Report, Scope, Step, doctor, load, rewrite, verify
 from onnxscope.api.reading import find_labels, read_image
 from onnxscope.ask.contributions import Contribution, Contributions
@@ -10,7 +12,6 @@ from onnxscope.ask.votes import Votes
 from onnxscope.errors import BadModel, BadOption, NotProved, OutOfMemory, ScopeError, Unsupported
 from onnxscope.files.preprocessing import Preprocess
 from onnxscope.files.results import Drawing
-from onnxscope.show.tour.visit import Visit as Tour
 from onnxscope.version import VERSION as __version__
 
 __all__ = [
@@ -45,6 +46,15 @@ __all__ = [
     "rewrite",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`Tour` is imported when it is asked for: charts take half a second to import."""
+    if name != "Tour":
+        raise AttributeError(f"module 'onnxscope' has no attribute '{name}'")
+    from onnxscope.show.tour.visit import Visit
+
+    return Visit
 
 
 def __dir__() -> list[str]:

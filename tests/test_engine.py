@@ -16,6 +16,7 @@ from support import model, node, randn
 import onnxscope
 from onnxscope import runtime
 from onnxscope.linear.linear_map import ArraySpace, rows
+from onnxscope.run import batch_size
 from onnxscope.run import engine as engines
 from onnxscope.run.device_space import ValueSpace
 
@@ -187,7 +188,7 @@ def test_batches_keep_to_the_memory() -> None:
     proto = SMALL["edsr"]
     image = image_of(proto)
     whole = onnxscope.load(proto).freeze(image)
-    need = [engines.taken(whole.map.engine.programs.transpose, k) for k in (1, 3)]
+    need = [batch_size.taken(whole.map.engine.programs.transpose, k) for k in (1, 3)]
     held = sum(np.prod(t.shape) for t in whole.map.engine.programs.transpose.graph.inputs[:-1])
     small = onnxscope.load(proto, memory=int(held) + need[1]).freeze(image)
     assert small.map.batch == 3

@@ -10,7 +10,7 @@ from typing import TypedDict, Unpack
 import numpy as np
 import onnx
 
-from onnxscope.api.interpreter import OpenModel
+from onnxscope.api.model import OpenModel
 from onnxscope.errors import BadModel, BadOption, ScopeError
 from onnxscope.files import models
 from onnxscope.files.models import Model

@@ -13,7 +13,7 @@ from onnxscope.cli.probing import finish
 from onnxscope.errors import BadOption
 
 if TYPE_CHECKING:
-    from onnxscope.api.interpreter import LinearInterpreter
+    from onnxscope.api.model import LinearInterpreter
     from onnxscope.cli.question import Question
 
 COMPARED = "saliency,input-x-gradient,guided,grad-cam,lrp-composite,discussion"

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxscope.api.interpreter import LinearInterpreter, OpenModel
+from onnxscope.api.model import LinearInterpreter, OpenModel
 from onnxscope.api.opening import opened
 from onnxscope.ask.scores import read_labels
 from onnxscope.cli.options import Asked

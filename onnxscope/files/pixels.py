@@ -92,12 +92,14 @@ def flat_index(
     said = f"pixel {','.join(map(str, numbers))}"
     if len(numbers) != len(axes):
         raise BadOption(
-            f"{said} has {len(numbers)} number(s), and {extent(shape, axes)} takes {len(axes)}",
+            f"{said} has {len(numbers)} number(s), and {sizes_text(shape, axes)} takes {len(axes)}",
             where=where,
             remedy="give so many",
         )
     if not all(0 <= number < shape[axis] for number, axis in zip(numbers, axes, strict=True)):
-        raise BadOption(f"{said} lies outside of {extent(shape, axes)}", where=where, remedy="count from 0")
+        raise BadOption(
+            f"{said} lies outside of {sizes_text(shape, axes)}", where=where, remedy="count from 0"
+        )
     return sum(number * math.prod(shape[axis + 1 :]) for number, axis in zip(numbers, axes, strict=True))
 
 
@@ -111,7 +113,7 @@ def pixel_at(shape: Sequence[int], index: int, layout: str = "auto") -> Pixel:
     return tuple(index // math.prod(shape[axis + 1 :]) % shape[axis] for axis in named_axes(shape, layout))
 
 
-def extent(shape: Sequence[int], axes: Sequence[int]) -> str:
+def sizes_text(shape: Sequence[int], axes: Sequence[int]) -> str:
     """The sizes in the order in which a pixel's numbers stand."""
     names = " (channel, y, x)" if is_picture(shape) else ""
     return shape_text([shape[axis] for axis in axes]) + names

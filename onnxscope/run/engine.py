@@ -16,15 +16,14 @@ from onnxscope.graph.builder import Tensor, is_float
 from onnxscope.graph.ends import find_image
 from onnxscope.linear.linear_map import ArraySpace, Block, Space
 from onnxscope.rewriting.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope
+from onnxscope.run.batch_size import MOST_PROBES, batch_size
 from onnxscope.run.channel_blocks import blocked_session
 from onnxscope.run.device_space import ValueSpace
 from onnxscope.run.programs import Program, Programs, tensor_bytes
 from onnxscope.runtime import Binding, Device, Session, Value, device, from_ort_value, no_memory, ort_value
 
-MOST_PROBES = {"cpu": 16, "cuda": 128}  # at once: beyond it nothing gets faster
 DEFAULT_MEMORY = 2_000_000_000
 REPEATED = {"linear", "transpose", "ledger"}  # programs whose speed is worth a longer start
-ARENA = 2.5  # onnxruntime takes up to so many times what lives at once: measured 1.0 to 2.3 on four networks
 Arrays = Mapping[str, np.ndarray]
 log = logging.getLogger("onnxscope")
 
@@ -143,21 +142,6 @@ class Engine:
             )
         return {t.name: fitted(t, np.asarray(given[t.name])) for t in self.inputs}
 
-    def batch(self, program: Program, states: int) -> int:
-        """How many probes the memory budget holds at once."""
-        need = states + taken(program, 1)
-        if need > self.memory:
-            raise BadOption(
-                f"one probe needs {size_text(need)}, the budget is {size_text(self.memory)}",
-                where="--memory",
-                remedy="give more"
-                + (", or --stateless, which keeps no states" if need - states <= self.memory else ""),
-            )
-        count = MOST_PROBES[self.on.name]
-        while states + taken(program, count) > self.memory:
-            count -= 1
-        return count
-
 
 class FrozenMap:
     """F and Fᵀ for one image: blocks that are arrays give arrays, and values on the device give values there."""
@@ -249,7 +233,8 @@ class Pass:
 
     @cached_property
     def batch(self) -> int:
-        return self._engine.batch(self._program, self._held)
+        engine = self._engine
+        return batch_size(self._program, self._held, engine.memory, MOST_PROBES[engine.on.name])
 
     @cached_property
     def _binding(self) -> Binding:
@@ -295,11 +280,6 @@ class Pass:
         )
 
 
-def taken(program: Program, probes: int) -> int:
-    """The memory that so many probes take at once."""
-    return int(ARENA * program.peak_bytes(probes))
-
-
 def fitted(t: Tensor, array: np.ndarray) -> np.ndarray:
     shape = tuple(t.shape)
     if array.shape != shape and (1, *array.shape) != shape:
@@ -315,7 +295,3 @@ def fitted(t: Tensor, array: np.ndarray) -> np.ndarray:
     if not np.isfinite(array).all():
         raise BadOption("holds NaN or infinity", where="image", remedy="give finite numbers")
     return np.ascontiguousarray(array.reshape(shape), t.dtype if is_float(t) else None)
-
-
-def size_text(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -6,7 +6,6 @@ signed values, and Okabe's and Ito's palette for lines.
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,12 +14,13 @@ import cmcrameri.cm
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm, is_color_like, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from onnxscope.errors import printable, shortened
-from onnxscope.show.sheets import magnitude
+from onnxscope.show.sheets import magnitude, png_of
 
 SIGNED, SIZES = cmcrameri.cm.vik, mpl.colormaps["cividis"]
 LINES, MARKERS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7"), "osD^"
@@ -38,31 +38,48 @@ Paint = Callable[[Figure, Axes, str], None]  # the last is the colour of what is
 
 
 def drawn(paint: Paint, height: float, width: float = WIDTH) -> Drawn:
-    """What `paint` puts on a pair of axes."""
-    pages = []
-    for ground, ink, lines in PAGES.values():
-        colours: Any = {
-            "text.color": ink,
-            "axes.labelcolor": ink,
-            "axes.edgecolor": ink,
-            "xtick.color": ink,
-            "ytick.color": ink,
-            "axes.facecolor": ground,
-            "figure.facecolor": ground,
-            "grid.color": lines,
-            "font.size": 10,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.axisbelow": True,
-            "text.parse_math": False,
-        }
-        with mpl.rc_context(colours):
-            figure = Figure((width, height), DPI, layout="constrained")
-            paint(figure, figure.add_subplot(), ink)
-            file = io.BytesIO()
-            figure.savefig(file, format="png", metadata={"Software": None})
-            pages.append(file.getvalue())
+    """What `paint` puts on a pair of axes. It is laid out once, for the light page; the dark one has other colours."""
+    light, dark = PAGES.values()
+    ground, ink, grid = light
+    colours: Any = {
+        **dict.fromkeys(
+            ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), ink
+        ),
+        **dict.fromkeys(("axes.facecolor", "figure.facecolor"), ground),
+        "grid.color": grid,
+        "font.size": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+        "text.parse_math": False,
+    }
+    with mpl.rc_context(colours):
+        figure = Figure((width, height), DPI, layout="constrained")
+        paint(figure, figure.add_subplot(), ink)
+        canvas = FigureCanvasAgg(figure)
+        pages = [rendered(canvas)]
+        figure.set_layout_engine("none")
+        recolour(figure, dict(zip(map(to_rgba, light), map(to_rgba, dark), strict=True)))
+        pages.append(rendered(canvas))
     return pages[0], pages[1]
+
+
+def rendered(canvas: FigureCanvasAgg) -> bytes:
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    return png_of(pixels[..., :3])
+
+
+def recolour(figure: Figure, colours: Mapping[Any, Any]) -> None:
+    """Everything that has one of these colours gets the other one."""
+    for artist in figure.findobj():
+        for part in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
+            get, change = (getattr(artist, f"{do}_{part}", None) for do in ("get", "set"))
+            if get is None or change is None:
+                continue
+            now = get()
+            if is_color_like(now) and (new := colours.get(to_rgba(now))):
+                change(new)
 
 
 def lines(series: Mapping[str, Sequence[float]], across: str, up: str) -> Drawn:

@@ -10,7 +10,6 @@ from onnxscope.ask.contributions import Contribution
 from onnxscope.ask.ledger import Ledger
 from onnxscope.ask.votes import Votes
 from onnxscope.linear.svd.decompose import Triplets
-from onnxscope.show.charts import bars
 from onnxscope.show.sheets import Picture, Rows, magnitude, png, sheet
 from onnxscope.show.views import Views, where_voted
 
@@ -20,6 +19,8 @@ PER_ROW = 4
 
 def ledger(book: Ledger, name: str) -> bytes:
     """A bar for the image and for each layer."""
+    from onnxscope.show.charts import bars  # only now: matplotlib takes half a second to import
+
     return bars(list(book.entries), list(book.entries.values()), f"contribution to {name}")[0]
 
 

@@ -101,8 +101,13 @@ def alone(picture: Picture) -> tuple[bytes, str]:
 
 def png(canvas: Image.Image) -> bytes:
     file = io.BytesIO()
-    canvas.save(file, "PNG", optimize=True)
+    canvas.save(file, "PNG")
     return file.getvalue()
+
+
+def png_of(pixels: np.ndarray) -> bytes:
+    """Rows × columns × 3 bytes as a PNG file."""
+    return png(Image.fromarray(np.ascontiguousarray(pixels)))
 
 
 def sheet(rows: Rows, title: str = "") -> Image.Image:

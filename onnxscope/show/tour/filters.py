@@ -79,7 +79,10 @@ def single_pixels(g: Guide) -> Stop:
                 f"{name[0].upper()}{name[1:]}: output pixel {place}, input pixel {source}",
             )
         )
-    table = [[name, *extent(look), *extent(do)] for name, look, do in zip(places, looks, does, strict=True)]
+    table = [
+        [name, *radius_and_box(look), *radius_and_box(do)]
+        for name, look, do in zip(places, looks, does, strict=True)
+    ]
     head = ["at", "receptive: radius", "box", "projective: radius", "box"]
     parts.append(Table(head, table, REACHES))
     text = paragraphs("""
@@ -99,7 +102,7 @@ def single_pixels(g: Guide) -> Stop:
     return Section("Single pixels", text, parts), facts
 
 
-def extent(r: Reach) -> list[str]:
+def radius_and_box(r: Reach) -> list[str]:
     return [f"{r.radius:.1f}", f"{r.rows} × {r.columns}"]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
@@ -24,9 +24,10 @@ from onnxscope.linear.svd.decompose import SvdOptions
 from onnxscope.rewriting.scope import Scope
 from onnxscope.run.engine import FrozenMap, Running
 from onnxscope.show import draw
-from onnxscope.show.tour.guide import Effort, Guide
-from onnxscope.show.tour.visit import Visit, visit
 from onnxscope.show.views import Views
+
+if TYPE_CHECKING:
+    from onnxscope.show.tour.visit import Visit
 
 Score = int | str | None  # its number or its label; the highest where there is none
 
@@ -130,6 +131,9 @@ class LinearInterpreter(Interpreter):
 
     def tour(self, path: str | Path | None = None, *, k: int = 8, seconds: float = 20.0) -> Visit:
         """Everything worth seeing, as one page; written to `path` if one is given."""
+        from onnxscope.show.tour.guide import Effort, Guide  # only now, for the same reason as charts
+        from onnxscope.show.tour.visit import visit
+
         guide = Guide(self, self.views, self.model.explainer, self.scores, Effort(k, seconds))
         seen = visit(guide, self.model.scope)
         if path is not None:
