@@ -17,9 +17,9 @@ from onnx import TensorProto, helper, numpy_helper, parser
 from onnxscope.errors import BadModel, ScopeError, Unsupported
 from onnxscope.files.models import to_bytes
 from onnxscope.graph.tables import merged
+from onnxscope.normalise.contrib_quantized import CONTRIB_QUANTIZED
 from onnxscope.normalise.dialect import normalise
 from onnxscope.normalise.lifts import LIFTS
-from onnxscope.normalise.quantized import QUANTIZED
 from onnxscope.rewriting.rules.table import RULES
 from onnxscope.runtime import Session
 
@@ -134,7 +134,7 @@ def test_every_lift_is_tried() -> None:
 
 def test_two_lifts_for_one_operator_are_refused() -> None:
     with pytest.raises(ValueError, match="QGemm"):
-        merged(QUANTIZED, QUANTIZED)
+        merged(CONTRIB_QUANTIZED, CONTRIB_QUANTIZED)
 
 
 # Names, constants and outputs

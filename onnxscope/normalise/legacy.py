@@ -9,6 +9,7 @@ from onnx import TensorProto, helper
 
 from onnxscope.graph.builder import Tensor, shape_of
 from onnxscope.normalise.families import in_float, ints, refuse
+from onnxscope.normalise.movement import with_steps
 from onnxscope.normalise.reader import Lift, Normaliser
 from onnxscope.normalise.source import Source
 
@@ -22,7 +23,7 @@ def crop(w: Normaliser, n: Source) -> Any:
         if n.attrs.get("scale")
         else [height - bottom, width - right]
     )
-    return w.op(n, "Slice", n[0], ints(w, [top, left]), ints(w, ends), ints(w, [2, 3]))
+    return w.op(n, "Slice", n[0], ints(w, [top, left]), ints(w, ends), ints(w, [2, 3]), ints(w, [1, 1]))
 
 
 def image_scaler(w: Normaliser, n: Source) -> Any:
@@ -51,11 +52,6 @@ def scaled_tanh(w: Normaliser, n: Source) -> Any:
 def parametric_softplus(w: Normaliser, n: Source) -> Any:
     """α·log(1 + exp(β·x))"""
     return w.b.Mul(w.op(n, "Softplus", w.b.Mul(n[0], float(n.attrs["beta"]))), float(n.attrs["alpha"]))
-
-
-def dynamic_slice(w: Normaliser, n: Source) -> Any:
-    """Slice as it became in opset 10."""
-    return w.emit(n, "Slice")
 
 
 def simplified_layer_normalization(w: Normaliser, n: Source) -> Any:
@@ -94,7 +90,7 @@ LEGACY: dict[str, Lift] = {
     "Affine": affine,
     "ConstantFill": constant_fill,
     "Crop": crop,
-    "DynamicSlice": dynamic_slice,
+    "DynamicSlice": with_steps,
     "GivenTensorFill": given_tensor_fill,
     "ImageScaler": image_scaler,
     "ParametricSoftplus": parametric_softplus,

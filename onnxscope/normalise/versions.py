@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from onnxscope.errors import BadModel, Unsupported
-from onnxscope.graph.builder import Tensor, element_type, is_known, numel, shape_of, values_of
+from onnxscope.errors import Unsupported
+from onnxscope.graph.builder import Tensor, element_type, numel, shape_of
 from onnxscope.normalise.families import (
     as_it_is,
-    before,
     default,
     fixed,
     in_float,
@@ -55,22 +54,6 @@ def p_relu(w: Normaliser, n: Source) -> Any:
     return None
 
 
-def squeeze(w: Normaliser, n: Source) -> Any:
-    """<13: axes was an attribute. Always named here; left out they are all axes of size 1."""
-    shape = shape_of(n[0])
-    axes = fixed(n, "axes", 1, "axes")
-    if axes is None:
-        axes = [k for k, d in enumerate(shape) if d == 1]
-    return w.emit(n, inputs=[n[0], ints(w, sorted(n.axes(axes, len(shape))))]) if axes else n[0]
-
-
-def unsqueeze(w: Normaliser, n: Source) -> Any:
-    """<13: axes was an attribute."""
-    axes = fixed(n, "axes", 1, "axes") or []
-    rank = len(shape_of(n[0])) + len(axes)
-    return w.emit(n, inputs=[n[0], ints(w, sorted(n.axes(axes, rank)))])
-
-
 def reduce(w: Normaliser, n: Source) -> Any:
     """<18 (ReduceSum <13): axes was an attribute. Always named here; none were all axes, unless noop_with_empty_axes."""
     rank, axes = len(shape_of(n[0])), fixed(n, "axes", 1, "axes")
@@ -94,70 +77,12 @@ def softmax(w: Normaliser, n: Source) -> Any:
     return w.b.Reshape(w.op(n, n.op, rows, axis=1), list(shape))
 
 
-def slice_(w: Normaliser, n: Source) -> Any:
-    """<10: starts, ends and axes were attributes."""
-    starts, ends = n.attrs.pop("starts"), n.attrs.pop("ends")
-    return w.emit(
-        n, inputs=[n[0], ints(w, starts), ints(w, ends), ints(w, n.attrs.pop("axes", range(len(starts))))]
-    )
-
-
-def pad(w: Normaliser, n: Source) -> Any:
-    """<11: pads (<2: paddings) and value were attributes. 18: axes may be named; here never."""
-    rank = len(shape_of(n[0]))
-    if n.opset < 11:
-        pads = [int(p) for p in n.attrs.pop("pads", n.attrs.pop("paddings", []))]
-        value: Any = float(n.attrs.pop("value", 0.0)) or None
-    else:
-        pads, value = n.ints(1, "pads"), n.input(2)
-        if (axes := n.input(3)) is not None:
-            given, named = pads, n.axes(n.ints(3, "axes"), rank)
-            if len(given) != 2 * len(named):
-                raise BadModel(
-                    f"{len(given)} pads for {shape_of(axes)[0]} axes",
-                    where=n.where,
-                    remedy="export the model again",
-                )
-            pads = [0] * 2 * rank
-            for k, a in enumerate(named):
-                pads[a], pads[a + rank] = given[k], given[k + len(named)]
-    n.attrs.setdefault("mode", "constant")
-    return w.emit(n, inputs=[n[0], ints(w, pads), value if n.attrs["mode"] == "constant" else None])
-
-
 def clip(w: Normaliser, n: Source) -> Any:
     """<11: min and max were attributes. Without either it is the identity."""
     bounds = (
         [n.attrs.pop("min", None), n.attrs.pop("max", None)] if n.opset < 11 else [n.input(1), n.input(2)]
     )
     return w.emit(n, inputs=[n[0], *bounds]) if any(b is not None for b in bounds) else n[0]
-
-
-def top_k(w: Normaliser, n: Source) -> Any:
-    """<10: k was an attribute."""
-    return w.emit(n, inputs=[n[0], ints(w, [n.attrs.pop("k")])])
-
-
-def split(w: Normaliser, n: Source) -> Any:
-    """<13: the sizes were an attribute (<2: or an input); 18: only their number. Here always written out, the last one smaller."""
-    [axis] = n.axes([n.attrs.setdefault("axis", 0)], len(shape_of(n[0])))
-    size, parts = shape_of(n[0])[axis], len(n.outputs)
-    sizes = fixed(n, "split", 1, "sizes")
-    if not sizes:
-        each = -(-size // parts)
-        sizes = [each] * (parts - 1) + [size - each * (parts - 1)]
-    return w.emit(n, inputs=[n[0], ints(w, sizes)], num_outputs=None) if parts > 1 else n[0]
-
-
-def reshape(w: Normaliser, n: Source) -> Any:
-    """<5: the shape was an attribute."""
-    return w.emit(n, inputs=[n[0], ints(w, n.attrs.pop("shape"))])
-
-
-def flatten(w: Normaliser, n: Source) -> None:
-    """11: the axis may be negative; here never."""
-    axis, rank = n.attrs.get("axis", 1), len(shape_of(n[0]))
-    n.attrs["axis"] = axis + rank if axis < 0 else axis
 
 
 def cast(w: Normaliser, n: Source) -> Any:
@@ -171,13 +96,6 @@ def cast_like(w: Normaliser, n: Source) -> Any:
     """A Cast to a type that is known."""
     to = element_type(n[1])
     return n[0] if element_type(n[0]) == to else w.emit(n, "Cast", [n[0]], to=to)
-
-
-def tile(w: Normaliser, n: Source) -> Any:
-    """<6: one axis, so many times; both were inputs."""
-    repeats = [1] * len(shape_of(n[0]))
-    repeats[n.ints(2, "axis")[0]] = n.ints(1, "tiles")[0]
-    return w.emit(n, inputs=[n[0], ints(w, repeats)])
 
 
 def batch_normalization(w: Normaliser, n: Source) -> Any:
@@ -235,7 +153,7 @@ def dropout(w: Normaliser, n: Source) -> list[Tensor]:
 def mean_variance(w: Normaliser, n: Source) -> Any:
     """<9: over all axes or per channel; and the mean alone could be taken away."""
     if n.opset >= 9:
-        n.attrs.setdefault("axes", [0, 2, 3])
+        n.attrs.setdefault("axes", [0, 2, 3])  # onnx's own shape inference fails where they are left out
         return of_one_shape(w, n)
     rank = len(shape_of(n[0]))
     axes = [k for k in range(rank) if k != 1 or n.attrs.pop("across_channels", 0)]
@@ -263,31 +181,6 @@ def grid_sample(w: Normaliser, n: Source) -> None:
     if w.b.opset >= 20 > n.opset:
         mode = n.attrs.get("mode", "bilinear")
         n.attrs["mode"] = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
-
-
-def scatter(w: Normaliser, n: Source) -> Any:
-    """11: it is called ScatterElements."""
-    return w.emit(n, "ScatterElements")
-
-
-def space_to_depth(w: Normaliser, n: Source) -> Any:
-    """Since 28 the channels may come before the blocks, as DepthToSpace always allowed."""
-    if n.attrs.pop("mode", "DCR") == "DCR":
-        return None
-    (batch, channels, height, width), r = shape_of(n[0]), int(n.attrs["blocksize"])
-    blocks = w.b.Reshape(n[0], [batch, channels, height // r, r, width // r, r])
-    return w.b.Reshape(
-        w.b.Transpose(blocks, perm=[0, 1, 3, 5, 2, 4]), [batch, channels * r * r, height // r, width // r]
-    )
-
-
-def compress(w: Normaliser, n: Source) -> Any:
-    """A Gather, where the condition is constant: its size is then known."""
-    if not is_known(n[1]):
-        return None
-    axis = n.attrs.get("axis")
-    kept = ints(w, [int(k) for k in np.flatnonzero(values_of(n[1]))])
-    return w.b.Gather(w.b.Reshape(n[0], [-1]) if axis is None else n[0], kept, axis=axis or 0)
 
 
 def attention(w: Normaliser, n: Source) -> Any:
@@ -319,8 +212,6 @@ VERSIONS: dict[str, Lift] = {
     **dict.fromkeys(RANDOM, random),
     "Celu": celu,
     "Attention": attention,
-    "SpaceToDepth": space_to_depth,
-    "Compress": compress,
     **dict.fromkeys(BROADCAST, broadcast),
     **dict.fromkeys(REDUCTIONS, reduce),
     **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), softmax),
@@ -329,25 +220,14 @@ VERSIONS: dict[str, Lift] = {
     "Cast": cast,
     "CastLike": cast_like,
     "Clip": clip,
-    "Concat": default(4, axis=1),
     "Dropout": dropout,
-    "Flatten": flatten,
     "Gemm": without("broadcast"),
     "GridSample": grid_sample,
     "GroupNormalization": group_normalization,
     "LayerNormalization": as_it_is,
     "MeanVarianceNormalization": mean_variance,
     "PRelu": p_relu,
-    "Pad": pad,
-    "Reshape": before(5, reshape),
     "RoiAlign": default(16, coordinate_transformation_mode="output_half_pixel"),
-    "Scatter": scatter,
     "Selu": default(6, alpha=1.6732, gamma=1.0507),
-    "Slice": before(10, slice_),
-    "Split": split,
-    "Squeeze": squeeze,
     "ThresholdedRelu": as_it_is,
-    "Tile": before(6, tile),
-    "TopK": before(10, top_k),
-    "Unsqueeze": unsqueeze,
 }

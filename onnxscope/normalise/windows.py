@@ -7,6 +7,7 @@ from typing import Any
 
 from onnxscope.errors import BadModel, Unsupported
 from onnxscope.graph.builder import shape_of
+from onnxscope.normalise.attributes import sliding
 from onnxscope.normalise.reader import Lift, Normaliser
 from onnxscope.normalise.source import Source
 
@@ -23,14 +24,15 @@ def spell_out(n: Source, sizes: Sequence[int], kernel: Sequence[int]) -> None:
             where=n.where,
             remedy="export the model again",
         )
-    strides, dilations = a.get("strides", [1] * rank), a.get("dilations", [1] * rank)
-    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    steps = {**sliding(rank), **a}
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, steps["dilations"], strict=True)]
     mode = a.pop("auto_pad", "NOTSET") or "NOTSET"
     a["kernel_shape"] = list(kernel)
     if mode == "VALID":
         a["pads"] = [0] * 2 * rank
     elif mode in ("SAME_UPPER", "SAME_LOWER"):
-        total = [max((-(-x // s) - 1) * s + r - x, 0) for x, s, r in zip(sizes, strides, reach, strict=True)]
+        needs = zip(sizes, steps["strides"], reach, strict=True)
+        total = [max((-(-x // s) - 1) * s + r - x, 0) for x, s, r in needs]
         head = [t // 2 if mode == "SAME_UPPER" else t - t // 2 for t in total]
         a["pads"] = head + [t - h for t, h in zip(total, head, strict=True)]
         a.pop("ceil_mode", None)
@@ -45,13 +47,9 @@ def spell_out_ceil(n: Source, sizes: Sequence[int]) -> None:
     a, rank = n.attrs, len(sizes)
     if not a.get("ceil_mode") or a.get("count_include_pad"):
         return
-    strides, dilations, kernel = (
-        a.get("strides", [1] * rank),
-        a.get("dilations", [1] * rank),
-        a["kernel_shape"],
-    )
-    pads = list(a.get("pads", [0] * 2 * rank))
-    for k, (x, s, d) in enumerate(zip(sizes, strides, dilations, strict=True)):
+    steps, kernel = {**sliding(rank), **a}, a["kernel_shape"]
+    pads = list(steps["pads"])
+    for k, (x, s, d) in enumerate(zip(sizes, steps["strides"], steps["dilations"], strict=True)):
         reach = (kernel[k] - 1) * d + 1
         windows = -(-(x + pads[k] + pads[k + rank] - reach) // s) + 1
         if (windows - 1) * s >= x + pads[k]:  # a window that sees nothing but padding is dropped
@@ -116,8 +114,8 @@ def conv_transpose(w: Normaliser, n: Source) -> None:
     rank = len(sizes)
     mode, wanted = a.pop("auto_pad", "NOTSET") or "NOTSET", a.pop("output_shape", None)
     a["kernel_shape"] = list(kernel)
-    strides, dilations = a.get("strides", [1] * rank), a.get("dilations", [1] * rank)
-    extra = list(a.get("output_padding", [0] * rank))
+    steps = {**sliding(rank), **a}
+    strides, dilations, extra = steps["strides"], steps["dilations"], list(steps["output_padding"])
     if mode == "VALID":
         a["pads"] = [0] * 2 * rank
     if wanted is None and mode.startswith("SAME"):

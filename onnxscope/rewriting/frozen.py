@@ -40,6 +40,12 @@ class Pair:
     def shape(self) -> Shape:
         return shape_of(self.x0)
 
+    @property
+    def carried(self) -> Frozen:
+        """The frozen value, where it is known that there is one."""
+        assert self.x1 is not None
+        return self.x1
+
 
 def raw_shape(shape: Shape) -> Shape:
     return (-1, *(shape[1:] if shape[:1] == (1,) else shape))
@@ -129,6 +135,24 @@ class Branch:
         raw = self.raw("Add", x.raw, source, branch="source")
         self.sources[raw.inputs[0].name] = source
         return Frozen(shape, raw)
+
+    def times(self, a: Pair | Tensor, b: Pair | Tensor) -> Pair:
+        """a · b element by element, in the base and in the frozen branch: one of them active, the other a state."""
+        x, gain = (a, b) if isinstance(a, Pair) else (b, a)
+        y1 = self.gain(x.carried, gain)
+        return Pair(self.b.Mul(*(t.x0 if isinstance(t, Pair) else t for t in (a, b))), y1)
+
+    def plus(self, a: Pair, b: Pair) -> Pair:
+        """a + b, both active, in the base and in the frozen branch."""
+        return Pair(self.b.Add(a.x0, b.x0), self.add(a.carried, b.carried))
+
+    def minus(self, a: Pair, b: Pair) -> Pair:
+        """a − b, both active, in the base and in the frozen branch."""
+        return Pair(self.b.Sub(a.x0, b.x0), self.add(a.carried, self.negate(b.carried)))
+
+    def anchored(self, y: Pair, y0: Tensor) -> Frozen:
+        """A·x1 + (y0 − A·x0), where y holds A·x0 and A·x1: at x1 = x0 this is y0, whatever A is."""
+        return self.source(y.carried, self.b.Sub(y0, y.x0))
 
     def add(self, *terms: Frozen) -> Frozen:
         """The sum of frozen values, broadcasting them."""

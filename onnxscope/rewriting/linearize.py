@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-import onnx
 import onnx_graphsurgeon as gs
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from onnxscope.errors import MISFITS, ScopeError, Unsupported, misfit
 from onnxscope.graph.builder import Builder, Tensor, describe, element_type, is_sized
+from onnxscope.normalise.attributes import attributes
 from onnxscope.rewriting.frozen import Branch, Frozen, Pair
 from onnxscope.rewriting.options import Options
 from onnxscope.rewriting.steps import FREEZE, TAYLOR, How, Step, Treatment
@@ -89,14 +90,14 @@ class Site:
                 )
         return self.carried(i)
 
-    def attr(self, name: str, default: Any = None) -> Any:
-        """An attribute, or the standard's default for it."""
-        if name in self.node.attrs:
-            return self.node.attrs[name]
-        known = onnx.defs.get_schema(self.node.op, self.opset).attributes.get(name)
-        if default is None and known is not None and known.default_value.name:
-            default = helper.get_attribute_value(known.default_value)
-        return default.decode() if isinstance(default, bytes) else default
+    @cached_property
+    def attrs(self) -> dict[str, Any]:
+        """All attributes that the operator has, defaults included."""
+        return attributes(self.node, self.opset)
+
+    def attr(self, name: str) -> Any:
+        """An attribute; None where it is left out and the standard has no default."""
+        return self.attrs.get(name)
 
 
 Rule = Callable[["Freezer", Site], Any]
@@ -123,6 +124,15 @@ class Freezer(Branch):
         if x.name not in self._floats:
             self._floats[x.name] = self.b.Cast(x, to=TensorProto.FLOAT)
         return self._floats[x.name]
+
+    def operand(self, n: Site, i: int = 0) -> Pair:
+        """Input i as gains and sources are computed from it: in float32."""
+        return Pair(self.float(n.x0(i)), n.pair(i).x1)
+
+    def sole_operand(self, n: Site, i: int = 0) -> Pair:
+        """The same where input i carries the image, and no other input may."""
+        x1 = n.only(i)
+        return Pair(self.float(n.x0(i)), x1)
 
     def note(self, text: str, *, tangent: bool = True) -> None:
         """Put a remark into the node table; `tangent` is false where `taylor` does not write the derivative."""

@@ -17,8 +17,8 @@ from onnxscope.errors import Unsupported
 from onnxscope.graph.builder import Builder, Tensor, describe, is_known, numel, shape_of
 from onnxscope.rewriting.linearize import Freezer
 from onnxscope.rewriting.options import GRADIENT
-from onnxscope.rewriting.rules.primitives import same
 from onnxscope.rewriting.rules.table import TRANSPOSE
+from onnxscope.rewriting.rules.transposes import same
 from onnxscope.rewriting.transpose import NOTHING, Transposed, Transposer, TransposeRule, transpose
 
 RELUS = {"Relu", "LeakyRelu", "PRelu", "ThresholdedRelu", "Clip"}

@@ -8,7 +8,7 @@ from typing import Any
 from onnxscope.graph.builder import Tensor
 from onnxscope.rewriting.frozen import Frozen
 from onnxscope.rewriting.linearize import Entry, Freezer, Site
-from onnxscope.rewriting.rules.families import gated, mask, ratio, tangent
+from onnxscope.rewriting.rules.families import finite, gated, mask, ratio, tangent
 
 SQRT_2_PI = math.sqrt(2 / math.pi)
 
@@ -106,7 +106,10 @@ def selu_slope(b: Any, x: Tensor, n: Site) -> Tensor:
 
 
 def shrink(f: Freezer, n: Site) -> Frozen:
-    """x + bias below −lambd, x − bias above lambd, 0 between: a mask and a source."""
+    """x + bias below −lambd, x − bias above lambd, 0 between: a mask and a source.
+
+    Not `anchored`: the source is exactly ±bias or exactly 0.
+    """
     x0, lambd, bias = f.float(n.x0()), float(n.attr("lambd")), float(n.attr("bias"))
     low, high = (mask(f.b, m, x0) for m in (f.b.Less(x0, -lambd), f.b.Greater(x0, lambd)))
     y = f.gain(n.only(0), f.b.Add(low, high))
@@ -120,15 +123,17 @@ def prelu(f: Freezer, n: Site) -> Frozen:
 
 
 def clip(f: Freezer, n: Site) -> Frozen:
-    """1 inside the bounds; outside bound/x0 (freeze), or the bound as a source (taylor and x0 near zero)."""
+    """1 inside the bounds; outside bound/x0 (freeze), or the bound as a source (taylor and x0 near zero).
+
+    Not `anchored`: the source is exactly the bound or exactly 0.
+    """
     b, x0, y0 = f.b, f.float(n.x0()), f.float(n.y0)
     x1 = n.only(0)
     low, high = (
         f.float(n.x0(i)) if n.has(i) else b.constant(far, x0) for i, far in ((1, -math.inf), (2, math.inf))
     )
-    inside = b.And(
-        b.GreaterOrEqual(x0, low), b.LessOrEqual(x0, high)
-    )  # runtimes round float16 here and not there, so not x0 = y0
+    # not x0 = y0, for runtimes round float16 at different places
+    inside = b.And(b.GreaterOrEqual(x0, low), b.LessOrEqual(x0, high))
     constant = b.Where(inside, b.constant(0.0, x0), y0)
     if n.taylor:
         return f.source(f.gain(x1, inside), constant)
@@ -148,24 +153,21 @@ def sqrt(f: Freezer, n: Site) -> Frozen:
     b, y0 = f.b, f.float(n.y0)
     zero = b.LessOrEqual(y0, 0.0)
     root = b.Where(zero, b.constant(0.0, y0), b.Reciprocal(b.Where(zero, b.constant(1.0, y0), y0)))
-    return (
-        tangent(f, n.only(0), f.float(n.x0()), y0, b.Mul(root, 0.5)) if n.taylor else f.gain(n.only(0), root)
-    )
+    return tangent(f, f.sole_operand(n), y0, b.Mul(root, 0.5)) if n.taylor else f.gain(n.only(0), root)
 
 
 def rounded(f: Freezer, n: Site) -> Frozen | None:
     """Straight through, what it rounds off being a source (freeze); a decision, for its slope is 0 (taylor)."""
-    return None if n.taylor else f.source(n.x1, f.b.Sub(f.float(n.y0), f.float(n.x0())))
+    return None if n.taylor else f.anchored(f.operand(n), f.float(n.y0))
 
 
 def trigonometric(slope: Any, zero: bool, text: str) -> Entry:
-    """Inverse functions have infinite slopes at the ends of their domain: there 0, and all of it a source."""
+    """Inverse functions have infinite slopes at the ends of their domain: there 0, and the value is a source."""
 
-    def finite(b: Any, x: Tensor, n: Site) -> Tensor:
-        s = slope(b, x, n)
-        return b.Where(b.IsInf(s), b.constant(0.0, s), s)
+    def finite_slope(b: Any, x: Tensor, n: Site) -> Tensor:
+        return finite(b, slope(b, x, n))
 
-    return "frozen", ratio(finite, through_zero=zero, doc=text)
+    return "frozen", ratio(finite_slope, through_zero=zero, doc=text)
 
 
 ACTIVATIONS: dict[str, Entry] = {
@@ -249,8 +251,5 @@ ACTIVATIONS: dict[str, Entry] = {
         lambda b, x, n: b.Reciprocal(b.Sqrt(b.Sub(b.Mul(x, x), 1.0))), False, "acosh(x0)/x0"
     ),
     "Atanh": trigonometric(lambda b, x, n: b.Reciprocal(b.Sub(1.0, b.Mul(x, x))), True, "atanh(x0)/x0"),
-    "Sign": ("decision", None),
-    "Floor": ("decision", None),
-    "Ceil": ("decision", None),
     "Round": ("frozen", rounded),
 }

@@ -9,34 +9,32 @@ import numpy as np
 from onnxscope.graph.builder import Tensor, shape_of
 from onnxscope.rewriting.frozen import Frozen, Pair
 from onnxscope.rewriting.linearize import Entry, Freezer, Site
-from onnxscope.rewriting.rules.movement import numbered
+from onnxscope.rewriting.rules.families import numbered
+from onnxscope.rewriting.rules.reductions import softmax_tangent
 
-MASKED, SOFTMAX = 2, 3  # modes of the fourth output, beside 0: scaled scores, and 1: with their soft cap
+# modes of the fourth output: scaled scores, or the weights; the two others are scores with their soft cap
+PLAIN, SOFTMAX = 0, 3
 
 
 def heads(f: Freezer, n: Site, i: int, count: int) -> Pair:
     """Queries, keys or values as [batch, head, token, feature], in float32."""
-    x = Pair(f.float(n.x0(i)), n.pair(i).x1)
+    x = f.operand(n, i)
     if len(x.shape) == 4:
         return x
     batch, tokens, features = x.shape
-    return f.call(
-        "Transpose", f.call("Reshape", x, [batch, tokens, count, features // count]), perm=[0, 2, 1, 3]
-    )  # type: ignore[no-any-return]
+    apart = f.call("Reshape", x, [batch, tokens, count, features // count])
+    return f.call("Transpose", apart, perm=[0, 2, 1, 3])  # type: ignore[no-any-return]
 
 
 def with_past(f: Freezer, n: Site, x: Pair, i: int) -> Pair:
     """Keys or values behind those of earlier tokens."""
-    return f.call("Concat", Pair(f.float(n.x0(i)), n.pair(i).x1), x, axis=2) if n.has(i) else x
+    return f.call("Concat", f.operand(n, i), x, axis=2) if n.has(i) else x
 
 
 def weights_of(f: Freezer, n: Site) -> Tensor:
-    """The base's attention weights, which the operator itself tells, masks and all."""
-    return f.float(
-        f.b.op("Attention", *n.node.inputs, outputs=4, **{**n.node.attrs, "qk_matmul_output_mode": SOFTMAX})[
-            3
-        ]
-    )
+    """The base's attention weights, masks and all, which the operator itself returns in one of its modes."""
+    attrs = {**n.node.attrs, "qk_matmul_output_mode": SOFTMAX}
+    return f.float(f.b.op("Attention", *n.node.inputs, outputs=4, **attrs)[3])
 
 
 def scores(f: Freezer, n: Site, q: Pair, k: Pair) -> tuple[Pair, Pair]:
@@ -51,53 +49,54 @@ def scores(f: Freezer, n: Site, q: Pair, k: Pair) -> tuple[Pair, Pair]:
 
 def attention(f: Freezer, n: Site) -> list[Frozen | None]:
     """softmax(scores)·V: the weights are a decision and V is carried (freeze); the product rule (taylor)."""
-    q_heads, kv_heads = (
-        n.attr("q_num_heads") or n.pair(0).shape[1],
-        n.attr("kv_num_heads") or n.pair(1).shape[1],
-    )
+    q_heads = n.attr("q_num_heads") or n.pair(0).shape[1]
+    kv_heads = n.attr("kv_num_heads") or n.pair(1).shape[1]
     q, k, v = heads(f, n, 0, q_heads), heads(f, n, 1, kv_heads), heads(f, n, 2, kv_heads)
     k, v = with_past(f, n, k, 4), with_past(f, n, v, 5)
     batch, _, tokens, features = q.shape
-    shared = [
-        batch,
-        kv_heads,
-        q_heads // kv_heads * tokens,
-    ]  # the queries that share a key stand below each other
-    per_head, mode = [batch, q_heads, tokens, k.shape[2]], int(n.attr("qk_matmul_output_mode"))
-    asked = len(n.node.outputs) > 3
+    # queries that share a key stand below each other
+    shared = [batch, kv_heads, q_heads // kv_heads * tokens]
     weights, shown = Pair(weights_of(f, n)), None
-    if n.taylor or (asked and mode != SOFTMAX):
-        plain, capped = (
-            f.call("Reshape", s, per_head) for s in scores(f, n, f.call("Reshape", q, [*shared, features]), k)
-        )
-        shown = (plain, capped, capped)[min(mode, MASKED)]
-        if n.has(3) and n.active(3):
-            capped = f.call("Add", capped, Pair(f.float(n.x0(3)), n.pair(3).x1))
-        if n.taylor and capped.x1 is not None:
-            weights = Pair(weights.x0, softmax_tangent(f, weights.x0, capped))
-    if mode == SOFTMAX:
-        shown = weights
-    elif shown is not None and shown.x1 is not None and asked:
-        shown = Pair(shown.x0, f.source(shown.x1, f.b.Sub(f.float(n.node.outputs[3]), shown.x0)))  # the mask
+    if n.taylor or shows_scores(n):
+        grouped = f.call("Reshape", q, [*shared, features])
+        per_head = [batch, q_heads, tokens, k.shape[2]]
+        plain, capped = (f.call("Reshape", s, per_head) for s in scores(f, n, grouped, k))
+        shown = plain if n.attr("qk_matmul_output_mode") == PLAIN else capped
+        weights = carried_weights(f, n, weights.x0, capped) if n.taylor else weights
     grouped = f.call("Reshape", weights, [*shared, k.shape[2]])
     y = f.call("Reshape", f.call("MatMul", grouped, v), [batch, q_heads, tokens, v.shape[3]])
     if len(n.pair(0).shape) == 3:
         y = f.call("Reshape", f.call("Transpose", y, perm=[0, 2, 1, 3]), list(shape_of(n.y0)))
     f.note("softmax tangent and product rule" if n.taylor else "the attention weights are a decision")
-    return [y.x1, k.x1, v.x1, shown.x1 if shown is not None else None][: len(n.node.outputs)]
+    return [y.x1, k.x1, v.x1, fourth_output(f, n, weights, shown)][: len(n.node.outputs)]
 
 
-def softmax_tangent(f: Freezer, p0: Tensor, s: Pair) -> Frozen:
-    """p0·(s1 − Σ p0·s1) and its source; a mask is in p0 already."""
-    assert s.x1 is not None
-    inner = f.gain(s.x1, p0)
-    y = f.add(inner, f.negate(f.gain(f.sum(inner, [-1]), p0)))
-    slope = f.b.Mul(p0, f.b.Sub(s.x0, f.b.ReduceSum(f.b.Mul(p0, s.x0), [-1])))
-    return f.source(y, f.b.Sub(p0, slope))
+def shows_scores(n: Site) -> bool:
+    """Whether the fourth output is there and holds scores."""
+    return len(n.node.outputs) > 3 and n.attr("qk_matmul_output_mode") != SOFTMAX
+
+
+def carried_weights(f: Freezer, n: Site, weights0: Tensor, capped: Pair) -> Pair:
+    """The attention weights by the tangent of the softmax; a mask that depends on the image is part of the scores."""
+    if n.has(3) and n.active(3):
+        capped = f.call("Add", capped, f.operand(n, 3))
+    carried = capped.x1 is not None
+    return Pair(weights0, softmax_tangent(f, weights0, capped, 3) if carried else None)
+
+
+def fourth_output(f: Freezer, n: Site, weights: Pair, shown: Pair | None) -> Frozen | None:
+    """The attention weights, or the scores; what the base's mask adds to them is a source."""
+    if not shows_scores(n):
+        return weights.x1
+    if shown is None or shown.x1 is None:
+        return None
+    return f.anchored(shown, f.float(n.node.outputs[3]))
 
 
 def rotary_embedding(f: Freezer, n: Site) -> Frozen:
-    """cos·x ∓ sin·partner: the operator, fed with the first and with the second of every pair, tells the coefficients."""
+    """cos·x ∓ sin·partner, with the coefficients that the operator returns for ones in the first, then in the second
+    place of every pair.
+    """
     b, shape = f.b, n.pair(0).shape
     x1 = n.only(0)
     size = shape[-1] // int(n.attr("num_heads")) if len(shape) == 3 else shape[-1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
 import numpy as np
@@ -9,11 +11,10 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from onnxscope.errors import Unsupported
-from onnxscope.graph.builder import Tensor, describe, element_type, is_float, shape_of
+from onnxscope.graph.builder import Shape, Tensor, describe, element_type, is_float, shape_of
 from onnxscope.rewriting.frozen import Frozen, Pair
 from onnxscope.rewriting.linearize import Entry, Freezer, Site
-from onnxscope.rewriting.rules.families import finite, truncated
-from onnxscope.rewriting.rules.movement import numbered
+from onnxscope.rewriting.rules.families import finite, numbered, truncated
 
 GATES = {"Sigmoid": 2, "HardSigmoid": 2, "Softmax": 2, "Clip": 1, "Tanh": 1, "Erf": 1}
 TRANSPARENT = {
@@ -41,7 +42,7 @@ TRANSPARENT = {
 
 
 def gate_strength(x: Tensor, active: Any) -> int:
-    """How much of a gate a value is: 2 for a sigmoid or softmax, 1 for a clip, tanh or erf, 0 for an ordinary value.
+    """How much of a gate a value is: 2 for a sigmoid or softmax, 1 for a clip, tanh or erf, 0 for any other value.
 
     Looks back through operators that only move or scale, as long as one input alone depends on the image.
     """
@@ -88,13 +89,13 @@ def mul(f: Freezer, n: Site) -> Frozen:
 
 
 def bilinear(f: Freezer, n: Site, apply: Any) -> Frozen:
-    """Two operands, of which `apply` carries one past the other's state."""
+    """Two operands; `apply` multiplies a frozen one by the other's state."""
     states = [f.float(n.x0(0)), f.float(n.x0(1))]
     return product(f, n, lambda x, i: apply(x, states[1 - i], i))
 
 
 def product(f: Freezer, n: Site, apply: Any) -> Frozen:
-    """Operands of which one, or two, depend on the image; `apply` carries one past the states of the others."""
+    """Operands of which one or two depend on the image; `apply` multiplies a frozen one by the states of the others."""
     active = [i for i in range(len(n.inputs)) if n.active(i)]
     if len(active) == 1:
         return apply(n.carried(active[0]), active[0])  # type: ignore[no-any-return]
@@ -112,6 +113,7 @@ def product(f: Freezer, n: Site, apply: Any) -> Frozen:
         return apply(n.carried(value), value)  # type: ignore[no-any-return]
     y = f.add(apply(n.carried(i), i), apply(n.carried(k), k))
     f.note("product rule" if n.taylor else "half each")
+    # not `anchored`: both terms are y0 at x1 = x0, so that the source is −y0 in closed form
     return f.source(y, f.b.Neg(f.float(n.y0))) if n.taylor else f.scale(y, 0.5)
 
 
@@ -131,9 +133,9 @@ def matmul(f: Freezer, n: Site) -> Frozen:
 
 
 def gemm(f: Freezer, n: Site) -> Frozen:
-    """alpha·A·B + beta·C. alpha becomes part of the weights, where there are such: their sign is the layer's then."""
+    """alpha·A·B + beta·C. alpha becomes part of the weights where there are any, so that their sign is the layer's."""
     alpha, beta, trans_a, trans_b = (n.attr(k) for k in ("alpha", "beta", "transA", "transB"))
-    a, b = (Pair(f.float(n.x0(i)), n.pair(i).x1) for i in (0, 1))
+    a, b = f.operand(n, 0), f.operand(n, 1)
     if alpha != 1 and n.active(1):
         a = f.call("Mul", a, np.float32(alpha))
     elif alpha != 1:
@@ -150,30 +152,15 @@ def gemm(f: Freezer, n: Site) -> Frozen:
         b = f.call("Transpose", b, perm=[1, 0])
     y = f.call("MatMul", a, b)
     if n.has(2) and beta:
-        c = Pair(f.float(n.x0(2)), n.pair(2).x1)
+        c = f.operand(n, 2)
         y = f.call("Add", y, c if beta == 1 else f.call("Mul", c, np.float32(beta)))
     return y.x1  # type: ignore[no-any-return]
 
 
 def einsum(f: Freezer, n: Site) -> Frozen:
     """A sum of products with one active operand; the probes are one more index."""
-    equation = str(n.attr("equation")).replace(" ", "")
-    left, arrow, out = equation.partition("->")
-    terms = left.split(",")
-    if not arrow:
-        out = "".join(sorted(c for c in set(left) - {",", "."} if left.count(c) == 1))
-        out = "..." + out if "..." in left else out
-    letters = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" if c not in equation]
-    probes, shapes = letters.pop(), [n.pair(k).shape for k in range(len(terms))]
-    dots = next(
-        (
-            "".join(letters[: len(s) - len(term) + 3])
-            for s, term in zip(shapes, terms, strict=True)
-            if "..." in term
-        ),
-        "",
-    )
-    terms, out = [term.replace("...", dots) for term in terms], out.replace("...", dots)
+    shapes = [n.pair(k).shape for k in range(len(n.inputs))]
+    terms, out, probes = indices_of(str(n.attr("equation")).replace(" ", ""), shapes)
     sizes: dict[str, int] = {}
     for term, shape in zip(terms, shapes, strict=True):
         sizes |= {c: max(d, sizes.get(c, 1)) for c, d in zip(term, shape, strict=True)}
@@ -184,20 +171,36 @@ def einsum(f: Freezer, n: Site) -> Frozen:
             x = f.select(x, f.b.Einsum(numbered(f, x.shape), equation=f"{terms[i]}->{own}"))
         parts = [probes + own if k == i else term for k, term in enumerate(terms)]
         states = [f.extended(x) if k == i else f.float(n.x0(k)) for k in range(len(terms))]
-        return f.settle(
-            f.raw("Einsum", *states, equation=",".join(parts) + "->" + probes + out), shape_of(n.y0)
-        )
+        equation = ",".join(parts) + "->" + probes + out
+        return f.settle(f.raw("Einsum", *states, equation=equation), shape_of(n.y0))
 
     return product(f, n, apply)
 
 
+def indices_of(equation: str, shapes: Sequence[Shape]) -> tuple[list[str], str, str]:
+    """The indices of every operand and of the result, ellipses spelled out, and a letter that is still free."""
+    left, arrow, out = equation.partition("->")
+    if not arrow:  # the result has every index that occurs once, in alphabetical order
+        out = "".join(sorted(c for c in set(left) - {",", "."} if left.count(c) == 1))
+        out = "..." + out if "..." in left else out
+    free = [c for c in ascii_uppercase + ascii_lowercase if c not in equation]
+    probes, terms, dots = free.pop(), left.split(","), ""
+    for term, shape in zip(terms, shapes, strict=True):
+        if "..." in term and not dots:
+            dots = "".join(free[: len(shape) - len(term) + 3])
+    return [term.replace("...", dots) for term in terms], out.replace("...", dots), probes
+
+
 def div(f: Freezer, n: Site) -> Frozen:
-    """a/b: 1/b0 is the gain of a, the denominator a frozen statistic; c/b alone by its ratio c/b0²; the tangent under taylor."""
+    """a/b: 1/b0 is the gain of a, the denominator a frozen statistic; c/b alone by its ratio c/b0²; under taylor the
+    tangent.
+    """
     b0, y0 = f.float(n.x0(1)), f.float(n.y0)
     if not n.active(1):
         return truncated(f, n, f.gain(n.carried(0), f.b.Reciprocal(b0)), lambda b, a0: b.Div(a0, b0))
     by_b = f.b.Div(y0, b0)
     if n.taylor:
+        # not `anchored`: a0/b0 = y0 and b0·y0/b0 = y0, so that the source is y0 or 2·y0 in closed form
         terms = [f.negate(f.gain(n.carried(1), by_b))]
         if n.active(0):
             terms.append(f.gain(n.carried(0), f.b.Reciprocal(b0)))
@@ -210,33 +213,30 @@ def div(f: Freezer, n: Site) -> Frozen:
 
 
 def power(f: Freezer, n: Site) -> Frozen:
-    """x^c: gain x0^(c−1) (freeze), the tangent c·x0^(c−1) (taylor); an active exponent is a frozen decision, or c^x by its ratio."""
-    b, y0 = f.b, f.float(n.y0)
-    a0, c0 = f.float(n.x0(0)), f.float(n.x0(1))
-    slopes: list[tuple[int, Tensor]] = []
+    """x^c: gain x0^(c−1) (freeze), the tangent c·x0^(c−1) (taylor); an exponent that depends on the image is a
+    decision; c^x is frozen by its tangent.
+    """
+    b, y0, c0 = f.b, f.float(n.y0), f.float(n.x0(1))
+    terms: list[Pair] = []
     if n.active(0):
-        lower = b.Pow(a0, b.Sub(c0, 1.0))
-        odd = b.Or(b.IsInf(lower), b.IsNaN(lower))
-        lower = b.Where(odd, b.constant(np.float32(0)), lower)
+        x = f.operand(n, 0)
+        lower = finite(b, b.Pow(x.x0, b.Sub(c0, 1.0)))
+        lower = b.Where(b.IsNaN(lower), b.constant(0.0, lower), lower)
         if not n.taylor:
-            return f.source(f.gain(n.carried(0), lower), b.Sub(y0, b.Mul(lower, a0)))
-        slopes.append((0, b.Mul(lower, c0)))
+            return f.anchored(f.times(lower, x), y0)
+        terms.append(f.times(b.Mul(lower, c0), x))
     if n.active(1):
-        slopes.append((1, b.Mul(y0, b.Log(a0))))
-    y = f.add(*(f.gain(n.carried(i), s) for i, s in slopes))
-    offset = y0
-    for i, s in slopes:
-        offset = b.Sub(offset, b.Mul(s, (a0, c0)[i]))
-    return f.source(f.expand(y, shape_of(n.y0)), offset)
+        terms.append(f.times(b.Mul(y0, b.Log(f.float(n.x0(0)))), f.operand(n, 1)))
+    y = terms[0] if len(terms) == 1 else f.plus(*terms)
+    return f.anchored(y, y0)
 
 
 def chosen(f: Freezer, n: Site) -> Frozen:
     """Max and Min: the operand that the base chose, the first of equals."""
     b, free = f.b, None
     terms, fixed, operands = [], [], [f.float(n.x0(i)) for i in range(len(n.inputs))]
-    y0 = (
-        n.y0 if element_type(n.y0) == TensorProto.FLOAT else b.op(n.node.op, *operands)
-    )  # runtimes round float16 here and not there
+    # in float32 again, for runtimes round float16 at different places
+    y0 = n.y0 if element_type(n.y0) == TensorProto.FLOAT else b.op(n.node.op, *operands)
     for i, x0 in enumerate(operands):
         wins = b.Equal(x0, y0)
         first = wins if free is None else b.And(wins, free)
@@ -253,7 +253,7 @@ def remainder(f: Freezer, n: Site) -> Frozen | None:
     """x less the multiple of the divisor that the base took away."""
     if not is_float(n.y0) or n.active(1):
         return None
-    return f.source(f.expand(n.carried(0), shape_of(n.y0)), f.b.Sub(f.float(n.y0), f.float(n.x0())))
+    return f.anchored(f.operand(n), f.float(n.y0))
 
 
 PRODUCTS: dict[str, Entry] = {

@@ -1,15 +1,16 @@
-"""Operators that are a matrix along an axis: Resize, written as itself where onnxruntime can, and the Fourier transform."""
+"""Operators that are a matrix along an axis: DFT, and Resize, which is written as itself where onnxruntime can."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from onnxscope.errors import Unsupported
-from onnxscope.graph.builder import describe, ints_of, is_float, is_known, numel, shape_of, values_of
-from onnxscope.rewriting.frozen import Frozen
+from onnxscope.graph.builder import Shape, describe, ints_of, is_float, is_known, numel, shape_of, values_of
+from onnxscope.rewriting.frozen import Frozen, Pair
 from onnxscope.rewriting.linearize import Entry, Freezer, Site
 from onnxscope.rewriting.rules.matrices import eye, resize_matrix
 
@@ -25,54 +26,56 @@ RESIZE_ATTRS = (
 
 def resize(f: Freezer, n: Site) -> Frozen:
     """Linear in every mode; what lies outside of a crop is a source, and so is the rounding of integers."""
-    x, shape, rank = n.only(0), shape_of(n.y0), len(n.pair(0).shape)
-    axes = [a % rank for a in n.attr("axes", list(range(rank)))]
-    inputs, attrs, changed = resize_plan(f, n, axes)
+    x, shape = n.only(0), shape_of(n.y0)
+    inputs, attrs, changed = resize_plan(f, n)
     if shape == x.shape:
         f.note("a copy, for every axis keeps its size")
         return x
-    first, last = min(changed), max(changed) + 1
-    before, middle, after = numel(x.shape[:first]), list(x.shape[first:last]), numel(x.shape[last:])
-    if len(middle) == 1:  # onnxruntime's cubic wants an image
-        middle, first = [1, *middle], first - 1
-    mode, outside = attrs["mode"], n.attr("extrapolation_value")
-    if after > 1:
-        native = mode == "nearest" or (
-            mode == "linear" and before == 1 and len(middle) == 2 and not attrs["antialias"]
-        )
-        raw, shift = (
-            [-1, *([] if before == 1 else [before]), *middle, after],
-            (1 if before == 1 else 2) - first,
-        )
-    else:
-        native = mode == "nearest" or len(middle) <= (2 if mode == "cubic" else 3)
-        raw, shift = [-1, before, *middle], 2 - first
-    if native:
-        y = f.settle(
-            f.raw("Resize", f.put(x.raw, raw), *inputs, axes=[a + shift for a in changed], **attrs), shape
-        )
+    raw, shift = resizable(x.shape, attrs, min(changed), max(changed) + 1)
+    if raw:
+        axes = [a + shift for a in changed]
+        y = f.settle(f.raw("Resize", f.put(x.raw, raw), *inputs, axes=axes, **attrs), shape)
     else:
         y = x
         for axis in changed:
-            y = f.matrix_along(
-                y, resize_matrix(f.b, inputs, {**attrs, "axes": changed}, axis, x.shape, shape), axis
-            )
+            matrix = resize_matrix(f.b, inputs, {**attrs, "axes": changed}, axis, x.shape, shape)
+            y = f.matrix_along(y, matrix, axis)
     roi = f.float(n.x0(1)) if n.has(1) else None
     again = partial(f.b.op, "Resize", **n.node.attrs)
-    if attrs["coordinate_transformation_mode"] == "tf_crop_and_resize" and outside:
+    if attrs["coordinate_transformation_mode"] == "tf_crop_and_resize" and n.attr("extrapolation_value"):
         y = f.source(y, again(f.b.op("ConstantOfShape", list(x.shape)), roi, *n.node.inputs[2:]))
-    if not is_float(n.y0) and mode != "nearest":
-        y = f.source(y, f.b.Sub(f.float(n.y0), again(f.float(n.x0()), roi, *n.node.inputs[2:])))
+    if not is_float(n.y0) and attrs["mode"] != "nearest":
+        y = f.anchored(Pair(again(f.float(n.x0()), roi, *n.node.inputs[2:]), y), f.float(n.y0))
     return y
 
 
-def resize_plan(f: Freezer, n: Site, axes: list[int]) -> tuple[list[Any], dict[str, Any], list[int]]:
+def resizable(shape: Shape, attrs: Mapping[str, Any], first: int, last: int) -> tuple[list[int], int]:
+    """The raw shape in which onnxruntime resizes the axes from first to last, and what to add to an axis there.
+
+    The shape is empty where onnxruntime has no kernel for it.
+    """
+    mode = attrs["mode"]
+    before, middle, after = numel(shape[:first]), list(shape[first:last]), numel(shape[last:])
+    if len(middle) == 1:  # onnxruntime's cubic wants an image
+        middle, first = [1, *middle], first - 1
+    if after <= 1:
+        native = mode == "nearest" or len(middle) <= (2 if mode == "cubic" else 3)
+        raw, shift = [-1, before, *middle], 2 - first
+    else:
+        image = before == 1 and len(middle) == 2
+        native = mode == "nearest" or (mode == "linear" and image and not attrs["antialias"])
+        leading = [] if before == 1 else [before]
+        raw, shift = [-1, *leading, *middle, after], 1 + len(leading) - first
+    return (raw if native else []), shift
+
+
+def resize_plan(f: Freezer, n: Site) -> tuple[list[Any], dict[str, Any], list[int]]:
     """roi, scales and sizes for the axes that change, the attributes that matter, and these axes."""
-    shape, out = n.pair(0).shape, shape_of(n.y0)
+    shape, out, axes = n.pair(0).shape, shape_of(n.y0), n.attr("axes")
     attrs = {k: n.attr(k) for k in RESIZE_ATTRS}
     crop = attrs["coordinate_transformation_mode"] == "tf_crop_and_resize"
     policy = n.attr("keep_aspect_ratio_policy") if n.has(3) else "stretch"
-    if policy != "stretch" and not crop:  # one scale for all axes, which only all axes together tell
+    if policy != "stretch" and not crop:  # one scale, which follows from the sizes of all axes
         return [None, None, n.x0(3)], {**attrs, "keep_aspect_ratio_policy": policy}, axes
     if n.has(3):
         given: list[float] = [out[a] for a in axes]
@@ -99,11 +102,10 @@ def resize_plan(f: Freezer, n: Site, axes: list[int]) -> tuple[list[Any], dict[s
 
 
 def dft(f: Freezer, n: Site) -> Frozen:
-    """Real and imaginary parts of one axis as a vector, times the matrix that the operator makes of the identity."""
+    """Real and imaginary parts of one axis as a vector, times a matrix: what the operator returns for the identity."""
     b, shape, out = f.b, n.pair(0).shape, shape_of(n.y0)
     rank, parts = len(shape), shape[-1]
-    axis = int(n.attr("axis")) if f.b.opset < 20 else ints_of(n.x0(2))[0] if n.has(2) else -2
-    axis %= rank
+    axis = n.attr("axis") if f.b.opset < 20 else (ints_of(n.x0(2))[0] if n.has(2) else -2) % rank
     attrs = {k: n.attr(k) for k in ("inverse", "onesided")} | ({"axis": 1} if f.b.opset < 20 else {})
     size, made = shape[axis] * parts, out[axis] * out[-1]
     units = b.Reshape(eye(b, size), [size, shape[axis], parts])

@@ -1,19 +1,18 @@
-"""The linear primitives: each is its own forward; here each says how to write its transpose.
+"""How each linear primitive is transposed; those that pools are frozen in stand in pooling.py.
 
-A rule gets the transposer, the frozen node, the position of the input that carries probes and the cotangent
-of the output, and returns the cotangent of that input, before sums over broadcast axes.
+A rule gets the transposer, the frozen node, the position of the input that carries probes and the cotangent of the
+output. It returns the cotangent of that input, before sums over broadcast axes.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxscope.graph.builder import Tensor, ints_of, numel, shape_of
+from onnxscope.graph.builder import Tensor, ints_of, shape_of
+from onnxscope.normalise.attributes import attributes, window
 from onnxscope.rewriting.rules.matrices import copies_blocks, eye, on_axis, resize_matrix
 from onnxscope.rewriting.transpose import Transposer, TransposeRule
 
@@ -38,7 +37,7 @@ def matmul(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
 
 def gemm(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
     """y = x·W or x·Wᵀ."""
-    return t.op("Gemm", ct, n.inputs[1], transB=1 - n.attrs.get("transB", 0))
+    return t.op("Gemm", ct, n.inputs[1], transB=1 - n.attrs["transB"])
 
 
 def einsum(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
@@ -93,14 +92,15 @@ def slice_(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
     if gap > 1 and count > 1:
         around = list(shape_of(ct))
         ct = t.reshape(ct, (*around[: axis + 1], 1, *around[axis + 1 :]))
-        ct = _pad_axis(t, ct, axis + 1, 0, gap - 1)
+        ct = pad_axis(t, ct, axis + 1, 0, gap - 1)
         ct = t.reshape(ct, (*around[:axis], count * gap, *around[axis + 1 :]))
         ct = t.op("Slice", ct, [0], [(count - 1) * gap + 1], [axis])
     low, high = min(taken), max(taken)
-    return _pad_axis(t, ct, axis, low, shape[axis] - 1 - high)
+    return pad_axis(t, ct, axis, low, shape[axis] - 1 - high)
 
 
-def _pad_axis(t: Transposer, x: Tensor, axis: int, begin: int, end: int) -> Tensor:
+def pad_axis(t: Transposer, x: Tensor, axis: int, begin: int, end: int) -> Tensor:
+    """x with so many zeros before and behind it on one axis."""
     rank = len(shape_of(x))
     pads = [0] * (2 * rank)
     pads[axis], pads[axis + rank] = begin, end
@@ -110,8 +110,7 @@ def _pad_axis(t: Transposer, x: Tensor, axis: int, begin: int, end: int) -> Tens
 def pad(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
     """Zero padding: cut it off. Other modes: the transposed matrix of the padding, axis by axis."""
     pads, rank = ints_of(n.inputs[1]), len(shape_of(n.inputs[0]))
-    mode = n.attrs.get("mode", "constant")
-    shape = list(shape_of(n.inputs[0]))
+    shape, mode = shape_of(n.inputs[0]), n.attrs["mode"]
     for axis in range(rank):
         begin, end = pads[axis], pads[axis + rank]
         if not begin and not end:
@@ -119,7 +118,7 @@ def pad(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
         if mode == "constant" or (begin <= 0 and end <= 0):
             cut, back = max(begin, 0), max(end, 0)
             ct = t.op("Slice", ct, [cut], [shape_of(ct)[axis] - back], [axis])
-            ct = _pad_axis(t, ct, axis, max(-begin, 0), max(-end, 0))
+            ct = pad_axis(t, ct, axis, max(-begin, 0), max(-end, 0))
         else:
             matrix = t.b.op("Pad", eye(t.b, shape[axis]), [begin, 0, end, 0], mode=mode)
             ct = on_axis(t, t.op("Transpose", matrix, perm=[1, 0]), ct, axis)
@@ -135,20 +134,12 @@ def reduce_sum(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
     return t.op("Expand", ct, [1, *shape_of(n.inputs[0])[1:]])
 
 
-def gather(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
-    """Every cotangent is added where its element was taken from."""
-    flat, index = n.inputs
-    ct = t.reshape(ct, (-1, numel(shape_of(index))))
-    index = t.op("Expand", t.op("Reshape", index, [1, -1]), t.op("Shape", ct))
-    return t.op("ScatterElements", t.zeros(ct, shape_of(flat)), index, ct, axis=1, reduction="add")
-
-
 def conv(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
     """A ConvTranspose with the same weights; at stride 1 a Conv with flipped ones, which is faster."""
     x, w = n.inputs
     k, size, out = shape_of(w)[2:], shape_of(x)[2:], shape_of(ct)[2:]
-    rank, attrs = len(k), conv_attrs(n.attrs, len(k))
-    s, d, p, group = attrs["strides"], attrs["dilations"], attrs["pads"], attrs["group"]
+    rank, attrs = len(k), attributes(n, t.b.opset)
+    s, d, p, group = (attrs[name] for name in ("strides", "dilations", "pads", "group"))
     full = [(kk - 1) * dd for kk, dd in zip(k, d, strict=True)]
     around = [f - q for f, q in zip(full * 2, p, strict=True)]
     if all(v == 1 for v in s) and min(around, default=0) >= 0:
@@ -160,23 +151,13 @@ def conv(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
 def conv_transpose(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
     """A Conv with the same weights."""
     x, w = n.inputs
-    attrs = conv_attrs(n.attrs, len(shape_of(w)) - 2)
-    ct = t.op("Conv", ct, w, **attrs)
+    ct = t.op("Conv", ct, w, **window(attributes(n, t.b.opset)))
     for axis, (have, want) in enumerate(zip(shape_of(ct), shape_of(x), strict=True)):
         if axis > 1 and have > want:  # output padding beyond the stride made more room
             ct = t.op("Slice", ct, [0], [want], [axis])
         elif axis > 1 and have < want:  # pads cut whole input elements off
-            ct = _pad_axis(t, ct, axis, 0, want - have)
+            ct = pad_axis(t, ct, axis, 0, want - have)
     return ct
-
-
-def conv_attrs(attrs: Any, rank: int) -> dict[str, Any]:
-    return {
-        "strides": list(attrs.get("strides", [1] * rank)),
-        "dilations": list(attrs.get("dilations", [1] * rank)),
-        "pads": list(attrs.get("pads", [0] * 2 * rank)),
-        "group": attrs.get("group", 1),
-    }
 
 
 def flipped(t: Transposer, w: Tensor, group: int) -> Tensor:
@@ -193,47 +174,17 @@ def flipped(t: Transposer, w: Tensor, group: int) -> Tensor:
     return t.op("Reshape", w, [group * c, m // group, *k])
 
 
-def average_pool(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
-    """Windows side by side: spread over each. Else every channel by itself, a ConvTranspose with ones over the window's size."""
-    shape, out = shape_of(n.inputs[0]), shape_of(ct)
-    kernel = list(n.attrs["kernel_shape"])
-    attrs = conv_attrs(n.attrs, len(kernel))
-    s, d, p = attrs["strides"], attrs["dilations"], attrs["pads"]
-    if (
-        list(shape[2:]) == [o * k for o, k in zip(out[2:], kernel, strict=True)]
-        and not any(p)
-        and set(d) == {1}
-        and (s == kernel or set(out[2:]) == {1})
-    ):
-        apart = t.reshape(
-            t.op("Mul", ct, 1 / math.prod(kernel)), (-1, shape[1], *(v for o in out[2:] for v in (o, 1)))
-        )
-        return t.reshape(
-            t.op(
-                "Expand", apart, [1, shape[1], *(v for ok in zip(out[2:], kernel, strict=True) for v in ok)]
-            ),
-            shape,
-        )
-    whole = [(o - 1) * ss + (k - 1) * dd + 1 for o, ss, k, dd in zip(out[2:], s, kernel, d, strict=True)]
-    weights = t.b.op("Expand", t.b.constant(np.float32(1 / math.prod(kernel))), [1, 1, *kernel])
-    ct = t.op("ConvTranspose", t.op("Reshape", ct, [-1, 1, *out[2:]]), weights, strides=s, dilations=d)
-    for a, (size, have) in enumerate(zip(shape[2:], whole, strict=True)):
-        if have > p[a] + size or p[a]:
-            ct = t.op("Slice", ct, [p[a]], [min(p[a] + size, have)], [a + 2])
-        ct = _pad_axis(t, ct, a + 2, 0, max(p[a] + size - have, 0))
-    return t.op("Reshape", ct, [-1, *shape[1:]])
-
-
 def scatter(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
-    """Zeros with elements added at indices: take the cotangents from there, by the indices as they were before the probes were counted."""
-    index = n.inputs[1].inputs[0].inputs[0]
+    """Zeros with elements added at indices: the cotangents at these indices."""
+    expand = n.inputs[1].inputs[0]  # `scatter_add` repeats the indices for every probe by an Expand
+    index = expand.inputs[0]
     return t.op("Gather", ct, t.op("Reshape", index, [-1]), axis=1)
 
 
 def depth_to_space(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
     """Space to depth; in CRD order by a transposition, for the standard's operator knows DCR only."""
     r = n.attrs["blocksize"]
-    if n.attrs.get("mode", "DCR") == "DCR":
+    if attributes(n, t.b.opset)["mode"] == "DCR":
         return t.op("SpaceToDepth", ct, blocksize=r)
     _, c, h, w = shape_of(ct)
     ct = t.op("Transpose", t.reshape(ct, (-1, c, h // r, r, w // r, r)), perm=[0, 1, 3, 5, 2, 4])
@@ -263,7 +214,7 @@ def resize(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
     return t.op("ReduceSum", t.op("Reshape", ct, split), blocks, keepdims=0) if blocks else ct
 
 
-TRANSPOSE: dict[str, TransposeRule] = {
+TRANSPOSES: dict[str, TransposeRule] = {
     "Identity": same,
     "Add": same,
     "Sum": same,
@@ -281,9 +232,7 @@ TRANSPOSE: dict[str, TransposeRule] = {
     "Pad": pad,
     "Expand": expand,
     "ReduceSum": reduce_sum,
-    "Gather": gather,
     "ScatterElements": scatter,
-    "AveragePool": average_pool,
     "Conv": conv,
     "ConvTranspose": conv_transpose,
     "DepthToSpace": depth_to_space,

@@ -187,7 +187,7 @@ def contrib(op: str) -> Lift:
     return lift
 
 
-QUANTIZED: dict[str, Lift] = {
+CONTRIB_QUANTIZED: dict[str, Lift] = {
     "com.microsoft.DequantizeLinear": contrib("DequantizeLinear"),
     "com.microsoft.DynamicQuantizeMatMul": dynamic_matmul,
     "com.microsoft.MatMulIntegerToFloat": matmul_to_float,
