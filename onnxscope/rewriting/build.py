@@ -28,7 +28,8 @@ from onnxscope.rewriting.scope import (
     Scope,
     needed,
 )
-from onnxscope.rewriting.ways_back import METHODS, Method, Way
+from onnxscope.rewriting.way import Way
+from onnxscope.rewriting.ways_back import METHODS, Method
 
 SCORES = {"Softmax", "LogSoftmax"}
 PASSED_BY = {
