@@ -17,7 +17,8 @@ from onnxscope.files.models import load
 from onnxscope.rewriting.build import Choice, build
 from onnxscope.rewriting.linearize import Policy
 from onnxscope.rewriting.scope import COTANGENT, FROZEN, PROBE, TRANSPOSED, Scope
-from onnxscope.run.verify import as_probe, session, verify_scope
+from onnxscope.run.trials import session
+from onnxscope.run.verify import as_probe, verify_scope
 
 FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 SMALL = 256  # elements of image and output up to which F is written out entry by entry

@@ -1,6 +1,6 @@
 """Layer-wise relevance propagation (LRP): its rules for layers with weights, and the methods made of them.
 
-c is the cotangent that arrives at a value, x the value of a layer's input in the base, and z that of its output.
+c is the cotangent that arrives at a value; x and z are the values of a layer's input and output in the base.
 Relevance is R = c·x, so a rule of relevance propagation, R_in = x·Wᵀ(R/z′), is the plain transpose of c·z/z′.
 The rules differ in z′ and in the weights W.
 """
@@ -22,8 +22,8 @@ from onnxscope.rewriting.way import Way
 WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 DENSE = {"Gemm", "MatMul"}
 
-# What may stand between the image and the first layer with weights. A preprocessing step that scales or shifts
-# each pixel by itself is allowed, because its relevance is the pixel's.
+# What may come between the image and the first layer with weights. Scaling and shifting each pixel by itself
+# is allowed, because the relevance of the result is that of the pixel.
 MOVES_PIXELS = {"Reshape", "Transpose", "Pad", "Slice", "Identity"}
 SCALES_PIXELS = {"Mul", "Add"}
 
@@ -98,7 +98,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Push:
-    """What pushes a layer's output in one direction: the products of inputs and weights that have this sign."""
+    """What pushes a layer's output up, or down: the products of inputs and weights that have this sign."""
 
     layer: Layer
     sign: float
@@ -135,7 +135,10 @@ def epsilon(share: float) -> Propagate:
 
 
 def gamma(share: float) -> Propagate:
-    """Products with the sign of the output count more by this share: z′ = z + γz⁺ for z > 0, z + γz⁻ for z < 0."""
+    """Products with the sign of the output count more by this share.
+
+    z′ = z + γz⁺ where z > 0, and z + γz⁻ where z < 0; z⁺ and z⁻ include the bias if it has that sign.
+    """
 
     def rule(t: Transposer, layer: Layer, c: Tensor) -> Tensor:
         b, pushes = layer.way.b, layer.pushes()
@@ -153,7 +156,10 @@ def gamma(share: float) -> Propagate:
 
 
 def alpha_beta(alpha: float, beta: float) -> Propagate:
-    """α of the relevance goes to the products that push the output up, −β to those that push it down; biases get none."""
+    """α of the relevance goes to the products that push the output up, −β to those that push it down.
+
+    Biases get none.
+    """
 
     def rule(t: Transposer, layer: Layer, c: Tensor) -> Tensor:
         b, pushes = layer.way.b, layer.pushes()
@@ -170,7 +176,7 @@ def alpha_beta(alpha: float, beta: float) -> Propagate:
 def box(t: Transposer, layer: Layer, c: Tensor) -> Tensor:
     """The zB rule, for pixels between the image's least and largest values l and h.
 
-    R_in = x·Wᵀs − l·W⁺ᵀs − h·W⁻ᵀs with s = c·z/(Wx − W⁺l − W⁻h). Unlike the other rules it returns relevance itself.
+    R_in = x·Wᵀs − l·W⁺ᵀs − h·W⁻ᵀs with s = c·z/(Wx − W⁺l − W⁻h). Other rules return R/x, this one R.
     """
     b, (raising, lowering) = layer.way.b, layer.weights_by_sign()
     shape = list(shape_of(layer.x))
@@ -219,7 +225,7 @@ def propagated(
 
 
 def layer_of(way: Way, node: gs.Node) -> Layer | None:
-    """A frozen node as a layer, where it has constant weights and stands between two values of the base."""
+    """A frozen node as a layer; None if its weights vary, or if its input is no value of the base."""
     carried = [k for k, t in enumerate(node.inputs) if t.name in way.freezer.values]
     if node.op not in WEIGHTED or way.op_of(node) not in WEIGHTED or len(carried) != 1:
         return None

@@ -49,12 +49,12 @@ class Way:
         return found
 
     def op_of(self, node: gs.Node) -> str:
-        """The operator of the base node that a frozen node comes from; empty where F = 0 and there is none."""
+        """The operator of the base node that a frozen node comes from; empty where it comes from none."""
         origin = self.freezer.origins.get(node.name)
         return str(origin.op) if origin is not None else ""
 
     def base_of(self, raw: Tensor) -> Tensor | None:
-        """A frozen value's value at x1 = x0, in its shape; None where it stands for no tensor of the base."""
+        """What a frozen value is at x1 = x0, in its shape; None where no tensor of the base is that."""
         unshaped = raw
         while unshaped.name not in self.tensors and unshaped.inputs and unshaped.inputs[0].op == "Reshape":
             unshaped = unshaped.inputs[0].inputs[0]

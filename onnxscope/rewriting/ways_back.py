@@ -1,7 +1,7 @@
-"""The table of ways back: how each explanation method goes from the output to the image through the frozen nodes.
+"""The table of ways back: how each explanation method goes through the frozen nodes from output to image.
 
-The gradient transposes every node. Each of the other methods replaces the rule of some nodes: those of Relus here,
-those of layers with weights in `relevance`.
+The gradient transposes every node. Other methods have a rule of their own for some nodes: the rules for Relus
+are here, those for layers with weights in `relevance`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from onnxscope.rewriting.way import Way
 
 RELUS = {"Relu", "LeakyRelu", "PRelu", "ThresholdedRelu", "Clip"}
 EPSILON = 0.25  # of a layer's root mean square
-GAMMA = 0.25  # what is added to the products with the sign of the output
+GAMMA = 0.25  # of the products with the sign of the output
 
 
 # methods that transpose every node
@@ -34,7 +34,7 @@ def times_input(way: Way) -> Tensor:
 
 
 def discussion(way: Way) -> Tensor:
-    """What every pixel adds: row·x0, and what each source adds, back-projected from its layer to the image."""
+    """What every pixel adds: row·x0 plus what each source adds, back-projected from its layer."""
     first = way.back()
     met = [(n, first.cotangents.get(n.outputs[0].name)) for n in way.nodes if n.name.startswith("source/")]
     added = {n.inputs[0].name: way.b.Mul(c, n.inputs[1]) for n, c in met if c is not None}
