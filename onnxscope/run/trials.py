@@ -42,7 +42,7 @@ def session(graph: gs.Graph | Model, *, optimise: bool = True) -> Iterator[Sessi
 def random_feeds(
     inputs: list[Tensor], rng: np.random.Generator, image: np.ndarray | None = None, name: str = ""
 ) -> dict[str, np.ndarray]:
-    """Random values between 0 and 1 for floating-point inputs, ones for others, and any image for input `name`."""
+    """Random values from 0 to 1 for floating-point inputs, ones for others, the image for input `name`."""
     feeds = {}
     for t in inputs:
         shape = tuple(t.shape)
