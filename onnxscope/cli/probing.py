@@ -27,7 +27,7 @@ from onnxscope.files.pixels import parse_pixel
 
 if TYPE_CHECKING:
     from onnxscope.cli.asking import Run
-    from onnxscope.linear.svd.decompose import Step, Svd
+    from onnxscope.linear.svd.decompose import Progress, Svd
     from onnxscope.show.sheets import Picture
 
 ImageFile = Annotated[
@@ -269,7 +269,7 @@ def svd(
         raise typer.Exit(INTERRUPTED if found.stopped == "interrupted" else FELL_SHORT)
 
 
-def progress_line(step: Step, k: int) -> str:
+def progress_line(step: Progress, k: int) -> str:
     sigma = f"{step.sigma[0]:.4g} … {step.sigma[-1]:.4g}" if len(step.sigma) else ""
     return f"{step.passes} passes, {step.converged} of {k} converged, σ {sigma}"
 

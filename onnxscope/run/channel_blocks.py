@@ -88,7 +88,7 @@ class Blocks:
                 yield from self._reordered(node)
 
     def _reordered(self, node: NodeProto) -> Iterator[NodeProto]:
-        """The ReorderInputs of a node's results, right behind the node, so that all later nodes can use them."""
+        """The ReorderInputs of a node's results, right behind it, for all later nodes to use."""
         if node.op_type == "ReorderOutput" and channels_first(node):
             self._twins[node.output[0]] = node.input[0]
         for reader in (self._readers[t] for t in node.output if t in self._readers and t not in self._twins):
