@@ -427,7 +427,7 @@ def test_starting_anew(path, unbroken):
 @pytest.mark.parametrize("resume", [True, False])
 def test_what_is_not_ours_stays(path, resume):
     part_of(path).write_text("mine")
-    with pytest.raises(BadOption, match="part': is in the way, and no journal says what it is"):
+    with pytest.raises(BadOption, match="part': exists, and has no journal that identifies it"):
         extract(traced(), path, about=ABOUT, resume=resume)
     assert everything(path.parent) == {part_of(path).name: b"mine"}
 
@@ -437,7 +437,7 @@ def test_what_is_not_ours_stays(path, resume):
 def test_a_finished_array_stays(path, unbroken, resume):
     extract(traced(), path, about=ABOUT)
     with pytest.raises(
-        BadOption, match=f"F{path.suffix}': is already there; delete it, or choose another file with -o"
+        BadOption, match=f"F{path.suffix}': already exists; delete it, or choose another file with -o"
     ):
         extract(traced(), path, about=ABOUT, resume=resume)
     assert everything(path.parent) == unbroken
@@ -457,7 +457,7 @@ def test_a_full_disk_ends_in_one_line(path, unbroken, monkeypatch, failing):
     monkeypatch.setattr(arrays, "flush", full)
     with pytest.raises(
         BadOption,
-        match=r"cannot be written \(No space left on device\); finished blocks are kept: mend that and run",
+        match=r"cannot be written \(No space left on device\); finished blocks are kept: correct that and run",
     ):
         extract(traced(), path, about=ABOUT)
     assert not path.exists()
@@ -476,7 +476,7 @@ def test_room_is_asked_for_before_the_start(path, unbroken, monkeypatch):
     usage = shutil.disk_usage(path.parent)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=left - 1))
     with pytest.raises(
-        BadOption, match=f"needs {left:,} bytes on the disk, where {left - 1:,} are free; make room there"
+        BadOption, match=f"needs {left:,} bytes on the disk, and {left - 1:,} are free; make room there"
     ):
         extract(traced(), path, about=ABOUT)
     assert everything(path.parent) == before
@@ -505,11 +505,11 @@ def test_float64_that_float32_does_not_reach(path):
 
 
 PLACES: dict[str, tuple[str, str]] = {
-    "no suffix": ("F", "ends in neither of .npy and .zarr; name the array F.npy or F.zarr"),
-    "another suffix": ("F.npz", "ends in neither"),
-    "standard output": ("-", "ends in neither"),
+    "no suffix": ("F", "must end in .npy or .zarr; name the array F.npy or F.zarr"),
+    "another suffix": ("F.npz", "must end in"),
+    "standard output": ("-", "must end in"),
     "a folder": ("folder.npy", "'folder.npy': is a folder"),
-    "a file as a folder": ("file.zarr", "'file.zarr': is already there"),
+    "a file as a folder": ("file.zarr", "'file.zarr': already exists"),
     "no folder": ("nowhere/F.npy", "there is no folder"),
     "no folder for zarr": ("nowhere/F.zarr", "there is no folder"),
     "too long": ("F" * 250 + ".npy", "cannot be written (File name too long)"),
@@ -544,7 +544,7 @@ def test_a_folder_that_takes_nothing(path):
     ("options", "says"),
     [
         ({"side": "diagonals"}, "there is no side 'diagonals'; choose columns or rows"),
-        ({"batch": 0}, "--batch: 0 is no number of probes; give 1 or more"),
+        ({"batch": 0}, "--batch: the batch size must be at least 1, not 0; give a positive number"),
     ],
 )
 def test_bad_options(path, options, says):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
+from dataclasses import fields
 from functools import cache
 from typing import Any
 
@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from onnxscope.errors import BadModel, BadOption
 from onnxscope.linear.linear_map import ArraySpace
-from onnxscope.linear.svd import panels
-from onnxscope.linear.svd.decompose import Step, Svd, SvdOptions, Triplets, svd
+from onnxscope.linear.svd import orthonormal as bases
+from onnxscope.linear.svd.decompose import Progress, Settings, Svd, SvdOptions, Triplets, svd
 
 CROWD = (4.249, 4.241, 4.158, 4.089, 4.039, 3.988, 3.982, 3.937)  # as a small upscaling network has them
 NOISE = {
@@ -347,7 +347,7 @@ def test_interrupted_it_returns_what_it_has() -> None:
 
 
 def test_interrupted_between_two_passes_it_returns_what_it_has() -> None:
-    def interrupt(step: Step) -> None:
+    def interrupt(step: Progress) -> None:
         if step.passes == 20:
             raise KeyboardInterrupt
 
@@ -367,7 +367,7 @@ def test_budgets_are_kept(method: str, block: int) -> None:
 
 
 def test_progress_is_told_after_every_pass() -> None:
-    steps: list[Step] = []
+    steps: list[Progress] = []
     found = solved(crowded(), 8, progress=steps.append)
     assert [step.passes for step in steps] == list(range(1, total(found) + 1))
     assert steps[-1].converged == 8
@@ -394,8 +394,8 @@ def test_short_directions_of_a_block_are_as_orthogonal_as_long_ones() -> None:
             inside[:, None] * (rng.standard_normal((3, 15)) @ basis)
             + outside[:, None] * rng.standard_normal((3, 48)) / 7
         )
-        new, removed, remainder = panels.orthonormal(
-            space, panels.Panel(space.of(x), 3), [panels.Panel(basis, 15)], 1e-6
+        new, removed, remainder = bases.orthonormal(
+            space, bases.Bundle(space.of(x), 3), [bases.Bundle(basis, 15)], 1e-6
         )
         found = new.block if new else np.zeros((0, 48))
         np.testing.assert_allclose(found @ basis.T, 0, atol=1e-5)
@@ -541,16 +541,16 @@ def test_power_tells_the_rank() -> None:
     [
         ({"k": 0}, "-k: 0 triplets: F maps 5 numbers to 6, so it has 5 singular values; ask for 1 to 5"),
         ({"k": 6}, "-k: 6 triplets"),
-        ({"tol": 0.0}, "--tol: 0 is no tolerance"),
-        ({"tol": 1e-7}, "--tol: 1e-07 is finer than float32 can tell; ask for 1.3e-06 or more"),
-        ({"block": 0}, "--block: 0 is no number of them"),
-        ({"passes": 0}, "--passes: 0 is no number of them"),
-        ({"steps": 0}, "--steps: 0 is no number of them"),
-        ({"seconds": -1.0}, "--seconds: -1.0 s is no time"),
-        ({"seconds": math.nan}, "--seconds: nan s is no time"),
+        ({"tol": 0.0}, "--tol: must be between 0 and 1, not 0"),
+        ({"tol": 1e-7}, "--tol: 1e-07 is smaller than the rounding of float32; give 1.3e-06 or more"),
+        ({"block": 0}, "--block: must be at least 1, not 0"),
+        ({"passes": 0}, "--passes: must be at least 1, not 0"),
+        ({"steps": 0}, "--steps: must be at least 1, not 0"),
+        ({"seconds": -1.0}, "--seconds: must be more than 0, not -1.0"),
+        ({"seconds": math.nan}, "--seconds: must be more than 0, not nan"),
         ({"basis": 3}, "--basis: 3 vectors are too few for 2 triplets in blocks of 1; give 4 or more"),
         ({"method": "jacobi"}, "--method: there is no method 'jacobi'; choose lanczos or power"),
-        ({"momentum": 1.0}, "--momentum: only the power method has one"),
+        ({"momentum": 1.0}, "--momentum: only the power method has a momentum"),
         ({"method": "power", "block": 2}, "--method power: the power method has no blocks"),
         ({"start": np.ones((2, 6))}, "--start: holds vectors of shape (6,), but F takes (5,)"),
         ({"start": np.float64(1)}, "--start: holds vectors of shape (), but F takes (5,)"),
@@ -585,5 +585,4 @@ def test_numbers_that_cannot_be_reckoned_with_are_named(factor: float, said: str
 
 
 def test_the_options_are_those_of_the_function() -> None:
-    named = [name for name, p in inspect.signature(svd).parameters.items() if p.kind == p.KEYWORD_ONLY]
-    assert named == list(SvdOptions.__annotations__)
+    assert [field.name for field in fields(Settings)] == list(SvdOptions.__annotations__)

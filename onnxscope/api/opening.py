@@ -17,7 +17,7 @@ from onnxscope.files.models import Model
 from onnxscope.files.preprocessing import UNIT, Preprocess, preprocessing
 from onnxscope.files.results import Cells, Result
 from onnxscope.rewriting.build import build, refrozen, survey
-from onnxscope.rewriting.options import GRADIENT, Options
+from onnxscope.rewriting.options import Options
 from onnxscope.rewriting.scope import Scope, is_scope
 from onnxscope.rewriting.steps import FREEZE, Policy, Step
 from onnxscope.run.engine import DEFAULT_MEMORY, Running
@@ -76,7 +76,7 @@ def options_of(chosen: Choices) -> Options:
         chosen.get("output"),
         Policy(chosen.get("policy") or FREEZE, chosen.get("policy_for") or {}),
         frozenset(chosen.get("opaque") or ()),
-        chosen.get("method") or GRADIENT,
+        chosen.get("method") or None,
     )
 
 
@@ -119,7 +119,7 @@ def opened(model: ModelSource | Scope, *, options: Options | None = None, **chos
 
 def chosen_anew(scope: Scope, where: str, options: Options) -> Scope:
     """The same scope, or one between other tensors or with another way back."""
-    if replace(options, image=None, output=None, method=GRADIENT) != Options():
+    if replace(options, image=None, output=None, method=None) != Options():
         raise BadOption(
             "is a scope, in which sizes and policies are settled",
             where=where,
@@ -127,8 +127,7 @@ def chosen_anew(scope: Scope, where: str, options: Options) -> Scope:
         )
     if options == Options():
         return scope
-    method = options.method if options.method != GRADIENT else None
-    return refrozen(scope, image=options.image, output=options.output, method=method)
+    return refrozen(scope, image=options.image, output=options.output, method=options.method)
 
 
 def load(

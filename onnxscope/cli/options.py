@@ -115,7 +115,7 @@ class Rewriting:
 
     def options(self, method: str | None = None) -> Options:
         """As the one value that the rewriting takes."""
-        from onnxscope.rewriting.options import GRADIENT, Options
+        from onnxscope.rewriting.options import Options
         from onnxscope.rewriting.steps import FREEZE, Policy
 
         return Options(
@@ -126,7 +126,7 @@ class Rewriting:
                 self.policy or FREEZE, dict(once("--policy-for", map(named_policy, self.policy_for or ())))
             ),
             frozenset(self.opaque or ()),
-            method or GRADIENT,
+            method,
         )
 
 

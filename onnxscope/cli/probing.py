@@ -15,7 +15,7 @@ from onnxscope.files.pixels import parse_pixel
 
 if TYPE_CHECKING:
     from onnxscope.cli.question import Question
-    from onnxscope.linear.svd.decompose import Step, Svd, SvdOptions
+    from onnxscope.linear.svd.decompose import Progress, Svd, SvdOptions
     from onnxscope.show.sheets import Rows
 
 Pixels = Annotated[
@@ -144,7 +144,7 @@ class Search:
         int | None, typer.Option(metavar="N", help="Stop after so many passes of F and Fᵀ together.")
     ] = None
 
-    def options(self, progress: Callable[[Step], None]) -> SvdOptions:
+    def options(self, progress: Callable[[Progress], None]) -> SvdOptions:
         """As the solver takes them."""
         from onnxscope.cli.question import earlier
 
@@ -176,7 +176,7 @@ def svd(q: Question, search: Search) -> None:
         raise typer.Exit(INTERRUPTED if found.stopped == "interrupted" else FELL_SHORT)
 
 
-def progress_line(step: Step, k: int) -> str:
+def progress_line(step: Progress, k: int) -> str:
     sigma = f"{step.sigma[0]:.4g} … {step.sigma[-1]:.4g}" if len(step.sigma) else ""
     return f"{step.passes} passes, {step.converged} of {k} converged, σ {sigma}"
 

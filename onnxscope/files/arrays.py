@@ -20,21 +20,21 @@ FLOAT = np.dtype("<f4")  # of the files, on every machine
 
 
 @dataclass(frozen=True)
-class Block:
-    """Neighbouring pixels: where they stand among the chunks, which is the first in C order, and how many they are."""
+class PixelBlock:
+    """Neighbouring pixels that are written together."""
 
-    chunk: tuple[int, ...]
-    first: int
+    chunk: tuple[int, ...]  # the block's place in the grid of blocks
+    first: int  # the first pixel, counted in C order
     count: int
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A's shape in two parts, and the box of pixels that makes up one block."""
+    """A's shape, and how its pixels are divided into blocks."""
 
-    pixels: tuple[int, ...]
-    picture: tuple[int, ...]
-    box: tuple[int, ...]
+    pixels: tuple[int, ...]  # the leading axes
+    picture: tuple[int, ...]  # the other axes: those of the values of one pixel
+    box: tuple[int, ...]  # the pixels of one block
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Grid:
@@ -45,8 +45,8 @@ class Grid:
         return cls(pixels, picture, largest_box(pixels, facts["batch"]))
 
     @cached_property
-    def blocks(self) -> list[Block]:
-        """Every block, one after the other in C order."""
+    def blocks(self) -> list[PixelBlock]:
+        """All blocks in C order."""
         blocks, first = [], 0
         for chunk in product(
             *(range(-(-size // step)) for size, step in zip(self.pixels, self.box, strict=True))
@@ -54,7 +54,7 @@ class Grid:
             sizes = (
                 min(step, size - i * step) for i, size, step in zip(chunk, self.pixels, self.box, strict=True)
             )
-            blocks.append(Block(chunk, first, math.prod(sizes)))
+            blocks.append(PixelBlock(chunk, first, math.prod(sizes)))
             first += blocks[-1].count
         return blocks
 
@@ -68,7 +68,10 @@ class Grid:
 
 
 def largest_box(shape: Sequence[int], most: int) -> tuple[int, ...]:
-    """A box of at most so many pixels that are neighbours in C order: whole axes from the last one on, then equal parts of one."""
+    """A box of at most `most` pixels that are neighbours in C order.
+
+    It spans whole axes from the last one on, then an equal part of one axis.
+    """
     sizes = [1] * len(shape)
     for axis in reversed(range(len(shape))):
         parts = -(-shape[axis] // most)
@@ -80,22 +83,22 @@ def largest_box(shape: Sequence[int], most: int) -> tuple[int, ...]:
 
 
 class Store(Protocol):
-    """A part of an array on the disk."""
+    """An array on the disk that is not whole yet."""
 
     @property
     def grid(self) -> Grid: ...
 
-    def nbytes(self, block: Block) -> int:
-        """What a block takes on the disk."""
+    def nbytes(self, block: PixelBlock) -> int:
+        """The bytes that a block takes on the disk."""
 
-    def holds(self, block: Block) -> bool:
-        """Whether a block that the journal calls done can be there."""
+    def holds(self, block: PixelBlock) -> bool:
+        """Whether a block that is done by the journal can be there."""
 
     def prepare(self, facts: dict[str, Any]) -> None:
-        """Make room for blocks, leaving those that are there."""
+        """Make room for all blocks, and keep those that are there."""
 
-    def write(self, block: Block, values: np.ndarray) -> None:
-        """Put a block on the disk, where it survives whatever follows."""
+    def write(self, block: PixelBlock, values: np.ndarray) -> None:
+        """Put a block on the disk, where it survives a kill."""
 
     def finish(self, target: Path, facts: dict[str, Any]) -> None:
         """Move the whole array to its place."""
@@ -103,7 +106,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class NpyStore:
-    """One file, written at the places that its memory map will have: through a map a full disk would kill the process."""
+    """One .npy file. It is not written through a memory map, where a full disk would kill the process."""
 
     part: Path
     grid: Grid
@@ -116,14 +119,14 @@ class NpyStore:
         )
         return text.getvalue()
 
-    def nbytes(self, block: Block) -> int:
+    def nbytes(self, block: PixelBlock) -> int:
         return block.count * self.grid.picture_bytes
 
     @property
     def size(self) -> int:
         return len(self.header) + math.prod(self.grid.pixels) * self.grid.picture_bytes
 
-    def holds(self, block: Block) -> bool:
+    def holds(self, block: PixelBlock) -> bool:
         return self.part.is_file() and self.part.stat().st_size == self.size
 
     def prepare(self, facts: dict[str, Any]) -> None:
@@ -132,58 +135,54 @@ class NpyStore:
             file.write(self.header)
             file.truncate(self.size)
 
-    def write(self, block: Block, values: np.ndarray) -> None:
+    def write(self, block: PixelBlock, values: np.ndarray) -> None:
         with self.part.open("r+b") as file:
             file.seek(len(self.header) + block.first * self.grid.picture_bytes)
             file.write(values.data)
             flush(file)
 
     def finish(self, target: Path, facts: dict[str, Any]) -> None:
-        put(beside(target, ".json"), json_text(facts))
+        write_safely(with_ending(target, ".json"), json_text(facts))
         self.part.replace(target)
 
 
 @dataclass(frozen=True)
 class ZarrStore:
-    """A Zarr v3 folder without compression, one chunk for each block, those at the edges filled up with zeros."""
+    """A Zarr v3 folder without compression, with a chunk for each block; chunks at the edges end in zeros."""
 
     part: Path
     grid: Grid
 
-    def nbytes(self, block: Block) -> int:
+    def nbytes(self, block: PixelBlock) -> int:
         return math.prod(self.grid.box) * self.grid.picture_bytes
 
-    def chunk(self, block: Block) -> Path:
+    def chunk(self, block: PixelBlock) -> Path:
         return self.part / ".".join(map(str, ("c", *block.chunk, *(0 for _ in self.grid.picture))))
 
-    def holds(self, block: Block) -> bool:
+    def holds(self, block: PixelBlock) -> bool:
         chunk = self.chunk(block)
         return chunk.is_file() and chunk.stat().st_size == self.nbytes(block)
 
     def prepare(self, facts: dict[str, Any]) -> None:
         self.part.mkdir(exist_ok=True)
-        put(
-            self.part / "zarr.json",
-            json_text(
-                {
-                    "zarr_format": 3,
-                    "node_type": "array",
-                    "shape": self.grid.shape,
-                    "data_type": "float32",
-                    "fill_value": 0.0,
-                    "chunk_grid": {
-                        "name": "regular",
-                        "configuration": {"chunk_shape": self.grid.box + self.grid.picture},
-                    },
-                    "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
-                    "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
-                    "attributes": facts,
-                }
-            ),
-        )
+        description = {
+            "zarr_format": 3,
+            "node_type": "array",
+            "shape": self.grid.shape,
+            "data_type": "float32",
+            "fill_value": 0.0,
+            "chunk_grid": {
+                "name": "regular",
+                "configuration": {"chunk_shape": self.grid.box + self.grid.picture},
+            },
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+            "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
+            "attributes": facts,
+        }
+        write_safely(self.part / "zarr.json", json_text(description))
 
-    def write(self, block: Block, values: np.ndarray) -> None:
-        put(self.chunk(block), values.data, self.nbytes(block))
+    def write(self, block: PixelBlock, values: np.ndarray) -> None:
+        write_safely(self.chunk(block), values.data, self.nbytes(block))
 
     def finish(self, target: Path, facts: dict[str, Any]) -> None:
         self.part.replace(target)
@@ -196,9 +195,9 @@ def json_text(value: Any) -> bytes:
     return json.dumps(value, indent=2).encode() + b"\n"
 
 
-def put(path: Path, content: bytes | memoryview, size: int | None = None) -> None:
-    """Write a file beside its place, with zeros up to a size, and move it there when it is on the disk."""
-    new = beside(path, ".new")
+def write_safely(path: Path, content: bytes | memoryview, size: int | None = None) -> None:
+    """Write a file under another name, with zeros up to a size, and rename it when it is on the disk."""
+    new = with_ending(path, ".new")
     with new.open("wb") as file:
         file.write(content)
         if size is not None:
@@ -212,5 +211,5 @@ def flush(file: IO[bytes]) -> None:
     os.fsync(file.fileno())
 
 
-def beside(path: Path, ending: str) -> Path:
+def with_ending(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)

@@ -1,8 +1,9 @@
 """All of F on disk, block by block, for a run that may be killed at any instant.
 
-Until the array is whole there stand beside its place `NAME.part`, which holds what is there of it, and `NAME.part.journal`: one
-line of JSON that says which extraction this is, then the number of every finished block. A block lies on the disk before its
-number is written, so a killed run goes on at the first block without one, and writes the bytes that an unbroken run writes.
+Until the array is whole, its finished blocks are in `NAME.part`. `NAME.part.journal` holds one line of JSON
+that identifies the extraction, and then the number of every finished block. A block is on the disk before
+its number is, so the next run continues at the first block that has no number, and the array has the same
+bytes in the end as after a run that nothing stopped.
 """
 
 from __future__ import annotations
@@ -19,13 +20,23 @@ from typing import Any
 import numpy as np
 
 from onnxscope.errors import BadModel, BadOption, shortened
-from onnxscope.files.arrays import COLUMNS, FLOAT, ROWS, STORES, Block, Grid, Store, beside, put
+from onnxscope.files.arrays import (
+    COLUMNS,
+    FLOAT,
+    ROWS,
+    STORES,
+    Grid,
+    PixelBlock,
+    Store,
+    with_ending,
+    write_safely,
+)
 from onnxscope.files.models import ELSEWHERE, check_target, where_of
 from onnxscope.linear.linear_map import LinearMap
 from onnxscope.version import VERSION
 
-LONGEST_VALUE = 40  # that is shown of what two extractions differ in
-Progress = Callable[[int, int], None]
+LONGEST_VALUE = 40  # characters shown of a value in which two extractions differ
+OnProgress = Callable[[int, int], None]  # gets the number of finished pixels and of all
 
 
 def extract(
@@ -35,32 +46,19 @@ def extract(
     about: Mapping[str, Any],
     side: str = COLUMNS,
     batch: int | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
     resume: bool = True,
 ) -> Path:
-    """Write A[p] = F·e_p for every input pixel p (columns), or A[p] = Fᵀ·e_p for every output pixel p (rows), as float32.
+    """Write A[p] = F·e_p for input pixels p (columns), or Fᵀ·e_p for output pixels (rows), as float32.
 
-    A has the shape of the one side and then of the other. It becomes a .npy file with what it is about in `NAME.json` beside it,
-    or a Zarr folder with that in its attributes, as the path ends. `about` names, in JSON, the model, the image and the options:
-    an interrupted run with the same `about` is gone on with, in its own batches, unless `resume` is false. `progress` gets the
-    number of finished pixels and of all, before the first block and after each.
+    A has the axes of p first, then those of the values. It becomes a .npy file and a file `NAME.json` that
+    describes it, or a Zarr folder with the description in its attributes, depending on the ending of the
+    path. `about` names the model, the image and the options, in JSON: an interrupted run with the same
+    `about` is continued, in the batches that it began with, unless `resume` is false. `progress` is called
+    before the first block and after each.
     """
-    if side not in (COLUMNS, ROWS):
-        raise BadOption(f"there is no side '{side}'", remedy=f"choose {COLUMNS} or {ROWS}")
-    batch = f.batch if batch is None else batch
-    if batch < 1:
-        raise BadOption(f"{batch} is no number of probes", where="--batch", remedy="give 1 or more")
-    files = Files(path, place(path))
-    facts = json_only(
-        {
-            "onnxscope": VERSION,
-            "side": side,
-            "inputs": f.inputs.shape,
-            "outputs": f.outputs.shape,
-            "batch": batch,
-            "about": dict(about),
-        }
-    )
+    facts = facts_of(f, side, f.batch if batch is None else batch, about)
+    files = Files(path, target_of(path))
     with files.writing():
         if not resume and not files.target.exists():
             files.discard()
@@ -76,23 +74,45 @@ def extract(
     return path
 
 
+def facts_of(f: LinearMap, side: str, batch: int, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What identifies an extraction, as JSON would return it."""
+    if side not in (COLUMNS, ROWS):
+        raise BadOption(f"there is no side '{side}'", remedy=f"choose {COLUMNS} or {ROWS}")
+    if batch < 1:
+        raise BadOption(
+            f"the batch size must be at least 1, not {batch}",
+            where="--batch",
+            remedy="give a positive number",
+        )
+    facts = {
+        "onnxscope": VERSION,
+        "side": side,
+        "inputs": f.inputs.shape,
+        "outputs": f.outputs.shape,
+        "batch": batch,
+        "about": dict(about),
+    }
+    as_read: dict[str, Any] = json.loads(json.dumps(facts, allow_nan=False))
+    return as_read
+
+
 @dataclass(frozen=True)
 class Files:
-    """What stands where: the path as the user named it, the place that it leads to, and what lies beside it during a run."""
+    """The files of a run: the array under the name that the user gave it, and where that leads to."""
 
     shown: Path
     target: Path
 
     @property
     def part(self) -> Path:
-        return beside(self.target, ".part")
+        return with_ending(self.target, ".part")
 
     @property
     def journal(self) -> Path:
-        return beside(self.part, ".journal")
+        return with_ending(self.part, ".journal")
 
     def discard(self) -> None:
-        """Remove what an earlier run left; without a journal a part is not ours."""
+        """Remove the part and the journal of an earlier run. A part without a journal is not ours."""
         if self.journal.exists():
             if self.part.is_dir():
                 shutil.rmtree(self.part)
@@ -102,33 +122,33 @@ class Files:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Whatever the disk refuses ends in one line."""
+        """Turn whatever the disk refuses into a BadOption."""
         try:
             yield
         except OSError as error:
             raise BadOption(
                 f"cannot be written ({error.strerror or error})",
                 where=where_of(self.shown),
-                remedy=f"finished blocks are kept: mend that and run it again, or {ELSEWHERE}",
+                remedy=f"finished blocks are kept: correct that and run it again, or {ELSEWHERE}",
             ) from error
 
 
-def place(path: Path) -> Path:
-    """Where the array will stand, following links."""
+def target_of(path: Path) -> Path:
+    """Where the array will be, following links."""
     if path.suffix.lower() not in STORES:
         raise BadOption(
-            f"ends in neither of {' and '.join(STORES)}",
+            f"must end in {' or '.join(STORES)}",
             where=where_of(path),
             remedy="name the array F.npy or F.zarr",
         )
-    with suppress(OSError):  # check_target says what is wrong
+    with suppress(OSError):  # check_target explains it
         if path.suffix.lower() == ".zarr" and path.is_dir():
             return path.resolve()
     return check_target(path)
 
 
 def begun(files: Files, facts: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    """The facts of the run to go on with, whose batch may be another, and how many blocks its journal says are done."""
+    """The facts of the run to continue, whose batch may differ, and how many blocks its journal lists."""
     if not files.journal.exists():
         return facts, 0
     first, *numbers = files.journal.read_bytes().split(b"\n")
@@ -141,7 +161,8 @@ def begun(files: Files, facts: dict[str, Any]) -> tuple[dict[str, Any], int]:
         raise refusal(files, "is damaged") from error
     if differing := ", ".join(differences(found, facts)):
         raise refusal(files, f"belongs to another extraction ({differing})")
-    # what follows the last newline is torn, and after a power cut anything may stand there: such blocks are made again
+    # after a kill the last line may be cut short, and after a power cut it may be anything: what does not count
+    # up is not trusted, and these blocks are computed again
     return facts, next(
         (i for i, number in enumerate(numbers[:-1]) if number != b"%d" % i), max(len(numbers) - 1, 0)
     )
@@ -155,36 +176,31 @@ def refusal(files: Files, cause: str) -> BadOption:
     )
 
 
-def json_only(facts: dict[str, Any]) -> dict[str, Any]:
-    """The facts as they are after writing and reading."""
-    read: dict[str, Any] = json.loads(json.dumps(facts, allow_nan=False))
-    return read
-
-
 def differences(there: Any, here: Any, name: str = "") -> Iterator[str]:
     """What two extractions differ in, such as `side "columns" there, "rows" here`."""
     if isinstance(there, dict) and isinstance(here, dict):
         for key in sorted({*there, *here}):
             yield from differences(there.get(key), here.get(key), key)
     elif there != here:
-        yield f"{name} {shortened(json.dumps(there), LONGEST_VALUE)} there, {shortened(json.dumps(here), LONGEST_VALUE)} here"
+        was, wanted = (shortened(json.dumps(value), LONGEST_VALUE) for value in (there, here))
+        yield f"{name} {was} there, {wanted} here"
 
 
 def moved_already(files: Files, finished: bool) -> bool:
-    """Whether an earlier run was killed after all but its last step; an array that stands there otherwise stays as it is."""
+    """Whether an earlier run was killed just before its last step; refuses any other array."""
     if not files.target.exists():
         return False
     if files.part.exists() or not finished:
-        raise BadOption("is already there", where=where_of(files.shown), remedy=f"delete it, or {ELSEWHERE}")
+        raise BadOption("already exists", where=where_of(files.shown), remedy=f"delete it, or {ELSEWHERE}")
     return True
 
 
 def prepare(files: Files, store: Store, facts: dict[str, Any], done: int) -> int:
-    """Make the journal and the part ready for the next block, and say which one that is."""
+    """Bring the journal and the part into agreement, and return the number of the next block."""
     with files.writing():
         if files.part.exists() and not files.journal.exists():
             raise BadOption(
-                "is in the way, and no journal says what it is",
+                "exists, and has no journal that identifies it",
                 where=where_of(files.part),
                 remedy=f"delete it, or {ELSEWHERE}",
             )
@@ -195,22 +211,24 @@ def prepare(files: Files, store: Store, facts: dict[str, Any], done: int) -> int
         needed, free = sum(map(store.nbytes, blocks[done:])), shutil.disk_usage(files.target.parent).free
         if needed > free:
             raise BadOption(
-                f"needs {needed:,} bytes on the disk, where {free:,} are free",
+                f"needs {needed:,} bytes on the disk, and {free:,} are free",
                 where=where_of(files.shown),
                 remedy=f"make room there, or {ELSEWHERE}",
             )
-        put(files.journal, json.dumps(facts).encode() + b"\n" + b"".join(b"%d\n" % i for i in range(done)))
+        write_safely(
+            files.journal, json.dumps(facts).encode() + b"\n" + b"".join(b"%d\n" % i for i in range(done))
+        )
         store.prepare(facts)
     return done
 
 
-def fill(f: LinearMap, files: Files, store: Store, side: str, done: int, progress: Progress | None) -> None:
-    """Make all blocks that are not done yet."""
+def fill(f: LinearMap, files: Files, store: Store, side: str, done: int, progress: OnProgress | None) -> None:
+    """Compute and write all blocks that are not done yet."""
     pixels = math.prod(store.grid.pixels)
     for number, block in enumerate(store.grid.blocks[done:], done):
         if progress:
             progress(block.first, pixels)
-        values = pictures(f, side, block)
+        values = values_of_block(f, side, block)
         with files.writing():
             store.write(block, values)
             with files.journal.open("ab") as journal:
@@ -219,8 +237,8 @@ def fill(f: LinearMap, files: Files, store: Store, side: str, done: int, progres
         progress(pixels, pixels)
 
 
-def pictures(f: LinearMap, side: str, block: Block) -> np.ndarray:
-    """What becomes of the unit probes of a block's pixels, as the file holds it."""
+def values_of_block(f: LinearMap, side: str, block: PixelBlock) -> np.ndarray:
+    """The columns (or rows) of F for a block of pixels, as the file holds them."""
     start, apply, end = (
         (f.inputs, f.forward, f.outputs) if side == COLUMNS else (f.outputs, f.transpose, f.inputs)
     )

@@ -1,7 +1,8 @@
 """F as a linear operator: what probes and solvers see, never a graph.
 
-Vectors come in blocks: arrays whose first axis counts them, the others being the shape of one picture, such as
-(3, 24, 24). A space says how to reckon with blocks wherever they live.
+Vectors come in blocks: arrays whose first axis counts them, and whose other axes are the shape of one
+picture, such as (3, 24, 24). A space holds the operations on blocks, whether they are on the host or on a
+device.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from scipy.sparse.linalg import LinearOperator
 
 from onnxscope.errors import BadOption
 
-DENSE_BYTES = 1 << 30  # beyond it F is extracted to disk rather than held in memory
+DENSE_BYTES = 1 << 30  # a larger F is to be extracted to disk
 FLOAT32 = np.dtype(np.float32)
-Block = Any  # an array on the host, or a value on the device: its space knows
+Block = Any  # an array on the host, or a value on a device; only its space can look into it
 
 
 class Space(Protocol):
@@ -31,10 +32,10 @@ class Space(Protocol):
     def dtype(self) -> np.dtype: ...
 
     def of(self, array: np.ndarray) -> Block:
-        """A block from the host."""
+        """A block with the values of an array on the host."""
 
     def array(self, block: Block) -> np.ndarray:
-        """A block on the host."""
+        """The values of a block as an array on the host."""
 
     def dot(self, a: Block, b: Block) -> np.ndarray:
         """⟨a_i, b_j⟩ for all pairs, on the host."""
@@ -94,7 +95,7 @@ class LinearMap(Protocol):
 
     @property
     def batch(self) -> int:
-        """How many vectors are best given at once; any number may be."""
+        """The best number of vectors in a block; any other number works too."""
 
     def forward(self, block: Block) -> Block:
         """F·x for every x of the block."""
@@ -104,7 +105,7 @@ class LinearMap(Protocol):
 
 
 class Filter(LinearOperator):  # type: ignore[misc]
-    """F as a matrix on flat vectors, for scipy's solvers and whoever speaks their language."""
+    """F as a matrix on flat vectors, for scipy's solvers."""
 
     def __init__(self, f: LinearMap) -> None:
         super().__init__(f.inputs.dtype, (math.prod(f.outputs.shape), math.prod(f.inputs.shape)))
@@ -130,7 +131,7 @@ class Filter(LinearOperator):  # type: ignore[misc]
 
 
 def units(space: Space, start: int, stop: int) -> np.ndarray:
-    """The unit vectors start…stop−1 of a space, as a block on the host."""
+    """The unit vectors from `start` to `stop` − 1 of a space, as an array on the host."""
     size = math.prod(space.shape)
     block = np.zeros((stop - start, size), space.dtype)
     block[np.arange(stop - start), np.arange(start, stop)] = 1

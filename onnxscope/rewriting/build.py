@@ -15,7 +15,7 @@ from onnxscope.normalise.dialect import normalise
 from onnxscope.rewriting.frozen import Frozen, raw_shape
 from onnxscope.rewriting.fuse import fold_batch_norms
 from onnxscope.rewriting.linearize import Freezer, linearize
-from onnxscope.rewriting.options import Options
+from onnxscope.rewriting.options import GRADIENT, Options
 from onnxscope.rewriting.rules.table import RULES
 from onnxscope.rewriting.scope import (
     COTANGENT,
@@ -31,7 +31,8 @@ from onnxscope.rewriting.scope import (
     needed,
 )
 from onnxscope.rewriting.steps import Policy, Treatment
-from onnxscope.rewriting.ways_back import METHODS, Method, Way
+from onnxscope.rewriting.way import Way
+from onnxscope.rewriting.ways_back import METHODS, Method
 from onnxscope.runtime import evaluate
 
 NAMES = {PROBE, COTANGENT, FROZEN, TRANSPOSED, LEDGER}  # of the scope's own tensors
@@ -131,7 +132,7 @@ def transposed(found: Survey, options: Options, sha256: str, original: Model | N
     b.graph.nodes[:] = needed(b.graph.nodes, [*b.graph.outputs, frozen, back, y])
     b.graph.inputs.extend([found.probe, cotangent])
     b.graph.outputs.extend([frozen, back])
-    about = Analysis(found.x.name, y.name, options.policy, options.method, sha256)
+    about = Analysis(found.x.name, y.name, options.policy, options.method or GRADIENT, sha256)
     return Scope(b.graph, about, f.steps, [*found.notes, *way.notes], arrived(way), original)
 
 
@@ -165,13 +166,14 @@ def arrived(way: Way) -> Cotangents:
 
 
 def method_of(options: Options) -> Method:
-    if options.method not in METHODS:
+    name = options.method or GRADIENT
+    if name not in METHODS:
         raise BadOption(
-            f"there is no method '{options.method}'",
+            f"there is no method '{name}'",
             where="--method",
             remedy=f"choose one of {', '.join(METHODS)}",
         )
-    return METHODS[options.method]
+    return METHODS[name]
 
 
 def refrozen(

@@ -20,4 +20,4 @@ class Options:
     output: str | None = None  # the tensor to explain; the first output before a softmax otherwise
     policy: Policy = field(default_factory=Policy)
     opaque: frozenset[str] = frozenset()  # nodes or operators that are taken as constant decisions
-    method: str = GRADIENT  # what the transposed branch computes: Fᵀ, or an explanation method
+    method: str | None = None  # what the transposed branch computes: Fᵀ of a model, unless another is named

@@ -1,9 +1,10 @@
 """Masks and sums in the layout of the CPU's convolutions.
 
-onnxruntime lets convolutions work on blocks of channels, and reorders what they read and write. It reorders back before a
-product with a mask, for the mask counts one image where the probes are many. Element by element nothing depends on the
-order, so here the mask is reordered instead, and a sum of two convolutions becomes part of the later one. The results stay
-the same to the last bit.
+On the CPU onnxruntime's convolutions work on blocks of channels: it inserts ReorderInput before them and
+ReorderOutput after them. It also reorders back before every product with a mask, because the mask is for one
+image and the probes are many. But a product does not depend on the order of its elements, so here the mask is
+reordered instead. And a sum of two convolutions becomes part of the later one. The results stay the same to
+the last bit.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 import onnx
 import onnx_graphsurgeon as gs
@@ -23,18 +25,18 @@ from onnxscope.graph.builder import shape_of
 from onnxscope.runtime import Device, Session, Value, ort_value
 
 DOMAIN = "com.microsoft.nchwc"
-BLOCK = 16  # the largest number of channels that make a block
-MULTIPLE = 4  # of which the channels must be that onnxruntime reorders
+BLOCK = 16  # the largest number of channels in a block
+MULTIPLE = 4  # onnxruntime reorders only where the number of channels is a multiple of this
 SUMS = {"Add", "Sum"}
 
 
 def blocked_session(model: bytes, weights: Mapping[str, Value], graph: gs.Graph, on: Device) -> Session:
-    """A session on the CPU: on the graph as onnxruntime optimises it and this module then improves it, where it can."""
+    """A session on the CPU, on the graph as onnxruntime optimises it and this module then improves it."""
     with tempfile.TemporaryDirectory(prefix="onnxscope-") as folder:
         path = Path(folder) / "model.onnx"
         try:
             session = Session(model, on=on, weights=weights, written=path)
-        except ScopeError:  # there may be no room for the optimised graph
+        except ScopeError:  # the disk may have no room for the optimised graph
             return Session(model, on=on, weights=weights)
         optimised = onnx.load(path, load_external_data=False)
         shapes = {
@@ -50,10 +52,10 @@ def blocked_session(model: bytes, weights: Mapping[str, Value], graph: gs.Graph,
 
 
 def keep_blocked(graph: GraphProto, shapes: Mapping[str, Sequence[int]], alike: Collection[str]) -> bool:
-    """Move products with states, sums and concatenations of convolutions into their layout; whether there were any.
+    """Move masks, sums and concatenations of convolutions into their layout; whether there were any.
 
-    `shapes` are those of the tensors before onnxruntime optimised the graph, where -1 counts probes; `alike` names the nodes
-    that broadcast nothing.
+    `shapes` are those of the tensors before onnxruntime optimised the graph, -1 being the number of probes.
+    `alike` names the nodes that broadcast nothing.
     """
     blocks = Blocks(shapes, graph.node)
     nodes = list(blocks.moved(without_detours(graph.node, alike)))
@@ -65,55 +67,50 @@ def keep_blocked(graph: GraphProto, shapes: Mapping[str, Sequence[int]], alike: 
 
 
 class Blocks:
-    """Knows of every tensor that convolutions left in blocks what it is called there."""
+    """Finds out which tensors are in blocks, and under which other name each of them is there."""
 
     def __init__(self, shapes: Mapping[str, Sequence[int]], nodes: Sequence[NodeProto]) -> None:
         self.found, self._shapes = 0, shapes
-        self._readers = {n.input[0]: n for n in nodes if n.op_type == "ReorderInput" and plain(n)}
-        self._twins: dict[str, str] = {}  # in channels, rows, columns → in blocks
+        self._readers = {n.input[0]: n for n in nodes if n.op_type == "ReorderInput" and channels_first(n)}
+        self._twins: dict[str, str] = {}  # name in channels, rows, columns → name in blocks
 
     def moved(self, nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
-        again: dict[str, str] = {}  # what would be reordered although it is in blocks
+        """The nodes, those that can work in blocks moved there."""
+        again: dict[str, str] = {}  # the results of ReorderInputs that are not needed any more
         for node in nodes:
             node.input[:] = [again.get(t, t) for t in node.input]
-            if node.op_type == "ReorderInput" and node.input[0] in self._twins and plain(node):
+            if node.op_type == "ReorderInput" and node.input[0] in self._twins and channels_first(node):
                 again[node.output[0]] = self._twins[node.input[0]]
-            elif node.domain == "" and self._moves(node):
+            elif node.domain == "" and self._works_in_blocks(node):
                 yield from self._in_blocks(node)
             else:
                 yield node
                 yield from self._reordered(node)
 
     def _reordered(self, node: NodeProto) -> Iterator[NodeProto]:
-        """Where its results are in blocks as well: right behind the node, so that all that follows can use it."""
-        if node.op_type == "ReorderOutput" and plain(node):
+        """The ReorderInputs of a node's results, right behind it, for all later nodes to use."""
+        if node.op_type == "ReorderOutput" and channels_first(node):
             self._twins[node.output[0]] = node.input[0]
         for reader in (self._readers[t] for t in node.output if t in self._readers and t not in self._twins):
             self._twins[reader.input[0]] = reader.output[0]
             yield reader
 
-    def _moves(self, node: NodeProto) -> bool:
-        """Whether a node does the same in blocks: all of its inputs are there, or are states of the size of one image."""
-        inside = [t for t in node.input if t in self._twins]
-        if not inside or (
-            (outside := [t for t in node.input if t not in self._twins]) and node.op_type != "Mul"
-        ):
-            return False
+    def _works_in_blocks(self, node: NodeProto) -> bool:
+        """Whether a node reads blocks and computes the same on them; masks can be brought into blocks."""
+        outside = [t for t in node.input if t not in self._twins]
         shapes = [self._shapes.get(t, ()) for t in (*node.input, *node.output)]
-        if any(len(s) != 4 for s in shapes):
+        if len(outside) == len(node.input) or any(len(shape) != 4 for shape in shapes):
             return False
         if node.op_type == "Concat":
-            return node.attribute[0].i == 1 and all(s[1] % BLOCK == 0 for s in shapes)
-        if any(s[1:] != shapes[0][1:] for s in shapes):
+            return not outside and joins_whole_blocks(node, shapes)
+        if any(shape[1:] != shapes[0][1:] for shape in shapes):
             return False
-        masked = (
-            node.op_type == "Mul"
-            and shapes[0][1] % MULTIPLE == 0
-            and all(self._shapes[t][0] == 1 for t in outside)
-        )
-        return masked or node.op_type in (*SUMS, "Neg")
+        if node.op_type == "Mul":
+            return shapes[0][1] % MULTIPLE == 0 and all(self._shapes[t][0] == 1 for t in outside)
+        return not outside and (node.op_type in SUMS or node.op_type == "Neg")
 
     def _in_blocks(self, node: NodeProto) -> Iterator[NodeProto]:
+        """A node moved into blocks: its masks reordered before it, its result reordered back behind it."""
         self.found += 1
         for t in node.input:
             if t not in self._twins:
@@ -135,38 +132,49 @@ class Blocks:
         )
 
 
+def joins_whole_blocks(node: NodeProto, shapes: Sequence[Sequence[int]]) -> bool:
+    """Whether a Concat appends channels, and no block would hold channels of two tensors."""
+    return node.attribute[0].i == 1 and all(shape[1] % BLOCK == 0 for shape in shapes)
+
+
 def without_detours(nodes: Sequence[NodeProto], alike: Collection[str]) -> list[NodeProto]:
-    """Where onnxruntime could not tell that nothing is broadcast, it sums blocks in five dimensions: four are enough."""
-    made = {t: node for node in nodes for t in node.output}
-    read: dict[str, list[NodeProto]] = defaultdict(list)
+    """The nodes, with sums of blocks in four dimensions.
+
+    onnxruntime sums blocks in five dimensions where it cannot tell that nothing is broadcast.
+    """
+    producers = {t: node for node in nodes for t in node.output}
+    readers: dict[str, list[NodeProto]] = defaultdict(list)
     for node in nodes:
         for t in node.input:
-            read[t].append(node)
+            readers[t].append(node)
+
+    def is_reshaped_block(t: str) -> bool:
+        reshape = producers.get(t)
+        return is_reshape(reshape) and in_blocks(producers.get(reshape.input[0]))
+
     dropped = set()
     for node in nodes:
-        sources = [made.get(t) for t in node.input]
-        back = read[node.output[0]]
-        if (
-            node.op_type in SUMS
-            and node.name in alike
-            and len(back) == 1
-            and back[0].op_type == "Reshape"
-            and all(
-                s is not None and s.op_type == "Reshape" and in_blocks(made.get(s.input[0])) for s in sources
-            )
-        ):
-            node.input[:] = [s.input[0] for s in sources if s is not None]
-            node.output[:] = back[0].output
-            dropped.add(id(back[0]))
+        if node.op_type not in SUMS or node.name not in alike or not all(map(is_reshaped_block, node.input)):
+            continue
+        after = readers[node.output[0]]
+        if len(after) == 1 and is_reshape(after[0]):
+            node.input[:] = [producers[t].input[0] for t in node.input]
+            node.output[:] = after[0].output
+            dropped.add(id(after[0]))
     return [node for node in nodes if id(node) not in dropped]
 
 
+def is_reshape(node: NodeProto | None) -> TypeGuard[NodeProto]:
+    return node is not None and node.op_type == "Reshape"
+
+
 def in_blocks(node: NodeProto | None) -> bool:
+    """Whether a node's result is in blocks."""
     return node is not None and node.domain == DOMAIN and node.op_type != "ReorderOutput"
 
 
-def plain(node: NodeProto) -> bool:
-    """Whether the channels of what is reordered, or of the result, stand before rows and columns."""
+def channels_first(node: NodeProto) -> bool:
+    """Whether a node reorders from or to channels, rows, columns, not rows, columns, channels."""
     return not any(a.name == "channels_last" and a.i for a in node.attribute)
 
 
@@ -181,38 +189,35 @@ def needed(nodes: Sequence[NodeProto], outputs: Iterable[str]) -> list[NodeProto
 
 
 def fused(nodes: Sequence[NodeProto]) -> list[NodeProto]:
-    """Where a convolution in blocks is read by a sum of two alone, it adds the other one itself, in the place of the sum."""
+    """The nodes, where convolutions in blocks take over sums of two tensors.
+
+    A convolution adds the other tensor itself, in the place of the sum, where nothing else reads its result.
+    """
     uses = Counter(t for node in nodes for t in node.input)
-    made = {node.output[0]: node for node in nodes if node.domain == DOMAIN and node.op_type == "Conv"}
+    convs = {node.output[0]: node for node in nodes if in_blocks(node) and node.op_type == "Conv"}
+
+    def has_conv_that_adds(t: str) -> bool:
+        return t in convs and uses[t] == 1 and can_add(convs[t])
+
     result: list[NodeProto] = []
     for node in nodes:
-        adds = node.op_type in SUMS and len(node.input) == 2
-        pair = (
-            next(
-                (
-                    (made[t], other)
-                    for t, other in (node.input, node.input[::-1])
-                    if open_conv(made.get(t)) and uses[t] == 1
-                ),
-                None,
-            )
-            if adds
-            else None
-        )
-        if pair is not None:
-            conv, other = pair
-            result.remove(conv)
-            conv.input.extend([""] * (3 - len(conv.input)) + [other])
-            conv.output[0] = node.output[0]
-            node = conv
-        result.append(node)
+        own = next(filter(has_conv_that_adds, node.input), None) if sums_two(node) else None
+        if own is None:
+            result.append(node)
+            continue
+        conv = convs[own]
+        (other,) = (t for t in node.input if t != own)
+        result.remove(conv)
+        conv.input.extend([""] * (3 - len(conv.input)) + [other])
+        conv.output[0] = node.output[0]
+        result.append(conv)
     return result
 
 
-def open_conv(node: NodeProto | None) -> bool:
-    """Whether a convolution ends with its sum of products, and so can add another tensor."""
-    return (
-        node is not None
-        and len(node.input) < 4
-        and not any(a.name.startswith("activation") for a in node.attribute)
-    )
+def sums_two(node: NodeProto) -> bool:
+    return node.op_type in SUMS and len(node.input) == 2
+
+
+def can_add(conv: NodeProto) -> bool:
+    """Whether a convolution adds no other tensor yet, and applies no activation to what it would add to."""
+    return len(conv.input) < 4 and not any(a.name.startswith("activation") for a in conv.attribute)

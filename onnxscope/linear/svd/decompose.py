@@ -1,31 +1,36 @@
-"""The singular value decomposition of F by its passes: the leading k triplets, how good they are, and what they cost."""
+"""The singular value decomposition of F by passes through F and Fᵀ alone.
+
+It returns the leading k triplets, how good they are, and what they cost.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TypedDict, Unpack
 
 import numpy as np
 
 from onnxscope.errors import BadOption
 from onnxscope.linear.linear_map import LinearMap
-from onnxscope.linear.svd.lanczos import Lanczos, Start
+from onnxscope.linear.svd.lanczos import Lanczos, Search, Start
 from onnxscope.linear.svd.passes import BudgetSpent, Found, Passes, rounding
 from onnxscope.linear.svd.power import Power
 
-ROOM, BLOCKS = (
-    32,
-    10,
-)  # what a basis has room for beyond k, in vectors and in blocks; twice of that saves a pass in a hundred
-UNCLEAR = (
-    10  # residuals between two σ: where they lie closer, a vector may hold more than a tenth of its neighbour
-)
+# A basis has room for this many vectors beyond k, or for this many blocks if they hold more. Twice as much
+# saves one pass in a hundred.
+ROOM, BLOCKS = 32, 10
+# Triplets whose σ differ by at most this many residuals count as one cluster, because a vector may hold more
+# than a tenth of its neighbour there.
+UNCLEAR = 10
 
 
 @dataclass(frozen=True)
 class Triplets:
-    """σ, u and v with F·v = σ·u and Fᵀ·u = σ·v, the largest σ first; of v's entries the largest (the first of equals) is positive."""
+    """σ, u and v with F·v = σ·u and Fᵀ·u = σ·v, the largest σ first.
+
+    The entry of v with the largest absolute value (the first of equals) is positive.
+    """
 
     sigma: np.ndarray  # (k,)
     u: np.ndarray  # (k, *outputs)
@@ -35,14 +40,13 @@ class Triplets:
 
 @dataclass(frozen=True)
 class Svd(Triplets):
-    """What was found, how far it can be trusted, and what it took."""
+    """The triplets that were found, how far they can be trusted, and what they took."""
 
-    converged: int  # how many of the leading triplets meet tol
+    converged: int  # how many of the leading triplets have residuals within tol
     asked: int  # k
-    stopped: str  # why there are fewer than asked for, or some do not meet tol; empty where all do
-    clusters: tuple[
-        tuple[int, ...], ...
-    ]  # numbers of triplets too close for their single vectors to mean anything: their span does
+    stopped: str  # why fewer than k converged; empty where all did
+    # the numbers of triplets that are too close for single vectors to mean anything: only their span does
+    clusters: tuple[tuple[int, ...], ...]
     passes_forward: int  # vectors, not blocks
     passes_transpose: int
     stored: int  # the most vectors held at once, u and v together
@@ -52,8 +56,8 @@ class Svd(Triplets):
 
 
 @dataclass(frozen=True)
-class Step:
-    """How far it is: of the leading k triplets, those there are."""
+class Progress:
+    """How far the search is: the passes so far, and the leading triplets, which may be fewer than k."""
 
     passes: int
     converged: int
@@ -62,7 +66,7 @@ class Step:
 
 
 class SvdOptions(TypedDict, total=False):
-    """What `svd` takes beside F and k."""
+    """The options of `svd`; `Settings` holds their defaults and describes them."""
 
     tol: float
     method: str
@@ -74,126 +78,146 @@ class SvdOptions(TypedDict, total=False):
     momentum: float
     seconds: float | None
     passes: int | None
-    progress: Callable[[Step], None] | None
+    progress: Callable[[Progress], None] | None
 
 
-def svd(
-    f: LinearMap,
-    k: int,
-    *,
-    tol: float = 1e-4,
-    method: str = "lanczos",
-    block: int = 1,
-    basis: int | None = None,
-    start: Triplets | np.ndarray | None = None,
-    seed: int = 0,
-    steps: int = 100,
-    momentum: float = 0.0,
-    seconds: float | None = None,
-    passes: int | None = None,
-    progress: Callable[[Step], None] | None = None,
-) -> Svd:
+@dataclass(frozen=True)
+class Settings:
+    """What `svd` takes besides F and k.
+
+    `start` may hold the triplets of an earlier run, to continue it, or those of a similar image, or inputs
+    close to the leading v.
+    """
+
+    tol: float = 1e-4  # for the residuals
+    method: str = "lanczos"  # or power, the paper's Algorithm 1
+    block: int = 1  # how many vectors pass through F at once
+    basis: int | None = None  # the most vectors kept on a side, besides those that wait for their pass
+    start: Triplets | np.ndarray | None = None
+    seed: int = 0  # of the random vectors
+    steps: int = 100  # of the power method, for each triplet
+    momentum: float = 0.0  # of the power method
+    seconds: float | None = None  # the budget
+    passes: int | None = None  # the budget, of F and Fᵀ together
+    progress: Callable[[Progress], None] | None = None  # is called while the search runs
+
+
+def svd(f: LinearMap, k: int, **options: Unpack[SvdOptions]) -> Svd:
     """The k leading singular triplets of F.
 
-    `lanczos` goes on until the residuals of all meet `tol`; `block` vectors get their passes at once, and no more than `basis` are kept
-    on a side. A σ that F has m times over is sure to be found as often with blocks of m; a smaller block may miss copies of it.
-    `start` may be the triplets of an earlier run, which an unfinished run goes on from, or of a similar image; or inputs close to the
-    leading v. `power` is the paper's Algorithm 1, `steps` for each triplet, whatever `tol` says.
+    The method `lanczos` runs until the residuals of all k are within `tol`. If F has a σ m times, blocks of
+    m vectors are sure to find all m copies; smaller blocks may miss some. The method `power` takes `steps`
+    steps for each triplet, whatever `tol` is.
 
-    Interrupted (Ctrl-C) or out of `passes` (of F and Fᵀ together) or `seconds`, it returns what it has.
+    Interrupted with Ctrl-C, or out of `passes` or `seconds`, it returns the triplets that it has.
     """
-    budget = Passes(f, passes, seconds)
-    check(budget, k, tol, {"block": block, "steps": steps, "passes": passes})
-    solver: Lanczos | Power
-    if method == "lanczos":
+    settings = Settings(**options)
+    budget = Passes(f, settings.passes, settings.seconds)
+    check(budget, k, settings)
+    solver = solver_for(budget, k, settings)
+    stopped = run(solver, budget, k, settings)
+    found = solver.found()
+    result, converged = leading(f, found, k), found.converged(k, settings.tol)
+    # the power method ends with its steps
+    reason = stopped or found.ended or f"after {settings.steps} steps each"
+    return Svd(
+        **vars(result),
+        converged=converged,
+        asked=k,
+        stopped=reason if converged < k else "",
+        clusters=clusters(found, len(result.sigma), rounding(f.inputs)),
+        passes_forward=budget.forward,
+        passes_transpose=budget.transpose,
+        stored=solver.stored,
+        seconds=budget.elapsed,
+        method=settings.method,
+        tol=settings.tol,
+    )
+
+
+def solver_for(budget: Passes, k: int, settings: Settings) -> Lanczos | Power:
+    """The solver that a method names; refuses options that it does not have."""
+    block, basis, start = settings.block, settings.basis, settings.start
+    if settings.method == "lanczos":
         refuse(
-            momentum != 0,
-            "only the power method has one",
+            settings.momentum != 0,
+            "only the power method has a momentum",
             "--momentum",
             "leave it out, or add --method power",
         )
-        solver = Lanczos(
-            budget,
-            k,
-            tol,
-            block=block,
-            basis=room(budget, k, block, basis),
-            start=beginning(f, k, start),
-            seed=seed,
-        )
-    elif method == "power":
+        size = basis_size(budget, k, block, basis)
+        search = Search(k, settings.tol, block, size, settings.seed, beginning(budget.f, k, start))
+        return Lanczos(budget, search)
+    if settings.method == "power":
         refuse(
             block != 1 or basis is not None or start is not None,
             "the power method has no blocks, no basis and no choice of its start",
             "--method power",
             "leave --block, --basis and --start out",
         )
-        solver = Power(budget, k, steps, momentum, seed)
-    else:
-        raise BadOption(f"there is no method '{method}'", where="--method", remedy="choose lanczos or power")
-    stopped = ""
-    try:
-        for found in solver.steps():
-            if progress:
-                progress(Step(budget.total, found.converged(k, tol), found.sigma[:k], found.residual[:k]))
-    except KeyboardInterrupt:
-        stopped = "interrupted"
-    except BudgetSpent as spent:
-        stopped = str(spent)
-    found = solver.found()
-    result, good = leading(f, found, k), found.converged(k, tol)
-    reason = stopped or found.ended or f"after {steps} steps each"  # which is how the power method ends
-    return Svd(
-        **vars(result),
-        converged=good,
-        asked=k,
-        stopped=reason if good < k else "",
-        clusters=clusters(found, len(result.sigma), rounding(f.inputs)),
-        passes_forward=budget.forward,
-        passes_transpose=budget.transpose,
-        stored=solver.stored,
-        seconds=budget.elapsed,
-        method=method,
-        tol=tol,
+        return Power(budget, k, settings.steps, settings.momentum, settings.seed)
+    raise BadOption(
+        f"there is no method '{settings.method}'", where="--method", remedy="choose lanczos or power"
     )
 
 
+def run(solver: Lanczos | Power, budget: Passes, k: int, settings: Settings) -> str:
+    """Search to the end; why it stopped before, or an empty text."""
+    try:
+        for found in solver.steps():
+            if settings.progress:
+                converged = found.converged(k, settings.tol)
+                settings.progress(Progress(budget.total, converged, found.sigma[:k], found.residual[:k]))
+    except KeyboardInterrupt:
+        return "interrupted"
+    except BudgetSpent as spent:
+        return str(spent)
+    return ""
+
+
 def refuse(wrong: bool, cause: str, where: str, remedy: str) -> None:
+    """Raise a BadOption if something is wrong."""
     if wrong:
         raise BadOption(cause, where=where, remedy=remedy)
 
 
-def check(passes: Passes, k: int, tol: float, counts: Mapping[str, int | None]) -> None:
-    outputs, inputs = passes.sizes
-    most, floor, kind = min(passes.sizes), max(map(rounding, passes.spaces)), passes.f.inputs.dtype
+def check(budget: Passes, k: int, settings: Settings) -> None:
+    """Refuse numbers that are out of range."""
+    outputs, inputs = budget.sizes
+    most, floor, tol = min(budget.sizes), max(map(rounding, budget.spaces)), settings.tol
     refuse(
         not 1 <= k <= most,
         f"{k} triplets: F maps {inputs} numbers to {outputs}, so it has {most} singular values",
         "-k",
         f"ask for 1 to {most}",
     )
+    refuse(not 0 < tol < 1, f"must be between 0 and 1, not {tol:g}", "--tol", "try 1e-4")
     refuse(
-        not 0 < tol < 1, f"{tol:g} is no tolerance", "--tol", "give a number between 0 and 1, such as 1e-4"
+        tol < floor,
+        f"{tol:g} is smaller than the rounding of {budget.f.inputs.dtype}",
+        "--tol",
+        f"give {1.05 * floor:.1e} or more",
     )
-    refuse(
-        tol < floor, f"{tol:g} is finer than {kind} can tell", "--tol", f"ask for {1.05 * floor:.1e} or more"
-    )
+    counts = {"block": settings.block, "steps": settings.steps, "passes": settings.passes}
     for name, number in counts.items():
         refuse(
-            number is not None and number < 1, f"{number} is no number of them", f"--{name}", "give 1 or more"
+            number is not None and number < 1,
+            f"must be at least 1, not {number}",
+            f"--{name}",
+            "give a positive number",
         )
     refuse(
-        passes.seconds is not None and not passes.seconds > 0,
-        f"{passes.seconds} s is no time",
+        settings.seconds is not None and not settings.seconds > 0,
+        f"must be more than 0, not {settings.seconds}",
         "--seconds",
-        "give more than 0",
+        "give a positive number",
     )
 
 
-def room(passes: Passes, k: int, block: int, basis: int | None) -> int:
-    """How many vectors are kept on a side, beside those that wait for their pass."""
+def basis_size(budget: Passes, k: int, block: int, basis: int | None) -> int:
+    """The most vectors kept on a side, besides those that wait for their pass."""
     if basis is None:
-        return max(min(k + max(ROOM, BLOCKS * block), min(passes.sizes) + block), k + block + 1)
+        return max(min(k + max(ROOM, BLOCKS * block), min(budget.sizes) + block), k + block + 1)
     refuse(
         basis < k + block + 1,
         f"{basis} vectors are too few for {k} triplets in blocks of {block}",
@@ -204,7 +228,7 @@ def room(passes: Passes, k: int, block: int, basis: int | None) -> int:
 
 
 def beginning(f: LinearMap, k: int, start: Triplets | np.ndarray | None) -> Start | None:
-    """The first k vectors to begin with, at unit length, and what F makes of them if that was found."""
+    """The first k vectors to begin with, at unit length, and their images if these are known."""
     if start is None:
         return None
     v = np.atleast_1d(start.v if isinstance(start, Triplets) else start)[:k]
@@ -212,9 +236,9 @@ def beginning(f: LinearMap, k: int, start: Triplets | np.ndarray | None) -> Star
         v.shape[1:] != f.inputs.shape,
         f"holds vectors of shape {v.shape[1:]}, but F takes {f.inputs.shape}",
         "--start",
-        "take a result for the same model and image size",
+        "give a result for the same model and image size",
     )
-    refuse(not np.isfinite(v).all(), "holds numbers that are not finite", "--start", "take another one")
+    refuse(not np.isfinite(v).all(), "holds numbers that are not finite", "--start", "give another one")
     length = np.linalg.norm(v.reshape(len(v), -1).astype(np.float64), axis=1)
     if not length.any():
         return None
@@ -231,7 +255,7 @@ def scaled(factors: np.ndarray, block: np.ndarray) -> np.ndarray:
 
 
 def leading(f: LinearMap, found: Found, k: int) -> Triplets:
-    """The leading k on the host, with their signs."""
+    """The leading k triplets on the host, with their signs settled."""
     many = min(k, len(found.sigma))
     if not many:
         u, v = (np.zeros((0, *space.shape), space.dtype) for space in (f.outputs, f.inputs))
@@ -245,13 +269,14 @@ def leading(f: LinearMap, found: Found, k: int) -> Triplets:
 
 
 def clusters(found: Found, many: int, floor: float) -> tuple[tuple[int, ...], ...]:
-    """Runs of triplets that their residuals do not tell apart: a residual ρ turns a vector by up to ρ/gap towards a neighbour.
+    """Runs of triplets whose residuals are too large to tell them apart.
 
-    The last one alone is a run where it belongs together with the next, which nobody asked for.
+    A residual ρ turns a vector by up to ρ/gap towards a neighbour. The last triplet alone is a run if it
+    cannot be told apart from the next one, which is not among the leading k.
     """
     sigma, residual = found.sigma / max(found.sigma[:1], default=1.0), np.maximum(found.residual, floor)
     gaps, doubts = -np.diff(sigma), np.maximum(residual[1:], residual[:-1])
-    doubts[many - 1 :] = residual[many - 1 : -1]  # of the one after the last nobody asked for better
+    doubts[many - 1 :] = residual[many - 1 : -1]  # the triplet after the last need not have converged
     unclear = np.append(gaps[:many] <= UNCLEAR * doubts[:many], False)
     runs = np.split(np.arange(many), np.flatnonzero(~unclear[: many - 1]) + 1)
     return tuple(tuple(run.tolist()) for run in runs if len(run) > 1 or unclear[run].any())

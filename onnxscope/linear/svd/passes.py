@@ -1,4 +1,4 @@
-"""What a solver has of F: passes that are counted, checked and kept within a budget; and what it hands back."""
+"""Passes of vectors through F and Fᵀ, counted, checked and kept within a budget; what a solver returns."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from onnxscope.errors import BadModel
 from onnxscope.linear.linear_map import Block, LinearMap, Space
 
 OUTPUTS, INPUTS = 0, 1  # F's two sides, numbered as the axes of a matrix
-RAISED = 2.0**60  # what lengths too small to be squared are multiplied by
+RAISED = 2.0**60  # a factor for lengths that are too small to be squared
 
 
 class BudgetSpent(Exception):
-    """The next pass is not covered; the text says by what."""
+    """The next pass exceeds the budget; the text names the limit."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,16 @@ class Found:
 
     sigma: np.ndarray
     residual: np.ndarray
-    vectors: Callable[[int], tuple[Block, Block]]  # u and v of the leading ones, at least one
-    ended: str = ""  # why no more of them, or no better ones, can be had
+    vectors: Callable[[int], tuple[Block, Block]]  # u and v of the leading triplets, at least one
+    ended: str = ""  # why no more triplets, or no better ones, can be had
 
     def converged(self, k: int, tol: float) -> int:
-        """How many of the leading k meet tol, up to the first that does not."""
+        """How many of the leading k have residuals within tol, up to the first that has not."""
         return int(np.cumprod(self.residual[:k] <= tol).sum())
 
 
 class Passes:
-    """F and Fᵀ on blocks; every vector counts."""
+    """F and Fᵀ on blocks; every vector counts as a pass."""
 
     def __init__(self, f: LinearMap, most: int | None = None, seconds: float | None = None) -> None:
         self.f, self.spaces = f, (f.outputs, f.inputs)
@@ -52,7 +52,7 @@ class Passes:
         return time.monotonic() - self.begun
 
     def of(self, side: int, block: Block, count: int) -> tuple[Block, np.ndarray]:
-        """What F makes of `count` inputs, or Fᵀ of as many outputs, and the lengths of that."""
+        """The images of `count` inputs under F, or of as many outputs under Fᵀ, and their lengths."""
         if self.most is not None and self.total + count > self.most:
             raise BudgetSpent("out of passes")
         if self.seconds is not None and self.elapsed >= self.seconds:
@@ -68,7 +68,7 @@ class Passes:
 
 
 def checked(space: Space, image: Block, count: int, name: str, first: bool) -> np.ndarray:
-    """The lengths of images, where the squares that everything is reckoned with can be trusted."""
+    """The lengths of images; refuses those whose squares overflow, or vanish in the first pass."""
     length = lengths(space, image)
     if not np.isfinite(length).all():
         raise BadModel(

@@ -1,4 +1,7 @@
-"""The paper's Algorithm 1: the power method on FᵀF with momentum, a fixed number of steps, and deflation for the next triplet."""
+"""The paper's Algorithm 1: the power method on FᵀF with momentum and a fixed number of steps.
+
+Each triplet that was found is deflated before the next one is searched for.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import numpy as np
 from onnxscope.linear.linear_map import Block
 from onnxscope.linear.svd.passes import INPUTS, OUTPUTS, Found, Passes, lengths, rounding
 
-IN_HAND = 5  # vectors held for the triplet in the making: two v, u, Fᵀ·u and the next v
+IN_HAND = 5  # vectors held for the triplet that is being searched for: two v, u, Fᵀ·u and the next v
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Triplet:
 
 @dataclass(frozen=True)
 class Iterate:
-    """A triplet in the making: after each step the new v, the one before it, and what led from that to the new one."""
+    """The triplet being searched for, after a step: the new v, the one before it, and what led to it."""
 
     v: Block
     previous: Block = None
@@ -57,7 +60,7 @@ class Power:
         yield self.found()
 
     def step(self, now: Iterate) -> Iterate:
-        """u = F·v, v_next = Fᵀ·u − m·v_prev, σ² = ⟨v, v_next⟩, where F stands for F − Σ σ·u·vᵀ over the triplets found."""
+        """u = D·v, v_next = Dᵀ·u − m·v_prev, σ² = ⟨v, v_next⟩ with D = F − Σ σ·u·vᵀ over earlier triplets."""
         outputs, inputs = self.passes.spaces
         image, _ = self.passes.of(INPUTS, now.v, 1)
         u = self.deflated(INPUTS, now.v, image)
@@ -77,7 +80,7 @@ class Power:
         )
 
     def deflated(self, axis: int, x: Block, image: Block) -> Block:
-        """The image of x without what the triplets found make of x."""
+        """F·x (or Fᵀ·x) without the part that the triplets found so far account for; `image` is the whole."""
         for triplet in self.triplets:
             here, there = triplet.vectors[axis], triplet.vectors[1 - axis]
             image = self.passes.spaces[1 - axis].subtract(
@@ -86,7 +89,10 @@ class Power:
         return image
 
     def finished(self, now: Iterate) -> Triplet:
-        """What Algorithm 1 hands out: σ, the last v, and the u before it at unit length. A pass more tells how good they are."""
+        """The result of Algorithm 1: σ, the last v, and the u before it at unit length.
+
+        One more pass tells how good they are.
+        """
         outputs, inputs = self.passes.spaces
         scale, sigma = np.array([[1 / now.length]]), np.array([[now.sigma]])
         u = outputs.combine(scale, now.u)
@@ -103,10 +109,10 @@ class Power:
     def stored(self) -> int:
         return 2 * len(self.triplets) + IN_HAND
 
-    def found(self, making: float | None = None) -> Found:
-        """The triplets that had all their steps, and the σ of the one in the making, of which nobody knows how good it is."""
+    def found(self, current: float | None = None) -> Found:
+        """The triplets that had all their steps, and σ of the current one, whose residual is not known."""
         done = sorted(self.triplets, key=lambda triplet: -triplet.sigma)
-        last = [] if making is None else [making]
+        last = [] if current is None else [current]
         sigma = np.array([triplet.sigma for triplet in done] + last)
         residual = np.array(
             [triplet.residual / (self.largest or 1.0) for triplet in done] + [math.nan] * len(last)

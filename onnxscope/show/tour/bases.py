@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnxscope.ask.upscalers import bicubic_svd
-from onnxscope.linear.svd.decompose import Step, Svd
+from onnxscope.linear.svd.decompose import Progress, Svd
 from onnxscope.show.charts import lines
 from onnxscope.show.page import Row, Section, Shown
 from onnxscope.show.sheets import Picture
@@ -24,7 +24,7 @@ def bases(g: Guide) -> Stop:
     """The leading pairs and the decay of σ."""
     k = min(g.effort.k, g.x.image.size, g.x.output.size)
 
-    def progress(step: Step) -> None:
+    def progress(step: Progress) -> None:
         g.say(f"singular triplets: {step.converged} of {k}")
 
     found = g.x.svd(k, tol=TOL, seconds=g.effort.seconds, progress=progress)

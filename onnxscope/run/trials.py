@@ -1,0 +1,90 @@
+"""Single runs of a scope's parts and of the original, and what they are fed with."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from onnxscope.errors import BadModel, BadOption, ScopeError
+from onnxscope.files.models import Model, save
+from onnxscope.graph.builder import Tensor, is_float
+from onnxscope.rewriting.scope import COTANGENT, PROBE, Scope, part
+from onnxscope.runtime import Session, reference
+
+Arrays = Mapping[str, np.ndarray]
+REFERENCE_BYTES = 64 << 20  # larger models are not given to the reference implementation
+
+
+@contextmanager
+def session(graph: gs.Graph | Model, *, optimise: bool = True) -> Iterator[Session]:
+    """A session that ends with the context. A graph goes through a file, so that its weights are streamed."""
+    with tempfile.TemporaryDirectory(prefix="onnxscope-") as folder:
+        path = Path(folder) / "model.onnx"
+        if isinstance(graph, gs.Graph):
+            save(graph, path, {})
+        elif graph.path is not None:
+            path = graph.path
+        else:
+            onnx.save(graph.proto, path)
+        running = Session(path, optimise=optimise)
+        try:
+            yield running
+        finally:
+            running.close()
+
+
+def random_feeds(
+    inputs: list[Tensor], rng: np.random.Generator, image: np.ndarray | None = None, name: str = ""
+) -> dict[str, np.ndarray]:
+    """Random values from 0 to 1 for floating-point inputs, ones for others, the image for input `name`."""
+    feeds = {}
+    for t in inputs:
+        shape = tuple(t.shape)
+        dtype = np.dtype(t.dtype) if not isinstance(t.dtype, int) else np.float32
+        feeds[t.name] = np.asarray(rng.random(shape), dtype) if is_float(t) else np.ones(shape, dtype)
+    if image is not None:
+        if image.shape != feeds[name].shape:
+            raise BadOption(
+                f"has shape {image.shape}, the model's input '{name}' {feeds[name].shape}",
+                where="--image",
+                remedy="resize the image",
+            )
+        feeds[name] = np.asarray(image, feeds[name].dtype)
+    return feeds
+
+
+def own_inputs(scope: Scope) -> list[Tensor]:
+    return [t for t in scope.graph.inputs if t.name not in (PROBE, COTANGENT)]
+
+
+def run_original(original: Model, feeds: Arrays, *, optimise: bool = False) -> Arrays:
+    """The original's outputs, from onnxruntime or, if that refuses it, from the standard's reference."""
+    try:
+        with session(original, optimise=optimise) as running:
+            return running.run(feeds)
+    except ScopeError as error:
+        if original.proto.ByteSize() > REFERENCE_BYTES:
+            raise
+        refusal = error
+    try:
+        return reference(original.proto, feeds)
+    except Exception as error:  # it raises whatever its operators raise
+        raise BadModel(
+            f"neither onnxruntime ({refusal.cause}) nor the standard's reference implementation can run it",
+            where="original",
+            remedy=refusal.remedy,
+        ) from error
+
+
+def image_value(scope: Scope, feeds: Arrays) -> np.ndarray:
+    """x0: the value that is fed, or what the base computes if the image is a tensor inside the network."""
+    if scope.image in feeds:
+        return feeds[scope.image]
+    with session(part(scope.graph, [scope.tensor(scope.image)])) as at_image:
+        return at_image.run(feeds)[scope.image]
