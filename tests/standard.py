@@ -17,7 +17,7 @@ from onnxscope.files.models import load
 from onnxscope.rewriting.build import Choice, build
 from onnxscope.rewriting.linearize import Policy
 from onnxscope.rewriting.scope import COTANGENT, FROZEN, PROBE, TRANSPOSED, Scope
-from onnxscope.run.trials import session
+from onnxscope.run.single_runs import session
 from onnxscope.run.verify import as_probe, verify_scope
 
 FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}

@@ -14,7 +14,7 @@ from onnxscope.rewriting.frozen import raw_shape
 from onnxscope.rewriting.scope import COTANGENT, FROZEN, GRADIENT, LEDGER, PROBE, TRANSPOSED, Scope
 from onnxscope.run.derivative import Line, least_noisy
 from onnxscope.run.ledger_programs import ledger
-from onnxscope.run.trials import Arrays, image_value, own_inputs, random_feeds, run_original, session
+from onnxscope.run.single_runs import Arrays, image_value, own_inputs, random_feeds, run_original, session
 
 FIGURE = 1e-5  # float32 rounding through a deep network, relative to the largest value
 USELESS = 0.1  # a central difference that is noisier than this proves nothing
