@@ -161,8 +161,8 @@ def begun(files: Files, facts: dict[str, Any]) -> tuple[dict[str, Any], int]:
         raise refusal(files, "is damaged") from error
     if differing := ", ".join(differences(found, facts)):
         raise refusal(files, f"belongs to another extraction ({differing})")
-    # a kill may cut the last line short, and a power cut may leave anything in its place: blocks from the first
-    # number on that does not continue the count are computed again
+    # a kill may cut the last line short, and a power cut may leave anything in its place: blocks from the
+    # first number on that does not continue the count are computed again
     return facts, next(
         (i for i, number in enumerate(numbers[:-1]) if number != b"%d" % i), max(len(numbers) - 1, 0)
     )

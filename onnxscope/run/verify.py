@@ -241,10 +241,10 @@ def coarseness(scope: Scope) -> float:
         for t in n.outputs
         if t.dtype is not None and is_float(t)
     }
-    return max((rounding(t) for t in types), default=0.0)
+    return max((machine_epsilon(t) for t in types), default=0.0)
 
 
-def rounding(dtype: np.dtype) -> float:
+def machine_epsilon(dtype: np.dtype) -> float:
     return float(ml_dtypes.finfo(dtype).eps)  # type: ignore[no-untyped-call]
 
 
@@ -271,8 +271,8 @@ def derivative_check(
         cotangent = np.zeros((1, *raw_shape(y0.shape)[1:]), np.float32)
         with session(scope.linear()) as linear:
             slope = linear.run({**feeds, PROBE: as_probe(v), COTANGENT: cotangent}, [FROZEN])[FROZEN]
-        noise_of_y = max(floor, rounding(np.dtype(np.float32))) * float(np.linalg.norm(y0))
-        best = least_noisy(Line(f, x0, y0, v), slope.reshape(y0.shape), rounding(x0.dtype), noise_of_y)
+        noise_of_y = max(floor, machine_epsilon(np.dtype(np.float32))) * float(np.linalg.norm(y0))
+        best = least_noisy(Line(f, x0, y0, v), slope.reshape(y0.shape), machine_epsilon(x0.dtype), noise_of_y)
     if best.noise > USELESS:
         return unable(
             DERIVATIVE,
