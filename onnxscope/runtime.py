@@ -21,10 +21,10 @@ from onnx.reference import ReferenceEvaluator
 
 from onnxscope.errors import BadModel, BadOption, OutOfMemory, Unsupported
 
-Value: TypeAlias = onnxruntime.OrtValue  # a tensor that stays where it is: on the host, or on the device
+Value: TypeAlias = onnxruntime.OrtValue  # a tensor on the host or on the device, which stays there
 
-ODD_TYPES = {"tensor(bfloat16)": ml_dtypes.bfloat16}  # what NumPy knows only by ml_dtypes, which onnx brings
-CODES = [  # of onnxruntime's messages, and what stands for them
+ODD_TYPES = {"tensor(bfloat16)": ml_dtypes.bfloat16}  # types that onnxruntime does not exchange with NumPy
+REWORDED = [  # patterns in onnxruntime's messages, and their replacements
     (r"\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+\.(cc|h):\d+ |Load model from .*? failed:", ""),
     (
         r"Non-zero status code returned while running (\w+) node. Name:'(.*?)' Status Message:",
@@ -43,11 +43,11 @@ class Device:
     name: str = "cpu"
     threads: int = 0  # 0: as many as there are cores
     tf32: bool = False
-    why: str = ""  # not CUDA, where that was wanted if possible
+    why: str = ""  # `auto` did not choose CUDA; empty if it did, or if another name was given
 
     @property
     def providers(self) -> list[tuple[str, dict[str, str]]]:
-        """onnxruntime's providers; convolutions are chosen without trials, which could choose others the next time."""
+        """onnxruntime's providers, without trials of algorithms, which could choose others the next time."""
         cuda = (
             "CUDAExecutionProvider",
             {"use_tf32": str(int(self.tf32)), "cudnn_conv_algo_search": "HEURISTIC"},
@@ -64,16 +64,16 @@ CPU = Device()
 
 
 def device(name: str = "auto", *, threads: int = 0, tf32: bool = False) -> Device:
-    """The device of this name; `auto` is CUDA only if a session really runs there."""
+    """The device of this name; `auto` is CUDA if a session does run there, else the CPU."""
     if name not in DEVICES:
         raise BadOption(
             f"there is no device '{name}'", where="--device", remedy=f"choose {', '.join(DEVICES)}"
         )
     if threads < 0:
         raise BadOption(
-            f"{threads} is no number of threads",
+            f"the number of threads must be at least 0, not {threads}",
             where="--threads",
-            remedy="give 1 or more, or 0 for all cores",
+            remedy="give 0 for all cores",
         )
     problem = "" if name == "cpu" else no_cuda()
     if problem and name == "cuda":
@@ -87,7 +87,7 @@ def device(name: str = "auto", *, threads: int = 0, tf32: bool = False) -> Devic
 
 @cache
 def no_cuda() -> str:
-    """Why CUDA does not run here: empty where a convolution just did."""
+    """Why CUDA does not run here; empty if a convolution just ran on it."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if hasattr(ctypes, "windll") else "libcuda.so.1")
         count = ctypes.c_int()
@@ -97,8 +97,8 @@ def no_cuda() -> str:
         return "there is no NVIDIA driver"
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         return "this onnxruntime is built without it"
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
         onnxruntime.preload_dlls()
     x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 1, 3, 3])
     y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 1, 1, 1])
@@ -109,7 +109,7 @@ def no_cuda() -> str:
         session.run({"x": np.ones((1, 1, 3, 3), np.float32)})
     except (BadModel, Unsupported) as error:
         return error.cause
-    return "" if session.on_device else one_reason(said.getvalue())
+    return "" if session.on_device else one_reason(printed.getvalue())
 
 
 def one_reason(printed: str) -> str:
@@ -119,8 +119,8 @@ def one_reason(printed: str) -> str:
 class Session:
     """A model from a file or from bytes; `optimise=False` runs the graph as it is written.
 
-    `weights` are the values of external initializers, which several sessions share, and each may bring into its own order.
-    The optimised graph is written to `written`, its large weights beside it.
+    `weights` are the values of external initializers. Several sessions can share them. The optimised graph is
+    written to `written`, and its large weights to a file of their own in the same folder.
     """
 
     def __init__(
@@ -132,24 +132,9 @@ class Session:
         weights: Mapping[str, Value] | None = None,
         written: Path | None = None,
     ) -> None:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        options.intra_op_num_threads = on.threads
-        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        # threads that wait busily for the next run would take the cores from NumPy and from other sessions
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if not optimise:
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-            if weights is None:
-                options.add_session_config_entry("session.disable_prepacking", "1")
-        if written is not None:
-            options.optimized_model_filepath = str(written)
-            options.add_session_config_entry(
-                "session.optimized_model_external_initializers_file_name", f"{written.name}.data"
-            )
-            options.add_session_config_entry(
-                "session.optimized_model_external_initializers_min_size_in_bytes", "1024"
-            )
+        options = session_options(optimise, on.threads, written)
+        if not optimise and weights is None:
+            options.add_session_config_entry("session.disable_prepacking", "1")
         if weights:
             options.add_external_initializers(list(weights), list(weights.values()))
             for name, value in weights.items():  # without this the session keeps a copy
@@ -176,7 +161,7 @@ class Session:
 
     @property
     def on_device(self) -> bool:
-        """Whether onnxruntime took the device at all: it goes on without where it cannot."""
+        """Whether onnxruntime uses the device at all: where it cannot, it silently runs on the CPU."""
         return bool(self._session.get_providers()[0] == self.on.providers[0][0])
 
     @property
@@ -213,8 +198,28 @@ class Session:
         return ort_value(array, self.on.name)
 
 
+def session_options(optimise: bool, threads: int, written: Path | None) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    # threads that wait busily for the next run would take the cores from NumPy and from other sessions
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if written is not None:
+        options.optimized_model_filepath = str(written)
+        options.add_session_config_entry(
+            "session.optimized_model_external_initializers_file_name", f"{written.name}.data"
+        )
+        options.add_session_config_entry(
+            "session.optimized_model_external_initializers_min_size_in_bytes", "1024"
+        )
+    return options
+
+
 class Binding:
-    """A session bound once to what it is fed with; a run binds only what changes."""
+    """A session bound once to its feeds; a run binds only the feed that changes."""
 
     def __init__(self, session: Session, feeds: Mapping[str, Value]) -> None:
         self._session, self._binding = session, session._session.io_binding()
@@ -245,7 +250,7 @@ class Binding:
 
 @contextlib.contextmanager
 def failing() -> Iterator[None]:
-    """What onnxruntime raises while it runs, as one line."""
+    """Turn whatever onnxruntime raises while it runs into an error of one line."""
     try:
         yield
     except Exception as error:  # onnxruntime raises many kinds of its own
@@ -265,15 +270,15 @@ def no_memory() -> OutOfMemory:
 
 
 def first_line(error: Exception) -> str:
-    """What onnxruntime says, without its codes and source files."""
+    """The message of an error of onnxruntime, without its codes and source files."""
     text = (str(error).splitlines() or [type(error).__name__])[0]
-    for pattern, plain in CODES:
+    for pattern, plain in REWORDED:
         text = re.sub(pattern, plain, text)
     return text[:300].strip()
 
 
 def ort_value(array: np.ndarray, where: str = "cpu") -> Value:
-    """An array of any element type, also one that onnxruntime's NumPy bridge does not know; on the CPU without a copy."""
+    """An array as a value, also of the ODD_TYPES; without a copy on the CPU."""
     if array.dtype not in ODD_TYPES.values():
         return Value.ortvalue_from_numpy(np.ascontiguousarray(array), where, 0)
     element = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
@@ -292,7 +297,7 @@ def from_ort_value(value: Value) -> np.ndarray:
 
 
 def reference(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The outputs by the standard's own reference implementation, which is slow and knows every operator."""
+    """The outputs by the standard's own reference implementation, which is slow and has every operator."""
     names = [o.name for o in model.graph.output]
     inputs = {i.name for i in model.graph.input}
     values = ReferenceEvaluator(model).run(names, {k: v for k, v in feeds.items() if k in inputs})

@@ -18,7 +18,7 @@ from onnxscope.rewriting.build import build
 from onnxscope.rewriting.options import Options
 from onnxscope.rewriting.scope import COTANGENT, FROZEN, PROBE, TRANSPOSED, Scope
 from onnxscope.rewriting.steps import Policy
-from onnxscope.run.trials import session
+from onnxscope.run.single_runs import session
 from onnxscope.run.verify import as_probe, verify_scope
 
 FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}

@@ -280,7 +280,7 @@ def test_images_that_do_not_fit_are_refused(image: np.ndarray, said: str) -> Non
     ("options", "said"),
     [
         ({"device": "tpu"}, "no device 'tpu'"),
-        ({"threads": -1}, "no number of threads"),
+        ({"threads": -1}, "the number of threads must be at least 0, not -1"),
         ({"layout": "chwn"}, "no layout 'chwn'"),
     ],
 )

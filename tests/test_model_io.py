@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from support import model, node, randn
 
 from onnxscope.errors import BadModel, BadOption
-from onnxscope.files import models, weights
+from onnxscope.files import models, streaming, weight_checks, weights
 from onnxscope.runtime import Session
 
 X = np.zeros((1, 4), np.float32)
@@ -42,6 +42,10 @@ def as_graph(proto: onnx.ModelProto) -> gs.Graph:
     return graph
 
 
+def constant(tensor: TensorProto) -> gs.Constant:
+    return gs.Constant(tensor.name, weights.StoredValues(tensor))
+
+
 def saved_external(folder: Path, proto: onnx.ModelProto | None = None) -> Path:
     path = folder / "model.onnx"
     onnx.save(
@@ -59,7 +63,7 @@ def test_external_weights_stay_in_their_file(tmp_path):
     large, small = loaded.proto.graph.initializer
     assert weights.is_external(large) and not large.raw_data
     assert not weights.is_external(small) and len(small.raw_data) == 256 * 3 * 4
-    np.testing.assert_array_equal(models.stored(large).values, randn(256, 256, seed=1))
+    np.testing.assert_array_equal(weights.StoredValues(large).load(), randn(256, 256, seed=1))
 
 
 @pytest.mark.parametrize("external", [False, True])
@@ -104,7 +108,7 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch, failure, external):
             raise failure
         return pieces(values)
 
-    monkeypatch.setattr(models, "chunks", failing)
+    monkeypatch.setattr(streaming, "chunks", failing)
     with pytest.raises((BadOption, KeyboardInterrupt)) as caught:
         models.save(graph, tmp_path / "out.onnx", {}, external_bytes=0 if external else None)
     assert not list(tmp_path.iterdir())
@@ -142,12 +146,10 @@ def test_every_element_type_survives(data_type, raw):
     """Typed fields and raw bytes, five values, so that packed types have a byte to fill."""
     values = np.array([0, 1, 1, 0, 1]).astype(helper.tensor_dtype_to_np_dtype(data_type))
     tensor = numpy_helper.from_array(values, "w") if raw else helper.make_tensor("w", data_type, [5], values)
-    weights.checked_bytes(weights.Held(tensor, "w", "w", True))
+    weight_checks.checked_bytes(weight_checks.Held(tensor, "w", "w", True))
     graph = gs.Graph(opset=23, ir_version=12)
     graph.import_domains = [helper.make_opsetid("", 23)]
-    graph.nodes.append(
-        gs.Node("Identity", "n", {}, [models.stored(tensor)], [gs.Variable("y", data_type, [5])])
-    )
+    graph.nodes.append(gs.Node("Identity", "n", {}, [constant(tensor)], [gs.Variable("y", data_type, [5])]))
     graph.outputs.append(graph.nodes[0].outputs[0])
     (written,) = onnx.ModelProto.FromString(models.to_bytes(graph)).graph.initializer
     assert written.data_type == data_type
@@ -159,13 +161,13 @@ def test_strings_are_written():
     graph = gs.Graph(opset=18, ir_version=10)
     graph.import_domains = [helper.make_opsetid("", 18)]
     labels = helper.make_tensor("labels", TensorProto.STRING, [2], [b"cat", b"dog"])
-    graph.nodes.append(gs.Node("Identity", "n", {}, [models.stored(labels)], [gs.Variable("y", None, [2])]))
+    graph.nodes.append(gs.Node("Identity", "n", {}, [constant(labels)], [gs.Variable("y", None, [2])]))
     graph.outputs.append(graph.nodes[0].outputs[0])
     (written,) = onnx.ModelProto.FromString(models.to_bytes(graph)).graph.initializer
     assert list(written.string_data) == [b"cat", b"dog"]
 
 
-@pytest.mark.parametrize("data_type", list(weights.INFINITY), ids=TensorProto.DataType.Name)
+@pytest.mark.parametrize("data_type", list(weight_checks.INFINITY), ids=TensorProto.DataType.Name)
 def test_nan_is_counted_and_infinity_where_it_multiplies(data_type):
     def layer(*special: float) -> onnx.ModelProto:
         values = np.array([[*special, 1.0, -2.0]]).T.astype(helper.tensor_dtype_to_np_dtype(data_type))

@@ -16,7 +16,7 @@ from onnxscope.rewriting.fuse import fold_gains
 from onnxscope.rewriting.scope import COTANGENT, FROZEN, PROBE, TRANSPOSED
 from onnxscope.run import channel_blocks
 from onnxscope.run.programs import Programs, tensor_bytes, variables
-from onnxscope.run.trials import session
+from onnxscope.run.single_runs import session
 
 
 def normalised(op: str, weight: tuple[int, ...], **attributes: object) -> onnx.ModelProto:

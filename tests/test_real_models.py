@@ -17,7 +17,7 @@ import onnxscope
 from onnxscope.files.pixels import flat_index, pixel_at
 from onnxscope.rewriting.scope import COTANGENT, FROZEN, PROBE, TRANSPOSED
 from onnxscope.rewriting.steps import POLICIES
-from onnxscope.run.trials import session
+from onnxscope.run.single_runs import session
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "models"

@@ -1,6 +1,6 @@
-"""What has to hold before anyone looks into a model: names are text, and nodes have what their operators require.
+"""What must hold before a model is used: names are text, and nodes have what their operators require.
 
-onnx and onnxruntime trust some of it blindly, and end the whole process where it does not hold.
+onnx and onnxruntime rely on some of this without checking it, and crash the process where it does not hold.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto
 from onnxscope.errors import BadModel
 
 EXPORT_AGAIN = "export or download the model again"
-BODIES = {"If", "Loop", "Scan"}  # whose outputs may be left out anywhere
+BODIES = {"If", "Loop", "Scan"}  # operators that may leave out any of their outputs
 MOST_AXES = 1 << 10
 Opsets = Mapping[str, int]
 
 
-def check(model: onnx.ModelProto, where: str) -> None:
-    """Refuse what is no model, or a damaged one."""
+def check_model(model: onnx.ModelProto, where: str) -> None:
+    """Refuse a damaged model, and a file of another kind."""
     if not model.ir_version or not model.opset_import:
         raise BadModel(
             "not an ONNX model, or cut short: it names no IR version or no operator set",
@@ -30,9 +30,7 @@ def check(model: onnx.ModelProto, where: str) -> None:
         )
     if not model.graph.node:
         raise BadModel("the graph holds no nodes", where=where, remedy="export it again")
-    if any(
-        isinstance(name, bytes) for name in names(model)
-    ):  # which protobuf gives instead of text that it cannot decode
+    if any(isinstance(name, bytes) for name in names(model)):  # protobuf could not decode it
         raise BadModel("damaged: a name in it is not text", where=where, remedy=EXPORT_AGAIN)
     opsets = {o.domain: o.version for o in model.opset_import}
     check_nodes(model.graph, opsets)
@@ -71,7 +69,7 @@ def names_at(nodes: Sequence[NodeProto]) -> Iterator[str | bytes]:
 
 
 def graphs_of(node: NodeProto) -> Iterator[GraphProto]:
-    """The bodies of a node."""
+    """The subgraphs of a node."""
     for attribute in node.attribute:
         if attribute.type == AttributeProto.GRAPH:
             yield attribute.g
@@ -79,7 +77,7 @@ def graphs_of(node: NodeProto) -> Iterator[GraphProto]:
 
 
 def check_nodes(body: GraphProto | FunctionProto, opsets: Opsets) -> None:
-    """Attributes are of the kinds that their operators take, and no tensor is left out that must be there."""
+    """Refuse attributes of the wrong type, and nodes that leave out a required tensor."""
     for node in body.node:
         schema = schema_of(node.op_type, node.domain, opsets.get(node.domain, opsets.get("ai.onnx", 1)))
         if schema is not None:
@@ -109,7 +107,7 @@ def wrong_attribute(node: NodeProto, schema: Any) -> str:
 
 
 def left_out(node: NodeProto, schema: Any) -> str:
-    """An empty name stands for an optional tensor only."""
+    """Which required tensor of a node has an empty name, if any; only optional ones may."""
     for kind, given, formal in (
         ("input", node.input, schema.inputs),
         ("output", node.output, schema.outputs),

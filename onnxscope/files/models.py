@@ -1,6 +1,7 @@
-"""Models in from disk, artifacts out to disk: the boundary to files.
+"""Models read from disk, and artifacts written to disk.
 
-A large model is never copied: weights stay where the source has them and are streamed one by one into the artifact.
+A large model is never copied: weights stay in the files of the source and are streamed one by one into the
+artifact.
 """
 
 from __future__ import annotations
@@ -12,21 +13,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
-from google.protobuf.message import DecodeError, EncodeError, Message
+from google.protobuf.message import DecodeError, EncodeError
 from onnx import TensorProto
-from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
-from onnx_graphsurgeon.ir.tensor import LazyValues
 
 from onnxscope.errors import BadModel, BadOption
-from onnxscope.files.checks import EXPORT_AGAIN, check
-from onnxscope.files.weights import StoredValues, byte_count, check_model_tensors, chunks
+from onnxscope.files.checks import EXPORT_AGAIN, check_model
+from onnxscope.files.streaming import aligned, set_aside, skeleton, streamed, weights_of
+from onnxscope.files.weight_checks import check_model_tensors
+from onnxscope.files.weights import StoredValues
 
 PROTOBUF_BYTES = 2**31 - 1  # what a protobuf can hold
-EXTERNAL_BYTES = PROTOBUF_BYTES - 2**24  # beyond it weights are written beside the model
-LARGE = 1024  # smaller weights are never written beside the model
+EXTERNAL_BYTES = PROTOBUF_BYTES - 2**24  # in larger models the weights get a file of their own
+LARGE = 1024  # bytes; smaller weights are always in the model itself
 ELSEWHERE = "choose another file with -o"
 PLAIN = {  # types that every runtime takes from NumPy
     TensorProto.FLOAT,
@@ -37,21 +37,20 @@ PLAIN = {  # types that every runtime takes from NumPy
     TensorProto.INT32,
     TensorProto.INT64,
 }
-ALIGNMENT = 4096  # of external weights, so that a runtime can map them
 
 
 @dataclass
 class Model:
-    """A model as it came: its protobuf, in which large external weights are paths, its checksum, where it lies and how large it is."""
+    """A model as it was given."""
 
-    proto: onnx.ModelProto
+    proto: onnx.ModelProto  # large external weights are still in their files
     sha256: str
     path: Path | None = None
     nbytes: int = 0  # with its external weights
 
 
 def load(source: str | Path | bytes | onnx.ModelProto | Model) -> Model:
-    """Read and check a model, refusing what no one could run."""
+    """Read and check a model; refuses what no runtime could run."""
     if isinstance(source, Model):
         return source
     path = Path(source) if isinstance(source, (str, Path)) else None
@@ -61,8 +60,8 @@ def load(source: str | Path | bytes | onnx.ModelProto | Model) -> Model:
         data = source if isinstance(source, bytes) else read(Path(source))
         proto = parse(data, path)
     model = Model(proto, hashlib.sha256(data).hexdigest(), path, len(data))
-    del data  # before the weights are looked at one by one
-    check(model.proto, where_of(path))
+    del data  # the checks of the weights need memory too
+    check_model(model.proto, where_of(path))
     model.nbytes += check_model_tensors(model.proto, path.parent if path else None)
     return model
 
@@ -75,7 +74,7 @@ def read(path: Path) -> bytes:
     try:
         if path.is_dir():
             raise BadModel("is a folder", where=where_of(path), remedy="name the .onnx file in it")
-        if path.exists() and not path.is_file():  # a pipe cannot be read twice, and some devices never end
+        if path.exists() and not path.is_file():  # some devices never end
             raise BadModel(
                 "is not a regular file", where=where_of(path), remedy="save the model to a file first"
             )
@@ -116,21 +115,12 @@ def too_large(where: str, remedy: str) -> BadModel:
     return BadModel("larger than the 2 GiB that a protobuf can hold", where=where, remedy=remedy)
 
 
-def stored(tensor: TensorProto, name: str = "") -> gs.Constant:
-    """A tensor of the model as a constant of a graph, under its own or another name; nothing is read or copied yet."""
-    return gs.Constant(name or tensor.name, StoredValues(tensor))
-
-
 def check_target(target: Path, sources: Iterable[Path] = ()) -> Path:
-    """The file that will be written, following links; refuse a place where nothing can or should be."""
+    """The file that will be written, following links; refuses what cannot or should not be overwritten."""
     try:
         path = target.resolve()
         problem = target_problem(path, sources)
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-    ) as error:  # a name too long, links that form a loop, a null byte
+    except (OSError, RuntimeError, ValueError) as error:  # a long name, links that form a loop, a null byte
         raise unwritable(target, error) from error
     if problem:
         raise BadOption(problem, where=where_of(target), remedy=ELSEWHERE)
@@ -166,9 +156,10 @@ def save(
     source: Path | None = None,
     external_bytes: int | None = None,
 ) -> Path:
-    """Write the graph as a model; nothing is left behind where it fails.
+    """Write the graph as a model; a failure leaves no file behind.
 
-    Where it would exceed `external_bytes`, its weights go into a file beside it, called as the model and `.data`.
+    A model that would exceed `external_bytes` gets its large weights in a second file, named as the model
+    with `.data` appended.
     """
     weights = weights_of(graph)
     body = skeleton(graph, metadata)
@@ -207,7 +198,7 @@ def without_weights(graph: gs.Graph) -> tuple[bytes, list[str]]:
 
 
 def write(files: Mapping[Path, Iterator[bytes]], shown: Path) -> None:
-    """Write all files beside their places, then rename them in turn."""
+    """Write all files under temporary names, then rename them; `shown` is the file that errors name."""
     written: dict[Path, Path] = {}
     try:
         for target, pieces in files.items():
@@ -216,123 +207,16 @@ def write(files: Mapping[Path, Iterator[bytes]], shown: Path) -> None:
             with os.fdopen(handle, "wb") as file:
                 file.writelines(pieces)
             written[target].chmod(0o666 & ~_umask())
-        for target, file_beside in written.items():
-            file_beside.replace(target)
+        for target, temporary in written.items():
+            temporary.replace(target)
     except OSError as error:
         raise unwritable(shown, error) from error
     finally:
-        for file_beside in written.values():
-            file_beside.unlink(missing_ok=True)
+        for temporary in written.values():
+            temporary.unlink(missing_ok=True)
 
 
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-@dataclass
-class Weight:
-    """A constant on its way into an artifact."""
-
-    name: str
-    values: StoredValues | np.ndarray
-    data_type: int
-    nbytes: int
-    aside: tuple[str, int] | None = (
-        None  # the file and the offset of its values, where they lie beside the model
-    )
-
-    def header(self) -> TensorProto:
-        """All of it but values that follow in the same file."""
-        header = TensorProto(name=self.name, data_type=self.data_type, dims=self.values.shape)
-        if self.aside is not None:
-            header.data_location = TensorProto.EXTERNAL
-            for key, value in zip(("location", "offset", "length"), (*self.aside, self.nbytes), strict=True):
-                header.external_data.add(key=key, value=str(value))
-        return header
-
-
-def weights_of(graph: gs.Graph) -> list[Weight]:
-    """The constants of a graph, but for strings, which have no bytes of their own."""
-    return [
-        weight_of(t) for t in graph.tensors().values() if isinstance(t, gs.Constant) and t.dtype != object
-    ]
-
-
-def weight_of(constant: gs.Constant) -> Weight:
-    values = constant._values
-    if isinstance(values, LazyValues):
-        values = StoredValues(values.tensor)
-        return Weight(constant.name, values, values.tensor.data_type, values.nbytes)
-    data_type = int(onnx.helper.np_dtype_to_tensor_dtype(values.dtype))
-    return Weight(constant.name, values, data_type, byte_count(data_type, values.shape))
-
-
-def set_aside(weights: Iterable[Weight], file: str) -> None:
-    """Give each weight its place in a file beside the model."""
-    offset = 0
-    for w in weights:
-        w.aside = (file, offset)
-        offset += w.nbytes + -w.nbytes % ALIGNMENT
-
-
-def aligned(weights: Iterable[Weight]) -> Iterator[bytes]:
-    """The file beside the model."""
-    for w in weights:
-        yield from chunks(w.values)
-        yield bytes(-w.nbytes % ALIGNMENT)
-
-
-def skeleton(graph: gs.Graph, metadata: Mapping[str, str]) -> onnx.ModelProto:
-    """The model without its weights, and without the shapes that every runtime infers for itself."""
-    strings = [t for t in graph.tensors().values() if isinstance(t, gs.Constant) and t.dtype == object]
-    body = onnx.helper.make_graph(
-        [OnnxExporter.export_node(n) for n in graph.nodes],
-        graph.name,
-        [OnnxExporter.export_value_info_proto(t, False) for t in graph.inputs],
-        [OnnxExporter.export_value_info_proto(t, False) for t in graph.outputs],
-        [OnnxExporter.export_tensor_proto(t) for t in strings],
-    )
-    model = onnx.helper.make_model(
-        body, producer_name="onnxscope", opset_imports=graph.import_domains, ir_version=graph.ir_version
-    )
-    onnx.helper.set_model_props(model, dict(metadata))
-    return model
-
-
-def streamed(model: onnx.ModelProto, weights: Iterable[Weight]) -> Iterator[bytes]:
-    """The model's protobuf in pieces: all but the weights, then these one by one."""
-    outer = onnx.ModelProto()
-    outer.CopyFrom(model)
-    outer.ClearField("graph")
-    graph = model.graph.SerializeToString()
-    starts = [(w, initializer_start(w)) for w in weights]
-    size = len(graph) + sum(len(start) + (0 if w.aside else w.nbytes) for w, start in starts)
-    yield outer.SerializeToString() + tag(onnx.ModelProto, "graph", size) + graph
-    for w, start in starts:
-        yield start
-        if not w.aside:
-            yield from chunks(w.values)
-
-
-def initializer_start(weight: Weight) -> bytes:
-    """What stands before the values of a weight, or the whole of it where they lie beside the model."""
-    header: bytes = weight.header().SerializeToString()
-    if weight.aside:
-        return tag(onnx.GraphProto, "initializer", len(header)) + header
-    raw = tag(TensorProto, "raw_data", weight.nbytes)
-    return tag(onnx.GraphProto, "initializer", len(header) + len(raw) + weight.nbytes) + header + raw
-
-
-def tag(message: type[Message], field: str, length: int) -> bytes:
-    """The start of a length-delimited field in a protobuf."""
-    return varint(message.DESCRIPTOR.fields_by_name[field].number << 3 | 2) + varint(length)
-
-
-def varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])

@@ -148,7 +148,7 @@ def target_of(path: Path) -> Path:
 
 
 def begun(files: Files, facts: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    """The facts of the run to continue, whose batch may differ, and how many blocks its journal lists."""
+    """The facts of the run to continue, whose batch may differ, and the number of blocks in its journal."""
     if not files.journal.exists():
         return facts, 0
     first, *numbers = files.journal.read_bytes().split(b"\n")
@@ -161,8 +161,8 @@ def begun(files: Files, facts: dict[str, Any]) -> tuple[dict[str, Any], int]:
         raise refusal(files, "is damaged") from error
     if differing := ", ".join(differences(found, facts)):
         raise refusal(files, f"belongs to another extraction ({differing})")
-    # after a kill the last line may be cut short, and after a power cut it may be anything: what does not count
-    # up is not trusted, and these blocks are computed again
+    # a kill may cut the last line short, and a power cut may leave anything in its place: blocks from the
+    # first number on that does not continue the count are computed again
     return facts, next(
         (i for i, number in enumerate(numbers[:-1]) if number != b"%d" % i), max(len(numbers) - 1, 0)
     )

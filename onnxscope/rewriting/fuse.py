@@ -1,4 +1,4 @@
-"""Fewer passes over the data: gains that are constant for every channel become part of the convolution behind them."""
+"""Fewer passes over the data: a constant factor of a channel becomes part of a neighbouring convolution."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ READERS = ("Conv", "ConvTranspose")
 
 
 def fold_gains(graph: gs.Graph, varying: Collection[str]) -> None:
-    """Conv(g·x, W) becomes Conv(x, g·W), which the runtime computes once; `varying` names what is not constant."""
+    """Conv(g·x, W) becomes Conv(x, g·W), whose weights the runtime computes once.
+
+    `varying` names the tensors that are not constant.
+    """
     uses = Counter(t.name for n in graph.nodes for t in n.inputs) + Counter(t.name for t in graph.outputs)
     nodes: list[gs.Node] = []
     for node in graph.nodes:
@@ -26,14 +29,14 @@ def fold_gains(graph: gs.Graph, varying: Collection[str]) -> None:
         ):
             uses[node.inputs[0].name] = 0
             node.inputs[0], gain = found
-            made, node.inputs[1] = scaled(node, gain)
+            made, node.inputs[1] = scaled_weights(node, gain)
             nodes += made
         nodes.append(node)
     graph.nodes[:] = [n for n in nodes if any(uses.get(t.name, 1) for t in n.outputs)]
 
 
 def constant_gain(conv: gs.Node, varying: Collection[str]) -> tuple[Tensor, Tensor] | None:
-    """What a convolution reads, as x and the constant factor of each of its channels."""
+    """x and g where the input of a convolution is g·x, g being a constant for each channel."""
     product = next(iter(conv.inputs[0].inputs), None)
     if product is None or product.op != "Mul":
         return None
@@ -46,14 +49,14 @@ def constant_gain(conv: gs.Node, varying: Collection[str]) -> tuple[Tensor, Tens
     return None
 
 
-def scaled(conv: gs.Node, gain: Tensor) -> tuple[list[gs.Node], Tensor]:
-    """The weights times the gain of the channels that they read, which a group of a Conv counts from its first."""
+def scaled_weights(conv: gs.Node, gain: Tensor) -> tuple[list[gs.Node], Tensor]:
+    """The nodes that multiply the weights by the gains of the channels that they read, and their result."""
     w, group = conv.inputs[1], conv.attrs.get("group", 1)
     shape = shape_of(w)
     kernel, many = shape[2:], numel(shape_of(gain)) > 1
     if conv.op == "ConvTranspose":
         split, factors = shape, (shape[0] if many else 1, 1, *(1 for _ in kernel))
-    else:
+    else:  # each group of a Conv reads its own channels
         split = (group, shape[0] // group, *shape[1:])
         factors = (group, 1, shape[1], *(1 for _ in kernel)) if many else (1,) * len(split)
     made: list[gs.Node] = []
@@ -73,9 +76,9 @@ def scaled(conv: gs.Node, gain: Tensor) -> tuple[list[gs.Node], Tensor]:
 
 
 def fold_batch_norms(b: Builder, keep: Collection[str]) -> None:
-    """Conv and ConvTranspose with the BatchNormalization behind them as one; tensors in `keep` stay.
+    """Merge each BatchNormalization into the Conv or ConvTranspose before it; tensors in `keep` stay.
 
-    Methods that tell positive from negative weights mean these.
+    Methods that distinguish positive from negative weights mean the merged ones.
     """
     uses = Counter(t.name for n in b.graph.nodes for t in n.inputs)
     for norm in [n for n in b.graph.nodes if n.op == "BatchNormalization" and len(n.outputs) == 1]:
@@ -89,7 +92,7 @@ def fold_batch_norms(b: Builder, keep: Collection[str]) -> None:
             or not all(is_known(t) for t in constants)
         ):
             continue
-        weights, bias = normalised(conv, norm)
+        weights, bias = merged(conv, norm)
         conv.inputs = [conv.inputs[0], b.constant(weights), b.constant(bias)]
         (result,) = norm.outputs
         norm.outputs.clear()
@@ -97,7 +100,7 @@ def fold_batch_norms(b: Builder, keep: Collection[str]) -> None:
     b.graph.nodes[:] = [n for n in b.graph.nodes if n.outputs]
 
 
-def normalised(conv: gs.Node, norm: gs.Node) -> tuple[np.ndarray, np.ndarray]:
+def merged(conv: gs.Node, norm: gs.Node) -> tuple[np.ndarray, np.ndarray]:
     """W·g and (bias − mean)·g + shift, g being scale/√(var + ε) of each output channel."""
     scale, shift, mean, var = (values_of(t).astype(np.float64) for t in norm.inputs[1:5])
     gain = scale / np.sqrt(var + norm.attrs.get("epsilon", 1e-5))

@@ -1,4 +1,4 @@
-"""Blocks of vectors that stay on the device: small ONNX programs reckon with them, only coefficients come to the host."""
+"""Blocks of vectors that stay on the device: small ONNX programs compute with them there."""
 
 from __future__ import annotations
 
@@ -43,27 +43,27 @@ class ValueSpace:
         return self._session("combine").value(np.ascontiguousarray(array, np.float32))
 
     def _session(self, name: str) -> Session:
-        return session(name, self.shape, self.on)
+        return operation(name, self.shape, self.on)
 
     def _run(self, name: str, **values: Value) -> Value:
         return self._session(name).on_values(values)["y"]
 
 
 @cache
-def session(name: str, shape: tuple[int, ...], on: Device) -> Session:
-    """The program of one operation on blocks of this shape."""
+def operation(name: str, shape: tuple[int, ...], on: Device) -> Session:
+    """The session of one operation on blocks of this shape."""
     return Session(PROGRAMS[name](shape), on=on)
 
 
-def rows(block: str) -> onnx.NodeProto:
-    """Every vector of a block as a row."""
+def flattened(block: str) -> onnx.NodeProto:
+    """A node that turns every vector of a block into a row."""
     return helper.make_node("Flatten", [block], [f"{block}_rows"], axis=1)
 
 
 def combination() -> list[onnx.NodeProto]:
     """c·a as a block."""
     return [
-        rows("a"),
+        flattened("a"),
         helper.make_node("MatMul", ["c", "a_rows"], ["c_a"]),
         helper.make_node("Reshape", ["c_a", "block"], ["sum"]),
     ]
@@ -93,8 +93,8 @@ PROGRAMS: dict[str, Callable[[tuple[int, ...]], bytes]] = {
     "dot": lambda shape: program(
         shape,
         "ab",
-        rows("a"),
-        rows("b"),
+        flattened("a"),
+        flattened("b"),
         helper.make_node("Transpose", ["b_rows"], ["b_columns"], perm=[1, 0]),
         helper.make_node("MatMul", ["a_rows", "b_columns"], ["y"]),
     ),

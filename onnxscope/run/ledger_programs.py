@@ -1,4 +1,4 @@
-"""What cotangents meet on their way back: sources, which makes the ledger, and the values of the base."""
+"""Programs that multiply cotangents by sources, which gives the ledger, or by values of the base."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ class Extended:
 
 
 def ledger(scope: Scope) -> gs.Graph:
-    """What every source pays towards ⟨cotangent, output⟩: `scope_ledger` of [cotangents, sources], in `at_sources`' order."""
+    """The contribution of every source to ⟨cotangent, output⟩.
+
+    `scope_ledger` has the shape [cotangents, sources], with the sources in the order of `at_sources`.
+    """
     e = Extended(scope)
     sources = {n.name: n.inputs[1] for n in e.graph.nodes if n.name in scope.at_sources}
     paid = [
@@ -43,17 +46,21 @@ def ledger(scope: Scope) -> gs.Graph:
     )
 
 
-def paid_by(e: Extended, place: str, met: Tensor, source: Tensor) -> Tensor:
-    """⟨cotangent, source⟩ for each cotangent; where the source has a number for every channel, by that channel's mean.
+def paid_by(e: Extended, place: str, cotangents: Tensor, source: Tensor) -> Tensor:
+    """⟨cotangent, source⟩ for each of the cotangents at a source.
 
-    Runtimes take such a mean in whatever layout their convolutions have.
+    A source with one number for each channel is multiplied by the channel's mean, because runtimes compute
+    such a mean in any layout of their convolutions.
     """
-    channels, space = met.shape[1:2], met.shape[2:]
+    channels, space = cotangents.shape[1:2], cotangents.shape[2:]
     if len(space) != 2 or source.shape is None or tuple(source.shape)[-3:] != (*channels, 1, 1):
-        flat = e.node("Flatten", f"{place}/Flatten", e.node("Mul", place, met, source), axis=1)
+        flat = e.node("Flatten", f"{place}/Flatten", e.node("Mul", place, cotangents, source), axis=1)
         return e.node("ReduceSum", f"{place}/ReduceSum", flat, e.sizes(f"{place}/axes", [1]))
     means = e.node(
-        "Flatten", f"{place}/Flatten", e.node("GlobalAveragePool", f"{place}/GlobalAveragePool", met), axis=1
+        "Flatten",
+        f"{place}/Flatten",
+        e.node("GlobalAveragePool", f"{place}/GlobalAveragePool", cotangents),
+        axis=1,
     )
     sums = e.node("Mul", place, means, gs.Constant(f"{place}/pixels", np.array(math.prod(space), np.float32)))
     return e.node(
@@ -65,7 +72,10 @@ def paid_by(e: Extended, place: str, met: Tensor, source: Tensor) -> Tensor:
 
 
 def contributions(scope: Scope, names: Sequence[str]) -> gs.Graph:
-    """cotangent · value at these tensors of the base, or cotangent · source at these sources: `contribution/NAME` in their order."""
+    """cotangent·value at these tensors of the base, or cotangent·source at these sources, element by element.
+
+    The outputs are `contribution/NAME`, in the order of the names.
+    """
     e = Extended(scope)
     sources = {n.name: n.inputs[1] for n in e.graph.nodes if n.name in scope.at_sources}
     made = []

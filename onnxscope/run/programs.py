@@ -1,8 +1,8 @@
-"""Programs: what an engine runs, cut from a scope.
+"""Programs: the parts of a scope that an engine runs.
 
-`freeze` turns the image into y0 and the states, once. `linear` and `transpose` turn probes and cotangents into F·probe
-and Fᵀ·cotangent, fed by the states alone, and `ledger` says what each source pays; `affine` is F·probe + r with the base
-beside it, for it runs once an image.
+`freeze` turns the image into y0 and the states, once. `linear` and `transpose` read these states, and turn
+probes and cotangents into F·probe and Fᵀ·cotangent; `ledger` turns cotangents into the contribution of each
+source. `affine` is F·probe + r. It holds the base as well, because it runs only once for each image.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from onnxscope.rewriting.fuse import fold_gains
 from onnxscope.rewriting.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope, graph_of, part
 from onnxscope.run import ledger_programs
 
-# Operators that are repeated in every run rather than stored, where that makes the state smaller: a mask stays a mask.
+# Operators that are repeated in every run if what they read is smaller than their result. So a mask is stored
+# with one byte for each element, not with four as float32.
 REPEATED = {"Cast", "Where", "Expand", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose"}
 
 
 class Program:
-    """A graph to run, and what it takes."""
+    """A graph to run, with the names of its inputs and outputs."""
 
     def __init__(self, name: str, graph: gs.Graph) -> None:
         self.name, self.graph = name, graph
@@ -38,7 +39,7 @@ class Program:
         return [t.name for t in self.graph.outputs]
 
     def peak_bytes(self, probes: int) -> int:
-        """The most that lives at once while so many probes run, but for the weights and what is fed."""
+        """The most bytes that results of nodes take at once while so many probes run."""
         nodes = self.graph.nodes
         last = {t.name: k for k, n in enumerate(nodes) for t in n.inputs} | dict.fromkeys(
             self.outputs, len(nodes)
@@ -56,7 +57,7 @@ class Program:
 
 
 def tensor_bytes(tensor: Tensor, probes: int) -> int:
-    """The size of a tensor, 0 where it is not known."""
+    """The size of a tensor for so many probes; 0 where it is not known."""
     kind = element_type(tensor)
     if kind in (TensorProto.UNDEFINED, TensorProto.STRING) or tensor.shape is None:
         return 0
@@ -66,7 +67,7 @@ def tensor_bytes(tensor: Tensor, probes: int) -> int:
 
 
 class Programs:
-    """The programs of a scope; `stateless` ones run the base beside every probe instead of reading states."""
+    """The programs of a scope; `stateless` ones run the base with every batch instead of reading states."""
 
     def __init__(self, scope: Scope, *, stateless: bool = False) -> None:
         self._scope, self.stateless = scope, stateless
@@ -103,13 +104,13 @@ class Programs:
 
     @cached_property
     def ledger(self) -> Program:
-        """Cotangent → what each source pays."""
+        """Cotangent → the contribution of each source."""
         whole = part(self._whole_ledger, [t for t in self._whole_ledger.outputs if t.name == LEDGER])
         return Program("ledger", whole if self.stateless else without_base(whole))
 
     @cached_property
     def sources(self) -> Program:
-        """Image → what the ledger reads beside the states, if anything: sources that the image decides."""
+        """Image → what the ledger reads besides the states, if anything: sources that depend on the image."""
         made = {t.name: t for n in self._whole_ledger.nodes for t in n.outputs}
         known = {*self.states, COTANGENT}
         return Program(
@@ -118,14 +119,14 @@ class Programs:
         )
 
     def contributions(self, names: tuple[str, ...]) -> Program:
-        """Image and cotangent → what they meet in at these tensors of the base, or at these sources."""
+        """Image and cotangent → cotangent·value at these tensors of the base, cotangent·source at sources."""
         return Program(
             f"contributions at {' '.join(names)}", ledger_programs.contributions(self._scope, names)
         )
 
     @cached_property
     def states(self) -> list[str]:
-        """What the other programs read of the base; the model's own inputs where no states are kept."""
+        """The names of the base's values that other programs read; of the model's inputs if `stateless`."""
         read = dict.fromkeys((*self.linear.inputs, *self.transpose.inputs))
         return [name for name in read if name not in (PROBE, COTANGENT)]
 
@@ -136,7 +137,7 @@ class Programs:
 
 
 def without_base(graph: gs.Graph) -> gs.Graph:
-    """The nodes that carry probes, and whatever makes their states smaller; the states become inputs."""
+    """The nodes that carry probes, and those that are REPEATED for them; the states become inputs."""
     fed = {t.name for t in graph.inputs if t.name in (PROBE, COTANGENT)}
     varying = variables(graph)
     carried = set(fed)
@@ -164,7 +165,7 @@ def variables(graph: gs.Graph) -> set[str]:
 
 
 def hold(tensor: Tensor, varying: set[str], kept: set[int], states: dict[str, Tensor]) -> None:
-    """Make a tensor of the base available: as a state, or computed anew from a smaller one, or from constants."""
+    """Make a tensor of the base available: as a state, or computed from a smaller one or from constants."""
     if is_known(tensor) or not tensor.name:
         return
     node = tensor.inputs[0] if tensor.inputs else None

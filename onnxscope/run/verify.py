@@ -17,7 +17,7 @@ from onnxscope.rewriting.options import GRADIENT
 from onnxscope.rewriting.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope
 from onnxscope.run.derivative import Line, least_noisy
 from onnxscope.run.ledger_programs import ledger
-from onnxscope.run.trials import Arrays, image_value, own_inputs, random_feeds, run_original, session
+from onnxscope.run.single_runs import Arrays, image_value, own_inputs, random_feeds, run_original, session
 
 FIGURE = 1e-5  # float32 rounding through a deep network, relative to the largest value
 USELESS = 0.1  # a central difference that is noisier than this proves nothing
@@ -269,10 +269,10 @@ def coarseness(scope: Scope) -> float:
         for t in n.outputs
         if t.dtype is not None and is_float(t)
     }
-    return max((rounding(t) for t in types), default=0.0)
+    return max((machine_epsilon(t) for t in types), default=0.0)
 
 
-def rounding(dtype: np.dtype) -> float:
+def machine_epsilon(dtype: np.dtype) -> float:
     return float(ml_dtypes.finfo(dtype).eps)  # type: ignore[no-untyped-call]
 
 
@@ -299,8 +299,8 @@ def derivative_check(
         cotangent = np.zeros((1, *raw_shape(y0.shape)[1:]), np.float32)
         with session(scope.linear()) as linear:
             slope = linear.run({**feeds, PROBE: as_probe(v), COTANGENT: cotangent}, [FROZEN])[FROZEN]
-        noise_of_y = max(floor, rounding(np.dtype(np.float32))) * float(np.linalg.norm(y0))
-        best = least_noisy(Line(f, x0, y0, v), slope.reshape(y0.shape), rounding(x0.dtype), noise_of_y)
+        noise_of_y = max(floor, machine_epsilon(np.dtype(np.float32))) * float(np.linalg.norm(y0))
+        best = least_noisy(Line(f, x0, y0, v), slope.reshape(y0.shape), machine_epsilon(x0.dtype), noise_of_y)
     if best.noise > USELESS:
         return unable(
             DERIVATIVE,

@@ -113,7 +113,7 @@ def svd(f: LinearMap, k: int, **options: Unpack[SvdOptions]) -> Svd:
     """
     settings = Settings(**options)
     budget = Passes(f, settings.passes, settings.seconds)
-    check(budget, k, settings)
+    check_settings(budget, k, settings)
     solver = solver_for(budget, k, settings)
     stopped = run(solver, budget, k, settings)
     found = solver.found()
@@ -181,7 +181,7 @@ def refuse(wrong: bool, cause: str, where: str, remedy: str) -> None:
         raise BadOption(cause, where=where, remedy=remedy)
 
 
-def check(budget: Passes, k: int, settings: Settings) -> None:
+def check_settings(budget: Passes, k: int, settings: Settings) -> None:
     """Refuse numbers that are out of range."""
     outputs, inputs = budget.sizes
     most, floor, tol = min(budget.sizes), max(map(rounding, budget.spaces)), settings.tol
