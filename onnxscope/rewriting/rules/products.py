@@ -198,17 +198,18 @@ def power(f: Freezer, n: Site) -> Frozen:
 
     Where both depend on the image the exponent is a decision (freeze).
     """
-    b, y0, c0 = f.b, f.float(n.y0), f.float(n.x0(1))
+    b, y0 = f.b, f.float(n.y0)
+    a0, c0 = f.float(n.x0(0)), f.float(n.x0(1))
     terms: list[Pair] = []
     if n.active(0):
         x = f.operand(n, 0)
-        lower = finite(b, b.Pow(x.x0, b.Sub(c0, 1.0)))
-        lower = b.Where(b.IsNaN(lower), b.constant(0.0, lower), lower)
+        lower = b.Pow(a0, b.Sub(c0, 1.0))
+        lower = b.Where(b.Or(b.IsInf(lower), b.IsNaN(lower)), b.constant(np.float32(0)), lower)
         if not n.taylor:
             return f.anchored(f.times(lower, x), y0)
         terms.append(f.times(b.Mul(lower, c0), x))
     if n.active(1):
-        terms.append(f.times(b.Mul(y0, b.Log(f.float(n.x0(0)))), f.operand(n, 1)))
+        terms.append(f.times(b.Mul(y0, b.Log(a0)), f.operand(n, 1)))
     y = terms[0] if len(terms) == 1 else f.plus(*terms)
     return f.anchored(y, y0)
 
