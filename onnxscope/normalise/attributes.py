@@ -1,7 +1,7 @@
-"""The attributes of a node in the normal dialect: what is written, and the standard's default for what is left out.
+"""All attributes of a node in the normal dialect: those that are written, and defaults for the others.
 
-A written model keeps exactly the attributes that its exporter gave it. The defaults are filled in here, when a node is
-read, and nowhere else: rules and transposes find every attribute that the operator has.
+A written model keeps exactly the attributes that its exporter gave it. The defaults are filled in here, when
+a node is read, and nowhere else: rules and transposes find every attribute that the operator has.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def of_image(node: gs.Node) -> dict[str, Any]:
 
 
 def window(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """Of all attributes of a convolution those that say how its kernel slides."""
+    """Those attributes of a convolution that define how its kernel slides."""
     return {name: attrs[name] for name in ("strides", "dilations", "pads", "group")}
 
 

@@ -48,7 +48,7 @@ def size(w: Normaliser, n: Source) -> Tensor | None:
 
 
 def zeros(w: Normaliser, n: Source) -> Any:
-    """ConstantOfShape stays an expression where it is large: light models keep their weights in it."""
+    """ConstantOfShape stays an expression where it is large, so that nothing of its size is stored."""
     return w.emit(n, inputs=[ints(w, n.ints(0, "shape"))])
 
 

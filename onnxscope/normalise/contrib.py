@@ -55,7 +55,7 @@ def fused_gemm(w: Normaliser, n: Source) -> Any:
 
 
 def fused_matmul(w: Normaliser, n: Source) -> Any:
-    """α·a·b, either transposed first: axis 0 behind the batch axes (transBatch), then the last two exchanged (trans)."""
+    """α·a·b, where transBatch moves axis 0 behind the batch axes and trans then exchanges the last two."""
     sides = [
         turned(w, x, bool(n.attrs.get(f"transBatch{k}")), bool(n.attrs.get(f"trans{k}")))
         for x, k in ((n[0], "A"), (n[1], "B"))
@@ -97,7 +97,7 @@ def quick_gelu(w: Normaliser, n: Source) -> Any:
 
 
 def skip_layer_normalization(w: Normaliser, n: Source) -> Any:
-    """(input, skip, gamma, beta, bias): the LayerNormalization of their sum, and as output 3 the sum itself."""
+    """(input, skip, gamma, beta, bias): LayerNormalization of input + skip + bias; output 3 is that sum."""
     if n.wants(1) or n.wants(2):
         raise Unsupported(
             "its mean and deviation are read", where=n.where, remedy="save the model without fused operators"

@@ -1,6 +1,8 @@
-"""Quantized operators that the standard lacks, taken apart: DequantizeLinear, the float operator, QuantizeLinear.
+"""Quantized operators of the domain com.microsoft: DequantizeLinear, the float operator, QuantizeLinear.
 
-The float operator rounds its sums where the integer one does not, so a result may land one step away where it was a tie.
+Those of the standard, such as QLinearConv, stay as they are: rewriting/rules/quantized_layers.py takes them
+apart. The float operator rounds its sums and the integer one does not, so a tie may be rounded to the other
+step.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ def bias_of(w: Normaliser, bias: Tensor, x_scale: Tensor, w_scale: Tensor) -> Te
 
 
 def conv(w: Normaliser, n: Source) -> Any:
-    """(x, scale, zero, w, scale, zero, y_scale, y_zero, bias); weights may have a scale per output channel."""
+    """(x, scale, zero, w, scale, zero, y_scale, y_zero, bias); w may have a scale per output channel."""
     last = n.attrs.pop("channels_last", 0)
     x = channels_first(w, real(w, n, 0)) if last else real(w, n, 0)
     spell_out(n, shape_of(x)[2:], shape_of(n[3])[2:])
@@ -92,7 +94,7 @@ def gemm(w: Normaliser, n: Source) -> Any:
 
 
 def dynamic_matmul(w: Normaliser, n: Source) -> Any:
-    """(a, b, b_scale, b_zero, bias): a is quantized as the image tells."""
+    """(a, b, b_scale, b_zero, bias): a is quantized by its own range."""
     a, a_scale, a_zero = w.b.op("DynamicQuantizeLinear", n[0], outputs=3)
     return counted(w, n, a, n[1], (a_scale, n[2]), (a_zero, n.input(3)), n.input(4))
 
@@ -156,7 +158,7 @@ def leaky_relu(w: Normaliser, n: Source, x: Tensor) -> Tensor:
 
 
 def softmax(w: Normaliser, n: Source, x: Tensor) -> Tensor:
-    """`opset` says which Softmax is meant: before 13 the one of a matrix."""
+    """`opset` is the Softmax's version: before 13 it was that of a matrix."""
     axis, shape = int(n.attrs.get("axis", -1)), shape_of(x)
     if n.attrs.get("opset", 13) >= 13:
         return w.op(n, "Softmax", x, axis=axis)

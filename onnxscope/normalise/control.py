@@ -165,7 +165,7 @@ def length(w: Normaliser, n: Source) -> Tensor:
 
 
 def split_to_sequence(w: Normaliser, n: Source) -> Items:
-    """In pieces of one size, or of these sizes; of size 1 and without the axis if keepdims is 0 and no size is given."""
+    """In pieces of one size or of these sizes; else in slices of 1, without the axis if keepdims is 0."""
     axis, b = int(n.attrs.get("axis", 0)), w.b
     total = shape_of(n[0])[axis]
     sizes = [1] * total

@@ -1,7 +1,8 @@
 """One dialect for everything behind it: the model is written anew, node by node, in a current opset.
 
-Requires a ModelProto. Ensures: an opset of 18 or newer, only ai.onnx operators, every size fixed, constants
-folded, explicit pads, no Constant, Dropout, Identity (but those that give an output its name), control flow or function.
+Requires a ModelProto. Ensures an opset of 18 or newer, only ai.onnx operators, fixed sizes, folded constants,
+what promises.py lists, and no Constant, Dropout, control flow or function; an Identity stays only where it
+names an output.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from onnxscope.errors import BadModel, BadOption, Unsupported
 from onnxscope.graph.builder import Builder, Shape, Tensor, is_known, np_or_enum
 from onnxscope.normalise.lifts import LIFTS
 from onnxscope.normalise.opsets import opsets_to_write
+from onnxscope.normalise.promises import check_promises
 from onnxscope.normalise.reader import Normaliser
 from onnxscope.normalise.source import Items, Value
 from onnxscope.runtime import evaluate
@@ -73,6 +75,7 @@ def written(
         b.graph.inputs.append(env[info.name])
     Normaliser(b, domains, LIFTS, known, functions, keep, env=env).run(graph)
     b.graph.outputs.extend(graph_output(b, o.name, env.get(o.name)) for o in graph.output)
+    check_promises(b.graph)
     return b
 
 
@@ -89,7 +92,7 @@ def graph_input(info: onnx.ValueInfoProto, shapes: Mapping[str, Shape]) -> gs.Va
 
 
 def graph_output(b: Builder, name: str, value: Value | None) -> Tensor:
-    """An output under its own name: one that folded to a constant, or stands for another tensor, stays the output of a node."""
+    """An output under its own name: an Identity gives it one where it is a constant or another tensor."""
     if value is None:
         raise BadModel("nothing computes it", where=f"output '{name}'", remedy="export the model again")
     if isinstance(value, Items):
@@ -114,7 +117,7 @@ def graph_output(b: Builder, name: str, value: Value | None) -> Tensor:
 
 
 def fixed_shape(info: onnx.ValueInfoProto, given: Mapping[str, Shape]) -> Shape:
-    """An input's sizes: as given, else as the model says, with batch 1 where the leading size is free."""
+    """An input's sizes: as given, else the model's, with batch 1 where the leading size is free."""
     dims = info.type.tensor_type.shape.dim
     own = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else 0 for d in dims]
     if info.name in given:

@@ -1,4 +1,4 @@
-"""Small constructors that many lifts are made of."""
+"""Helpers that many lifts share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def ints(w: Normaliser, values: Sequence[int]) -> gs.Constant:
 
 
 def fixed(n: Source, attr: str, i: int, what: str) -> list[int] | None:
-    """What used to be an attribute and became input i; None where neither is there."""
+    """What was an attribute and became input i; None where neither is there."""
     if attr in n.attrs:
         return [int(v) for v in n.attrs.pop(attr)]
     return n.ints(i, what) if n.input(i) is not None else None
@@ -42,7 +42,7 @@ def default(opset: int, **values: Any) -> Lift:
 
 
 def without(*names: str) -> Lift:
-    """Attributes that meant something once."""
+    """Drop attributes that later opsets do not have."""
 
     def lift(w: Normaliser, n: Source) -> None:
         for name in names:

@@ -1,4 +1,4 @@
-"""Experimental operators that left the standard before opset 10, which onnxruntime still runs, and Caffe2's fillers."""
+"""Experimental operators that left the standard before opset 10 but still run, and Caffe2's fillers."""
 
 from __future__ import annotations
 

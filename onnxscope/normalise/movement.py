@@ -1,4 +1,7 @@
-"""Operators that move elements, and that an opset between 1 and 18 changed, or one after 26."""
+"""Operators that move elements, and that some opset changed.
+
+`<13` means: in models of opsets before 13.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,10 @@ def top_k(w: Normaliser, n: Source) -> Any:
 
 
 def split(w: Normaliser, n: Source) -> Any:
-    """<13: the sizes were an attribute (<2: or an input); 18: only their number. Here always written out, the last one smaller."""
+    """<13: the sizes were an attribute (<2: or an input). 18: their number alone may be given.
+
+    Here all sizes are written; where the number is given the last part is smaller.
+    """
     [axis] = n.axes([n.attrs.setdefault("axis", 0)], len(shape_of(n[0])))
     size, parts = shape_of(n[0])[axis], len(n.outputs)
     sizes = fixed(n, "split", 1, "sizes")

@@ -1,6 +1,8 @@
 """A model is interpreted node by node, and what each node means is written in the normal dialect.
 
-The interpreter owns names, scopes, functions and errors; what an operator's older or foreign form means is a lift's business.
+Names, scopes, functions and errors are handled here. What an operator's older or foreign form means is
+written by its lift: a function of the Normaliser and the node that returns the outputs, or None to keep the
+node.
 """
 
 from __future__ import annotations
@@ -204,7 +206,7 @@ class Normaliser:
         )
 
     def body(self, n: Source, *, known_too: bool = False) -> onnx.FunctionProto | None:
-        """The standard's own definition of an operator in simpler ones, where nothing here knows the operator itself."""
+        """The standard's definition of an operator by simpler ones, where no rule knows the operator."""
         if (n.op in self.known and not known_too) or all(is_known(x) for x in n.tensors if x is not None):
             return None
         schema: Any = onnx.defs.get_schema(n.op, self.b.opset)  # its stub file lacks half of what it has
@@ -240,7 +242,7 @@ class Normaliser:
         return self.b.op(op, *inputs, names=[self.b.unique(f"{n.name}/{op}")], node_name=n.name, **attrs)
 
     def weight(self, tensor: onnx.TensorProto, name: str, *, nameless: bool = False) -> gs.Constant:
-        """A stored tensor as a constant: its protobuf is shared, never copied, unless it would lose its name."""
+        """A stored tensor as a constant, which shares its protobuf; it is copied only to get another name."""
         if id(tensor) in self.weights:
             return self.weights[id(tensor)][1]
         stored = tensor

@@ -1,4 +1,4 @@
-"""Resize and its ancestor Upsample, which placed pixels differently from each other and from opset to opset."""
+"""Resize and the older Upsample: where pixels are placed differs between them and from opset to opset."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROUNDING: dict[str, Callable[[float], float]] = {
 
 
 def upsample(w: Normaliser, n: Source) -> Any:
-    """<7: two factors as attributes, <9: one per axis, then an input."""
+    """Before opset 7 two factors as attributes, before 9 one per axis, then an input."""
     if n.opset < 7:
         ones = [1.0] * (len(shape_of(n[0])) - 2)
         factors = [1.0, 1.0, n.attrs["height_scale"], n.attrs["width_scale"]][: 2 + len(ones)]
@@ -35,7 +35,7 @@ def upsample(w: Normaliser, n: Source) -> Any:
 
 
 def resize(w: Normaliser, n: Source) -> Any:
-    """10: asymmetric, like Upsample. <13: tf_half_pixel_for_nn. Empty inputs are left out."""
+    """Opset 10: asymmetric, like Upsample; before 13: tf_half_pixel_for_nn. Empty inputs are left out."""
     if n.opset < 11:
         return asymmetric(w, n, scales(n, 1))
     if n.attrs.get("coordinate_transformation_mode") == "tf_half_pixel_for_nn":
@@ -56,7 +56,10 @@ def resize(w: Normaliser, n: Source) -> Any:
 
 
 def extent(shape: Sequence[int], factors: np.ndarray) -> tuple[np.ndarray | None, list[int] | None]:
-    """These scales, or the sizes they lead to in onnxruntime, which multiplies in float32, where the standard's inference sees others."""
+    """These scales, or the sizes that they lead to in onnxruntime where onnx's shape inference finds others.
+
+    onnxruntime multiplies in float32.
+    """
     have = np.floor(np.asarray(shape, np.float32) * factors)
     return (
         (factors, None)
@@ -74,7 +77,10 @@ def scales(n: Source, i: int) -> np.ndarray:
 
 
 def asymmetric(w: Normaliser, n: Source, factors: np.ndarray) -> Any:
-    """x_in = x_out/scale. The nearest pixel is the one below where an axis grows, and (in onnxruntime) above where it shrinks."""
+    """x_in = x_out/scale; the nearest pixel is the one below where an axis grows, and above where it shrinks.
+
+    The latter is what onnxruntime does.
+    """
     mode = {"bilinear": "linear"}.get(n.attrs.get("mode", "nearest"), n.attrs.get("mode", "nearest"))
     common = {"mode": mode, "coordinate_transformation_mode": "asymmetric"}
     factors = factors.astype(np.float32)

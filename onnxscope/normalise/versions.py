@@ -1,4 +1,7 @@
-"""Standard operators that an opset between 1 and 18 changed."""
+"""Standard operators that some opset changed, but for those that move elements.
+
+`<13` means: in models of opsets before 13.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ BROADCAST = ("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Gr
 
 
 def broadcast(w: Normaliser, n: Source) -> Any:
-    """<7: b was broadcast only where `broadcast` said so, its first axis at `axis` of a, at the end if left out."""
+    """<7: b was broadcast only with `broadcast`, from `axis` of a on, or to the last axes of a."""
     if n.opset >= 7:
         return None
     axis = n.attrs.pop("axis", None)
@@ -55,7 +58,10 @@ def p_relu(w: Normaliser, n: Source) -> Any:
 
 
 def reduce(w: Normaliser, n: Source) -> Any:
-    """<18 (ReduceSum <13): axes was an attribute. Always named here; none were all axes, unless noop_with_empty_axes."""
+    """<18 (ReduceSum <13): axes was an attribute. Here axes are always named, also where none stand for all.
+
+    With noop_with_empty_axes none stand for none.
+    """
     rank, axes = len(shape_of(n[0])), fixed(n, "axes", 1, "axes")
     if not axes and n.attrs.get("noop_with_empty_axes", 0):
         return n[0] if n.op in PLAIN_REDUCTIONS else None
@@ -99,7 +105,10 @@ def cast_like(w: Normaliser, n: Source) -> Any:
 
 
 def batch_normalization(w: Normaliser, n: Source) -> Any:
-    """<9: spatial=0 had a scale, bias, mean and variance for every pixel. <7: is_test; <14 more outputs: training; 14: training_mode."""
+    """<9: with spatial=0 scale, bias, mean and variance were per pixel. <7: is_test.
+
+    Training was asked for by more outputs (<14), or by training_mode.
+    """
     a, b = n.attrs, w.b
     a.pop("is_test", None)
     if a.pop("training_mode", 0) or (7 <= n.opset < 14 and len(n.outputs) > 1):
@@ -138,7 +147,7 @@ def of_the_batch(w: Normaliser, n: Source) -> list[Tensor | None]:
 def dropout(w: Normaliser, n: Source) -> list[Tensor]:
     """At inference its input, and a mask that drops nothing. 12: a training_mode input.
 
-    <12 the mask meant nothing at inference (<10 it was of x's type), and onnxruntime leaves it zero.
+    <12 the mask had no meaning at inference (<10 it was of x's type); onnxruntime returns zeros.
     """
     if n.input(2) is not None and known_number(n.input(2)) is not False and known_number(n.input(1)) != 0:
         raise Unsupported(
@@ -164,7 +173,7 @@ def mean_variance(w: Normaliser, n: Source) -> Any:
 
 
 def group_normalization(w: Normaliser, n: Source) -> Any:
-    """<21: scale and bias per group, and deprecated for it: an InstanceNormalization of the groups, then scale and bias."""
+    """<21: scale and bias were per group: an InstanceNormalization of the groups, then scale and bias."""
     if n.opset >= 21:
         return of_one_shape(w, n)
     b, shape, groups = w.b, list(shape_of(n[0])), int(n.attrs["num_groups"])

@@ -13,7 +13,7 @@ from onnxscope.normalise.source import Source
 
 
 def spell_out(n: Source, sizes: Sequence[int], kernel: Sequence[int]) -> None:
-    """Say kernel and pads of a convolution or pool: a window reaches over (kernel − 1)·dilation + 1 pixels.
+    """Write out kernel and pads of a convolution or pool, whose windows are (kernel − 1)·dilation + 1 long.
 
     SAME gives ⌈size/stride⌉ windows and puts an odd pixel at the end (UPPER) or the beginning (LOWER).
     """
@@ -43,7 +43,7 @@ def spell_out(n: Source, sizes: Sequence[int], kernel: Sequence[int]) -> None:
 
 
 def spell_out_ceil(n: Source, sizes: Sequence[int]) -> None:
-    """The last window of ceil mode reaches past the end: say so as padding, where padding changes no value."""
+    """Ceil mode as padding up to the end of its last window, where padding changes no value."""
     a, rank = n.attrs, len(sizes)
     if not a.get("ceil_mode") or a.get("count_include_pad"):
         return
@@ -52,7 +52,7 @@ def spell_out_ceil(n: Source, sizes: Sequence[int]) -> None:
     for k, (x, s, d) in enumerate(zip(sizes, steps["strides"], steps["dilations"], strict=True)):
         reach = (kernel[k] - 1) * d + 1
         windows = -(-(x + pads[k] + pads[k + rank] - reach) // s) + 1
-        if (windows - 1) * s >= x + pads[k]:  # a window that sees nothing but padding is dropped
+        if (windows - 1) * s >= x + pads[k]:  # a window over nothing but padding is dropped
             windows -= 1
         pads[k + rank] = max((windows - 1) * s + reach - x - pads[k], 0)
     if all(p < kernel[k % rank] for k, p in enumerate(pads)):  # onnxruntime takes no larger ones
@@ -106,9 +106,10 @@ def lp(w: Normaliser, n: Source) -> None:
 
 
 def conv_transpose(w: Normaliser, n: Source) -> None:
-    """Pads that give output_shape (or size·stride under SAME), an odd one at the end for SAME_UPPER, else at the beginning.
+    """Pads that give output_shape, or size·stride under SAME; the odd one is at the end for SAME_UPPER only.
 
-    So the standard since opset 11. Before, its text said the opposite; onnxruntime reads every opset like this.
+    This is the standard since opset 11. Its text was the opposite before, but onnxruntime reads every opset
+    like this.
     """
     a, sizes, kernel = n.attrs, shape_of(n[0])[2:], shape_of(n[1])[2:]
     rank = len(sizes)

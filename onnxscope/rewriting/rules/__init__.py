@@ -1,1 +1,1 @@
-"""What each operator means: freeze rules by family, and the transposes of the linear primitives."""
+"""One file for each family of operators: how it is frozen, and how the linear primitives are transposed."""

@@ -1,4 +1,4 @@
-"""Functions of one value, element by element: every activation of the standard, and the unary arithmetic."""
+"""Functions of one value, element by element: every activation of the standard, and unary arithmetic."""
 
 from __future__ import annotations
 
@@ -157,12 +157,12 @@ def sqrt(f: Freezer, n: Site) -> Frozen:
 
 
 def rounded(f: Freezer, n: Site) -> Frozen | None:
-    """Straight through, what it rounds off being a source (freeze); a decision, for its slope is 0 (taylor)."""
+    """Straight through, with the error as its source (freeze); a decision, for its slope is 0 (taylor)."""
     return None if n.taylor else f.anchored(f.operand(n), f.float(n.y0))
 
 
 def trigonometric(slope: Any, zero: bool, text: str) -> Entry:
-    """Inverse functions have infinite slopes at the ends of their domain: there 0, and the value is a source."""
+    """Inverse functions have infinite slopes at the ends of their domain: there the slope is taken as 0."""
 
     def finite_slope(b: Any, x: Tensor, n: Site) -> Tensor:
         return finite(b, slope(b, x, n))

@@ -1,4 +1,4 @@
-"""Attention in one operator, and the rotary embedding of positions."""
+"""Attention as one operator, and the rotary embedding of positions."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def heads(f: Freezer, n: Site, i: int, count: int) -> Pair:
 
 
 def with_past(f: Freezer, n: Site, x: Pair, i: int) -> Pair:
-    """Keys or values behind those of earlier tokens."""
+    """Keys or values after those of earlier tokens."""
     return f.call("Concat", f.operand(n, i), x, axis=2) if n.has(i) else x
 
 
 def weights_of(f: Freezer, n: Site) -> Tensor:
-    """The base's attention weights, masks and all, which the operator itself returns in one of its modes."""
+    """The base's attention weights, masks included, which the operator returns in one of its modes."""
     attrs = {**n.node.attrs, "qk_matmul_output_mode": SOFTMAX}
     return f.float(f.b.op("Attention", *n.node.inputs, outputs=4, **attrs)[3])
 
@@ -77,15 +77,15 @@ def shows_scores(n: Site) -> bool:
 
 
 def carried_weights(f: Freezer, n: Site, weights0: Tensor, capped: Pair) -> Pair:
-    """The attention weights by the tangent of the softmax; a mask that depends on the image is part of the scores."""
-    if n.has(3) and n.active(3):
+    """The attention weights by the tangent of the softmax."""
+    if n.has(3) and n.active(3):  # a mask that depends on the image is part of the scores
         capped = f.call("Add", capped, f.operand(n, 3))
     carried = capped.x1 is not None
     return Pair(weights0, softmax_tangent(f, weights0, capped, 3) if carried else None)
 
 
 def fourth_output(f: Freezer, n: Site, weights: Pair, shown: Pair | None) -> Frozen | None:
-    """The attention weights, or the scores; what the base's mask adds to them is a source."""
+    """The attention weights, or the scores, whose mask is a source."""
     if not shows_scores(n):
         return weights.x1
     if shown is None or shown.x1 is None:
@@ -94,8 +94,9 @@ def fourth_output(f: Freezer, n: Site, weights: Pair, shown: Pair | None) -> Fro
 
 
 def rotary_embedding(f: Freezer, n: Site) -> Frozen:
-    """cos·x ∓ sin·partner, with the coefficients that the operator returns for ones in the first, then in the second
-    place of every pair.
+    """cos·x ∓ sin·partner, with coefficients that the operator itself returns.
+
+    It is applied to ones in the first place of every pair and zeros in the second, and the other way round.
     """
     b, shape = f.b, n.pair(0).shape
     x1 = n.only(0)

@@ -1,4 +1,4 @@
-"""Convolutions: linear in the image, linear in their weights, and a product where both depend on the image."""
+"""Convolutions, also where their weights depend on the image. An int8 Conv is in quantized_layers.py."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def conv(f: Freezer, n: Site) -> Frozen:
 
 
 def by_weights(f: Freezer, n: Site, terms: list[Frozen], attrs: dict[str, Any]) -> list[Frozen]:
-    """Weights that depend on the image: a decision where the input does too (freeze), carried, or the product rule.
+    """Active weights: carried; where the input is active too, a decision (freeze) or by the product rule.
 
-    As a function of its weights a convolution is a matrix product with the pixels under every tap of the kernel, which
-    the operator itself collects when its kernels are units.
+    As a function of its weights a convolution is a matrix product with the pixels under every tap of the
+    kernel. The operator itself collects these when its kernels have a single 1.
     """
     if terms and not n.taylor:
         f.note("the weights are a decision")

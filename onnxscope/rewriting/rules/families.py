@@ -1,6 +1,6 @@
 """What ordinary rules are built from: one constructor for each way of freezing.
 
-`slope`, `gain` and the other functions that a constructor takes get the builder, x0 in float32 and the site; they
+The functions `slope` and `gain` that a constructor takes get the builder, x0 in float32 and the site, and
 return base values.
 """
 
@@ -55,7 +55,7 @@ def ratio(
         y1 = f.gain(n.x1, b.Where(near, dh, b.Div(y0, safe)))
         if through_zero:
             return y1
-        # not `anchored`: away from zero the source is 0 exactly, where y0 − gain·x0 would be a rounding error
+        # not `anchored`: away from zero the source is exactly 0, and y0 − gain·x0 would be a rounding error
         return f.source(y1, b.Where(near, b.Sub(y0, b.Mul(dh, x.x0)), b.constant(0.0, x.x0)))
 
     rule.__doc__ = doc
@@ -67,8 +67,15 @@ def truncated(f: Freezer, n: Site, y: Frozen, exact: Callable[[Any, Tensor], Ten
     return y if is_float(n.y0) else f.anchored(Pair(exact(f.b, f.float(n.x0())), y), f.float(n.y0))
 
 
+def with_fixed(f: Freezer, y: Frozen, fixed: Sequence[Tensor]) -> Frozen:
+    """y, and as its source the sum of the terms that do not depend on the image."""
+    if not fixed:
+        return y
+    return f.source(y, fixed[0] if len(fixed) == 1 else f.b.Sum(*fixed))
+
+
 def finite(b: Any, x: Tensor) -> Any:
-    """x with 0 for infinities: what masks a softmax leaves no trace in its tangent, and ∞·0 is no number."""
+    """x with 0 for infinities, such as the mask of a softmax has: 0 times infinity is not a number."""
     if is_known(x) and np.isfinite(values_of(x)).all():
         return x
     return b.Where(b.IsInf(x), b.constant(0.0, x), x)

@@ -1,4 +1,4 @@
-"""Linear operators along one axis as matrices: the operator applied to the identity, written as an expression."""
+"""Linear operators along one axis as matrices: the operator applied to the identity, as an expression."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def resize_matrix(
     plain = resize_attrs(attrs)
     if out[axis] != size:
         return b.op("Resize", unit, roi, scales, sizes, axes=[0], **plain)
-    # onnxruntime copies where no size changes at all: give it a companion that changes
+    # onnxruntime copies the input where no size changes, so another axis is resized as well
     if roi is not None:
         roi = b.Concat(
             b.Gather(roi, [0]), np.zeros(1, np.float32), b.Gather(roi, [1]), np.ones(1, np.float32), axis=0
@@ -83,7 +83,7 @@ def resize_matrix(
 def policy_matrix(
     b: Builder, inputs: Sequence[Tensor | None], attrs: Mapping[str, Any], axis: int, shape: Shape, out: Shape
 ) -> Tensor:
-    """The same where all axes together tell the scale: the identity along one axis, constant along the others."""
+    """The same where the scale depends on all axes: identity along one of them, constant along the others."""
     size, first, rank = shape[axis], min(attrs["axes"]), len(shape)
     rest = [size if a == axis else 1 for a in range(first, rank)]
     spread = b.op("Expand", b.op("Reshape", eye(b, size), [size, 1, *rest]), [size, 1, *shape[first:]])

@@ -1,4 +1,4 @@
-"""Operators that move elements, and leave their values alone."""
+"""Operators that move elements and leave their values alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def reshape(f: Freezer, n: Site) -> Frozen:
 
 
 def moved(f: Freezer, n: Site) -> Frozen:
-    """Any rearrangement: applied to the elements' numbers it says which element goes where."""
+    """Any rearrangement: applied to the elements' numbers, the operator gives the index to select by."""
     index = f.b.op(n.node.op, numbered(f, n.pair(0).shape), *n.node.inputs[1:], **n.node.attrs)
     return f.select(n.only(0), index)
 
@@ -30,9 +30,7 @@ def identity(f: Freezer, n: Site) -> Frozen:
 
 
 def cast(f: Freezer, n: Site) -> Frozen | None:
-    """To floating point the value passes; from there to integers is a decision; among integers, what does not fit
-    is a source.
-    """
+    """To floats unchanged; from floats to integers a decision; among integers what is cut off is a source."""
     if not n.active(0):
         return None
     if is_float(n.y0):

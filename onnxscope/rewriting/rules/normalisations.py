@@ -53,7 +53,8 @@ def standardised(
     if centred:
         x = f.call("Sub", x, statistic(f, n, f.call("ReduceMean", x, axes)))
     power = f.call("ReduceMean", f.call("Mul", x, x), axes)
-    return f.call("Div", x, statistic(f, n, f.call("Sqrt", f.call("Add", power, np.float32(epsilon)))))  # type: ignore[no-any-return]
+    deviation = f.call("Sqrt", f.call("Add", power, np.float32(epsilon)))
+    return f.call("Div", x, statistic(f, n, deviation))  # type: ignore[no-any-return]
 
 
 def scaled(f: Freezer, x: Pair, scale: Tensor | None = None, shift: Tensor | None = None) -> Frozen:

@@ -1,8 +1,8 @@
 """Pools: how each is frozen, and how what it becomes is transposed.
 
-A MaxPool, and whatever else picks pixels, becomes a `Gather` of the pixels that the base picked; its transpose is
-`gather_transposed`, which adds every cotangent to the pixel that was picked. An AveragePool stays one; its transpose is
-`average_pool_transposed`.
+A MaxPool, like everything else that picks elements, becomes a Gather of those that the base picked. Its
+transpose is `gather_transposed`, which adds every cotangent to the element that was picked. An AveragePool
+stays one; its transpose is `average_pool_transposed`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def global_max_pool(f: Freezer, n: Site) -> Frozen:
 
 
 def max_unpool(f: Freezer, n: Site) -> Frozen:
-    """Every pixel where the base puts it: the operator, fed with the pixels' numbers, says which one ends where."""
+    """Every pixel where the base puts it: the operator applied to their numbers shows where that is."""
     check_countable(n)
     b = f.b
     number = b.Cast(b.Add(numbered(f, n.pair(0).shape), 1), to=TensorProto.FLOAT)
@@ -79,7 +79,7 @@ def covering_pads(n: Site) -> list[int]:
 
 
 def average_pool_transposed(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
-    """Windows side by side: every mean spread over its window. Else a ConvTranspose of every channel by itself."""
+    """Every mean spread over its window: by copying where windows tile the image, else by a ConvTranspose."""
     shape, out = shape_of(n.inputs[0]), shape_of(ct)[2:]
     attrs = attributes(n, t.b.opset)
     kernel, strides = list(attrs["kernel_shape"]), attrs["strides"]
@@ -91,7 +91,7 @@ def average_pool_transposed(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Te
 
 
 def spread_over_windows(t: Transposer, shape: Shape, kernel: Sequence[int], ct: Tensor) -> Tensor:
-    """Every element of ct, divided by the window's size, as often as its window has pixels."""
+    """Every element of ct, divided by the window's size, for every pixel of its window."""
     out = shape_of(ct)[2:]
     mean = t.op("Mul", ct, 1 / math.prod(kernel))
     apart = t.reshape(mean, (-1, shape[1], *(v for o in out for v in (o, 1))))
@@ -100,7 +100,7 @@ def spread_over_windows(t: Transposer, shape: Shape, kernel: Sequence[int], ct: 
 
 
 def spread_by_convolution(t: Transposer, shape: Shape, attrs: dict[str, Any], ct: Tensor) -> Tensor:
-    """A ConvTranspose with 1/size in every tap, cut or padded to the pixels that are not padding."""
+    """A ConvTranspose of each channel with 1/size in every tap, cut and padded to the size of the image."""
     out, kernel, begin = shape_of(ct)[2:], list(attrs["kernel_shape"]), attrs["pads"]
     steps: dict[str, Any] = {name: list(attrs[name]) for name in ("strides", "dilations")}
     weights = t.b.op("Expand", t.b.constant(np.float32(1 / math.prod(kernel))), [1, 1, *kernel])

@@ -14,37 +14,19 @@ from onnxscope.errors import Unsupported
 from onnxscope.graph.builder import Shape, Tensor, describe, element_type, is_float, shape_of
 from onnxscope.rewriting.frozen import Frozen, Pair
 from onnxscope.rewriting.linearize import Entry, Freezer, Site
-from onnxscope.rewriting.rules.families import finite, numbered, truncated
+from onnxscope.rewriting.rules.families import finite, numbered, truncated, with_fixed
 
 GATES = {"Sigmoid": 2, "HardSigmoid": 2, "Softmax": 2, "Clip": 1, "Tanh": 1, "Erf": 1}
-TRANSPARENT = {
-    "Reshape",
-    "Flatten",
-    "Squeeze",
-    "Unsqueeze",
-    "Transpose",
-    "Expand",
-    "Cast",
-    "Identity",
-    "Dropout",
-    "Slice",
-    "Tile",
-    "Resize",
-    "QuantizeLinear",
-    "DequantizeLinear",
-    "Concat",
-    "Split",
-    "Mul",
-    "Div",
-    "Add",
-    "Sub",
-}
+TRANSPARENT = set(
+    """Reshape Flatten Squeeze Unsqueeze Transpose Expand Cast Identity Dropout Slice Tile Resize
+    QuantizeLinear DequantizeLinear Concat Split Mul Div Add Sub""".split()
+)
 
 
 def gate_strength(x: Tensor, active: Any) -> int:
-    """How much of a gate a value is: 2 for a sigmoid or softmax, 1 for a clip, tanh or erf, 0 for any other value.
+    """How much of a gate a value is: 2 for a sigmoid or softmax, 1 for a clip, tanh or erf, else 0.
 
-    Looks back through operators that only move or scale, as long as one input alone depends on the image.
+    It looks back through operators that only move or scale, as long as just one input depends on the image.
     """
     while x.inputs:
         node: gs.Node = x.inputs[0]
@@ -72,6 +54,7 @@ def mean(f: Freezer, n: Site) -> Frozen:
 
 
 def total(f: Freezer, n: Site, weights: list[float]) -> Frozen:
+    """The sum of all operands, each times its weight."""
     terms, fixed = [], []
     for i, w in enumerate(weights):
         if n.active(i):
@@ -79,12 +62,11 @@ def total(f: Freezer, n: Site, weights: list[float]) -> Frozen:
         else:
             x0 = finite(f.b, f.float(n.x0(i))) if n.taylor else f.float(n.x0(i))
             fixed.append(x0 if w == 1 else f.b.Neg(x0) if w == -1 else f.b.Mul(x0, w))
-    y = f.expand(f.add(*terms), shape_of(n.y0))
-    return y if not fixed else f.source(y, fixed[0] if len(fixed) == 1 else f.b.Sum(*fixed))
+    return with_fixed(f, f.expand(f.add(*terms), shape_of(n.y0)), fixed)
 
 
 def mul(f: Freezer, n: Site) -> Frozen:
-    """a·b: a frozen gate times a value; half each where neither is one (freeze); the product rule (taylor)."""
+    """a·b: a frozen gate times a value, half of each if neither is a gate (freeze); product rule (taylor)."""
     return bilinear(f, n, lambda x, state, i: f.gain(x, state))
 
 
@@ -95,7 +77,7 @@ def bilinear(f: Freezer, n: Site, apply: Any) -> Frozen:
 
 
 def product(f: Freezer, n: Site, apply: Any) -> Frozen:
-    """Operands of which one or two depend on the image; `apply` multiplies a frozen one by the states of the others."""
+    """One or two active operands among others; `apply` multiplies a frozen one by the others' states."""
     active = [i for i in range(len(n.inputs)) if n.active(i)]
     if len(active) == 1:
         return apply(n.carried(active[0]), active[0])  # type: ignore[no-any-return]
@@ -118,7 +100,7 @@ def product(f: Freezer, n: Site, apply: Any) -> Frozen:
 
 
 def matmul(f: Freezer, n: Site) -> Frozen:
-    """A·B, with the product's rules for gates."""
+    """A·B, with the same rules for gates as a·b."""
     shapes = [list(p.shape) for p in (n.pair(0), n.pair(1))]
     left = [1, *shapes[0]] if len(shapes[0]) == 1 else shapes[0]
     right = [*shapes[1], 1] if len(shapes[1]) == 1 else shapes[1]
@@ -133,7 +115,8 @@ def matmul(f: Freezer, n: Site) -> Frozen:
 
 
 def gemm(f: Freezer, n: Site) -> Frozen:
-    """alpha·A·B + beta·C. alpha becomes part of the weights where there are any, so that their sign is the layer's."""
+    """alpha·A·B + beta·C; alpha becomes part of the weights, if there are any."""
+    # methods that treat positive and negative weights differently need the layer's own sign
     alpha, beta, trans_a, trans_b = (n.attr(k) for k in ("alpha", "beta", "transA", "transB"))
     a, b = f.operand(n, 0), f.operand(n, 1)
     if alpha != 1 and n.active(1):
@@ -178,7 +161,7 @@ def einsum(f: Freezer, n: Site) -> Frozen:
 
 
 def indices_of(equation: str, shapes: Sequence[Shape]) -> tuple[list[str], str, str]:
-    """The indices of every operand and of the result, ellipses spelled out, and a letter that is still free."""
+    """The indices of every operand and of the result, ellipses spelled out, and a letter that is not used."""
     left, arrow, out = equation.partition("->")
     if not arrow:  # the result has every index that occurs once, in alphabetical order
         out = "".join(sorted(c for c in set(left) - {",", "."} if left.count(c) == 1))
@@ -192,9 +175,7 @@ def indices_of(equation: str, shapes: Sequence[Shape]) -> tuple[list[str], str, 
 
 
 def div(f: Freezer, n: Site) -> Frozen:
-    """a/b: 1/b0 is the gain of a, the denominator a frozen statistic; c/b alone by its ratio c/b0²; under taylor the
-    tangent.
-    """
+    """a/b: gain 1/b0, b being a frozen statistic; c/b by its ratio c/b0² (freeze); the tangent (taylor)."""
     b0, y0 = f.float(n.x0(1)), f.float(n.y0)
     if not n.active(1):
         return truncated(f, n, f.gain(n.carried(0), f.b.Reciprocal(b0)), lambda b, a0: b.Div(a0, b0))
@@ -213,20 +194,22 @@ def div(f: Freezer, n: Site) -> Frozen:
 
 
 def power(f: Freezer, n: Site) -> Frozen:
-    """x^c: gain x0^(c−1) (freeze), the tangent c·x0^(c−1) (taylor); an exponent that depends on the image is a
-    decision; c^x is frozen by its tangent.
+    """x^c: gain x0^(c−1) (freeze), the tangent c·x0^(c−1) (taylor); c^x by its tangent.
+
+    Where both depend on the image the exponent is a decision (freeze).
     """
-    b, y0, c0 = f.b, f.float(n.y0), f.float(n.x0(1))
+    b, y0 = f.b, f.float(n.y0)
+    a0, c0 = f.float(n.x0(0)), f.float(n.x0(1))
     terms: list[Pair] = []
     if n.active(0):
         x = f.operand(n, 0)
-        lower = finite(b, b.Pow(x.x0, b.Sub(c0, 1.0)))
-        lower = b.Where(b.IsNaN(lower), b.constant(0.0, lower), lower)
+        lower = b.Pow(a0, b.Sub(c0, 1.0))
+        lower = b.Where(b.Or(b.IsInf(lower), b.IsNaN(lower)), b.constant(np.float32(0)), lower)
         if not n.taylor:
             return f.anchored(f.times(lower, x), y0)
         terms.append(f.times(b.Mul(lower, c0), x))
     if n.active(1):
-        terms.append(f.times(b.Mul(y0, b.Log(f.float(n.x0(0)))), f.operand(n, 1)))
+        terms.append(f.times(b.Mul(y0, b.Log(a0)), f.operand(n, 1)))
     y = terms[0] if len(terms) == 1 else f.plus(*terms)
     return f.anchored(y, y0)
 
@@ -245,8 +228,7 @@ def chosen(f: Freezer, n: Site) -> Frozen:
             terms.append(f.expand(f.gain(n.carried(i), first), shape_of(n.y0)))
         else:
             fixed.append(b.Where(first, x0, b.constant(np.float32(0))))
-    y = f.add(*terms)
-    return y if not fixed else f.source(y, fixed[0] if len(fixed) == 1 else b.Sum(*fixed))
+    return with_fixed(f, f.add(*terms), fixed)
 
 
 def remainder(f: Freezer, n: Site) -> Frozen | None:

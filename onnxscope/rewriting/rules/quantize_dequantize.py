@@ -1,10 +1,10 @@
 """QuantizeLinear and DequantizeLinear: rounding goes straight through, and what it costs is a source.
 
-Saturation is frozen as a Clip is: quantizers leave a Relu to the saturation at a zero point that stands for 0, so that
-it is a decision of the network.
+Saturation is frozen as a Clip is: quantizers drop a Relu where saturation at the zero point does the same, so
+that it is a decision of the network.
 
-An integer tensor that carries the image has a frozen float32 value, equal to the integers at x1 = x0. Scales and zero
-points are decisions, also where they are computed from the image.
+An integer tensor that carries the image has a frozen float32 value, equal to the integers at x1 = x0. Scales
+and zero points are decisions, also where they are computed from the image.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from onnxscope.rewriting.rules.families import numbered
 INTEGERS = {
     getattr(TensorProto, sign + size) for sign in ("INT", "UINT") for size in ("2", "4", "8", "16", "32")
 }
-MOST_ROUNDED = 0.51  # of a step; what changes by more was cut off
+MOST_ROUNDED = 0.51  # of a step: what changes by more was cut off
 
 
 def spread(f: Freezer, n: Site, i: int, shape: Shape) -> Tensor:
-    """A scale or zero point (of the tensor, of every slice of an axis, or of blocks) that broadcasts with this shape."""
+    """A scale or zero point (of the tensor, of slices of an axis, or of blocks), broadcast to this shape."""
     b, own = f.b, shape_of(n.x0(i))
     x = f.float(n.x0(i))
     if numel(own) == 1:
@@ -60,7 +60,7 @@ def straight_through(f: Freezer, n: Site, x: Pair, y0: Tensor, scale: Tensor, ze
 
 
 def quantize(f: Freezer, n: Site) -> Frozen:
-    """Rounding goes straight through, with its error and the zero point as a source; saturation is carried as by a Clip."""
+    """Rounding goes straight through, its error and the zero point being a source; saturation as in Clip."""
     x1, shape = n.carried(0), n.pair(0).shape
     scale, zero = spread(f, n, 1, shape), spread(f, n, 2, shape) if n.has(2) else None
     return straight_through(f, n, Pair(n.x0(), x1), n.y0, scale, zero)
@@ -77,7 +77,7 @@ def same_values(a: Tensor, b: Tensor) -> bool:
 
 
 def dequantize(f: Freezer, n: Site) -> Frozen:
-    """(q1 − zero point)·scale; straight after its own QuantizeLinear gain·x1 + (y0 − gain·x0), free of zero points."""
+    """(q1 − zero point)·scale; directly after its own QuantizeLinear gain·x1 + (y0 − gain·x0)."""
     if not n.active(0):
         return by_scale(f, n)
     if any(n.active(i) for i in range(1, len(n.inputs))):
@@ -94,7 +94,7 @@ def dequantize(f: Freezer, n: Site) -> Frozen:
 
 
 def quantized_just_before(f: Freezer, n: Site) -> Pair | None:
-    """What the QuantizeLinear that feeds this node quantized, where it did so with the same scale and zero point."""
+    """The input of the QuantizeLinear that feeds this node, where scale and zero point are the same."""
     made = n.x0().inputs[0] if n.x0().inputs else None
     if made is None or made.op != "QuantizeLinear" or len(made.inputs) != len(n.node.inputs):
         return None

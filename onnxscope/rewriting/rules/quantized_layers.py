@@ -1,6 +1,6 @@
-"""Quantized layers of the standard, taken apart: the numbers that the integers stand for, the layer, the rounding.
+"""Quantized layers, taken apart: the numbers that the integers stand for, the layer, the rounding.
 
-The forms of onnxruntime's own domain com.microsoft are written in standard operators before:
+These are the standard's. Those of the domain com.microsoft become standard operators in
 normalise/contrib_quantized.py.
 """
 
@@ -24,14 +24,15 @@ def qlinear_conv(f: Freezer, n: Site) -> Frozen:
 
 
 def qlinear_matmul(f: Freezer, n: Site) -> Frozen:
-    """The product of the real numbers, quantized straight through; a may have a scale per row, b per column."""
+    """The product of the real numbers, quantized likewise; a may have a scale per row, b per column."""
     a, b = real(f, n, 0, axis=len(n.pair(0).shape) - 2), real(f, n, 3, axis=len(n.pair(3).shape) - 1)
     return requantized(f, n, f.call("MatMul", a, b))
 
 
 def real(f: Freezer, n: Site, i: int, **axis: int) -> Pair:
     """Inputs i, i+1, i+2 are a tensor, its scale and its zero point: the numbers that they stand for."""
-    return f.call("DequantizeLinear", n.pair(i), n.x0(i + 1), n.x0(i + 2), **axis)  # type: ignore[no-any-return]
+    y: Pair = f.call("DequantizeLinear", n.pair(i), n.x0(i + 1), n.x0(i + 2), **axis)
+    return y
 
 
 def requantized(f: Freezer, n: Site, y: Pair) -> Frozen:
@@ -45,15 +46,17 @@ def conv_integer(f: Freezer, n: Site) -> Frozen:
     x_zero = f.b.Reshape(f.float(n.x0(2)), []) if n.has(2) else None
     w_zero = f.b.Reshape(f.float(n.x0(3)), [-1, *[1] * (len(w) - 1)]) if n.has(3) else None
     weights = less_zero(f, n, 1, w_zero)
-    return f.call("Conv", less_zero(f, n, 0, x_zero), weights, **window(n.attrs)).x1  # type: ignore[no-any-return]
+    y: Pair = f.call("Conv", less_zero(f, n, 0, x_zero), weights, **window(n.attrs))
+    return y.carried
 
 
 def matmul_integer(f: Freezer, n: Site) -> Frozen:
-    """The product of both operands less their zero points: of rows on the left, of columns on the right."""
+    """The product of both less their zero points, which belong to rows of a and columns of b."""
     a_zero, b_zero = (f.float(n.x0(i)) if n.has(i) else None for i in (2, 3))
     if a_zero is not None and len(shape_of(a_zero)) == 1 and numel(shape_of(a_zero)) > 1:
         a_zero = f.b.Unsqueeze(a_zero, [1])
-    return f.call("MatMul", less_zero(f, n, 0, a_zero), less_zero(f, n, 1, b_zero)).x1  # type: ignore[no-any-return]
+    y: Pair = f.call("MatMul", less_zero(f, n, 0, a_zero), less_zero(f, n, 1, b_zero))
+    return y.carried
 
 
 def less_zero(f: Freezer, n: Site, i: int, zero: Tensor | None) -> Pair:

@@ -40,7 +40,7 @@ def extremum(arg: str) -> Rule:
 
 
 def extreme(f: Freezer, n: Site, axes: Sequence[int], arg: str) -> Frozen:
-    """The element that is largest (`arg` being ArgMax) or smallest (ArgMin) over these axes, selected by its index."""
+    """The element that is largest (ArgMax) or smallest (ArgMin) over these axes, selected by its index."""
     b, shape = f.b, n.pair(0).shape
     kept = [k for k in range(len(shape)) if k not in axes]
     order = kept + list(axes)
@@ -97,7 +97,7 @@ def reduce_prod(f: Freezer, n: Site) -> Frozen:
 
 
 def shifted(f: Freezer, n: Site, axis: int) -> Pair:
-    """x less the base's maximum: what follows depends on differences alone, and small numbers round less."""
+    """x less the base's maximum, which changes no softmax: smaller numbers have smaller rounding errors."""
     x0 = f.float(n.x0())
     top = finite(f.b, f.b.ReduceMax(x0, [axis]))  # of a row that is masked whole the maximum is −∞
     x1 = f.source(n.x1, f.b.Neg(top))

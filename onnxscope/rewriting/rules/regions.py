@@ -1,4 +1,4 @@
-"""RoiAlign and MaxRoiPool: what regions of the image hold, each on a grid of bins."""
+"""RoiAlign and MaxRoiPool: regions of the image, each reduced to a grid of bins."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from onnxscope.rewriting.rules.sampling import OUTSIDE, counting, image_of, plan
 def roi_axis(f: Freezer, n: Site, axis: int, size: int, out: int) -> tuple[Tensor, Tensor, Tensor]:
     """Where RoiAlign samples along one axis.
 
-    Returns the coordinates [region, bin, sample], how many samples the bins of each region have, and which samples are
-    among them, for the axis is as long as the region with the most needs.
+    Returns the coordinates [region, bin, sample], how many samples a bin of each region has, and which
+    samples these are: the last axis is as long as the region with the most samples needs.
     """
     b, half = f.b, n.attr("coordinate_transformation_mode") == "half_pixel"
     rois = b.Mul(f.float(n.x0(1)), float(n.attr("spatial_scale")))
@@ -63,7 +63,7 @@ def roi_align(f: Freezer, n: Site) -> Frozen:
 
 
 def roi_align_max(f: Freezer, n: Site, x: Frozen) -> Frozen:
-    """The largest weight · pixel over all taps, which is what the standard's reference and onnxruntime compute."""
+    """The largest weight · pixel over all taps, as the standard's reference and onnxruntime compute it."""
     b, (regions, _, *out) = f.b, shape_of(n.y0)
     channels, *size = x.shape[1:]
     parts = []
@@ -92,7 +92,7 @@ def roi_align_max(f: Freezer, n: Site, x: Frozen) -> Frozen:
 
 
 def max_roi_pool(f: Freezer, n: Site) -> Frozen:
-    """The pixel that the base picked: the operator, fed with the pixels' ranks, says which rank wins."""
+    """The pixel that the base picked: the operator applied to the pixels' ranks gives that pixel's rank."""
     check_countable(n)
     b, x, shape = f.b, image_of(f, n), n.pair(0).shape
     count = numel(shape)

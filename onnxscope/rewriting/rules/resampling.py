@@ -1,4 +1,4 @@
-"""Operators that are a matrix along an axis: DFT, and Resize, which is written as itself where onnxruntime can."""
+"""Operators that are a matrix along an axis: DFT, and Resize, which stays one where onnxruntime can."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def resize(f: Freezer, n: Site) -> Frozen:
 
 
 def resizable(shape: Shape, attrs: Mapping[str, Any], first: int, last: int) -> tuple[list[int], int]:
-    """The raw shape in which onnxruntime resizes the axes from first to last, and what to add to an axis there.
+    """The raw shape in which onnxruntime resizes the axes range(first, last), and what to add to an axis.
 
     The shape is empty where onnxruntime has no kernel for it.
     """
@@ -102,7 +102,7 @@ def resize_plan(f: Freezer, n: Site) -> tuple[list[Any], dict[str, Any], list[in
 
 
 def dft(f: Freezer, n: Site) -> Frozen:
-    """Real and imaginary parts of one axis as a vector, times a matrix: what the operator returns for the identity."""
+    """Real and imaginary parts along an axis as a vector, times the operator applied to the identity."""
     b, shape, out = f.b, n.pair(0).shape, shape_of(n.y0)
     rank, parts = len(shape), shape[-1]
     axis = n.attr("axis") if f.b.opset < 20 else (ints_of(n.x0(2))[0] if n.has(2) else -2) % rank

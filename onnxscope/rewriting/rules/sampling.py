@@ -1,7 +1,7 @@
-"""Operators that sample the image between its pixels, or place samples: GridSample, DeformConv, AffineGrid, Col2Im.
+"""GridSample, DeformConv, AffineGrid and Col2Im: samples of an image between pixels, and where pixels go.
 
-A sample is a sum over taps, each a weight times the pixel at an index. Where to sample is a decision: indices and
-weights are computed from the base, whatever the policy.
+A sample is a sum over taps, each a weight times the pixel at an index. Where to sample is a decision: indices
+and weights are computed from the base, whatever the policy.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def planes(b: Any, count: int, size: int, shape: list[int]) -> Tensor:
 
 
 def grid_sample(f: Freezer, n: Site) -> Frozen:
-    """Linear in the image: interpolation at the grid's places."""
+    """Interpolation of the image at the grid's places."""
     b, x = f.b, image_of(f, n)
     (batch, channels), size = x.shape[:2], list(x.shape[2:])
     rank, grid, corners = len(size), f.float(n.x0(1)), bool(n.attr("align_corners"))
@@ -145,7 +145,7 @@ def deform_conv(f: Freezer, n: Site) -> Frozen:
 
 
 def offset_places(f: Freezer, n: Site, offset: Tensor, a: int) -> Tensor:
-    """Where DeformConv samples along axis a; `offset` is [batch, group, kernel, kernel, axis, row, column]."""
+    """Where DeformConv samples along axis a; `offset` is [batch, group, kernel…, axis, row, column]."""
     b, kernel, out = f.b, n.pair(1).shape[2:], shape_of(n.y0)[2:]
     taps_at = spaced(b, kernel[a], float(n.attr("dilations")[a]), 2 + a, 6)
     windows_at = spaced(b, out[a], float(n.attr("strides")[a]), 4 + a, 6)
@@ -175,7 +175,7 @@ def col2im(f: Freezer, n: Site) -> Frozen:
 
 
 def affine_grid(f: Freezer, n: Site) -> Frozen:
-    """theta times the homogeneous coordinates, which are what the operator returns for the identity."""
+    """theta times the homogeneous coordinates, which the operator returns for the identity."""
     b, y = f.b, shape_of(n.y0)
     rank = y[-1]
     identity = b.constant(np.eye(rank, rank + 1, dtype=np.float32)[None])

@@ -1,7 +1,8 @@
-"""ScatterElements and ScatterND: the elements of `data`, and at the places that indices name those of `updates`.
+"""ScatterElements and ScatterND: elements of `data`, and of `updates` at the places that indices name.
 
-Both are linear once two gains are known, which the base decides: how much of every element of `data` is kept, and how
-much of every update counts. The result is kept·data + Σ counted·update over the updates of each element.
+Both are linear once the base has decided two gains: how much of every element of `data` is kept, and how much
+of every update counts. The result is kept·data + Σ counted·update, the sum being over the updates of an
+element.
 """
 
 from __future__ import annotations
@@ -14,12 +15,10 @@ import numpy as np
 from onnxscope.graph.builder import Tensor
 from onnxscope.rewriting.frozen import Frozen
 from onnxscope.rewriting.linearize import Entry, Freezer, Site
-from onnxscope.rewriting.rules.families import filled, numbered, refusal
+from onnxscope.rewriting.rules.families import filled, numbered, refusal, with_fixed
 
-GATHERS = {
-    "ScatterElements": "GatherElements",
-    "ScatterND": "GatherND",
-}  # the operators with the same indices
+# the operators that read where these write
+GATHERS = {"ScatterElements": "GatherElements", "ScatterND": "GatherND"}
 Gains = tuple[Tensor, Tensor]  # of data and of updates
 
 
@@ -34,7 +33,7 @@ def targets_of(f: Freezer, n: Site) -> Tensor:
 
 
 def scattered(f: Freezer, n: Site, values: Tensor, onto: Tensor, reduction: str) -> Tensor:
-    """What the operator does with these updates on this data, both broadcast to the sizes of its own."""
+    """The operator itself with other data (`onto`) and other updates, which are broadcast to its sizes."""
     onto, values = (f.b.Expand(v, list(n.pair(i).shape)) for v, i in ((onto, 0), (values, 2)))
     return f.b.op(n.node.op, onto, n.x0(1), values, **options(n), reduction=reduction)
 
@@ -49,21 +48,22 @@ def as_gain(f: Freezer, condition: Tensor) -> Tensor:
     return f.b.Where(condition, f.b.constant(np.float32(1)), f.b.constant(np.float32(0)))
 
 
-def added(f: Freezer, n: Site, targets: Tensor) -> Gains:
-    """All of both."""
+def all_of_both(f: Freezer, n: Site, targets: Tensor) -> Gains:
+    """For a sum: 1 and 1."""
     return filled(f, 1, n.pair(0).shape), f.b.constant(np.float32(1))
 
 
-def replaced(f: Freezer, n: Site, targets: Tensor) -> Gains:
-    """Data where no update goes; of several updates of one element the last, whose number stays written there."""
+def last_update(f: Freezer, n: Site, targets: Tensor) -> Gains:
+    """Data where no update goes; of several updates of one element the last counts."""
+    # when the updates' numbers are scattered, the number of the last one stays
     number = numbered(f, n.pair(2).shape)
     last = scattered(f, n, number, f.b.constant(np.int64(-1)), "none")
     untouched = as_gain(f, f.b.Less(last, np.int64(0)))
     return untouched, as_gain(f, f.b.Equal(at_targets(f, last, targets), number))
 
 
-def extreme(f: Freezer, n: Site, targets: Tensor) -> Gains:
-    """Whatever equals the base's largest (smallest) value: data before updates, and equal updates share the element."""
+def extreme_element(f: Freezer, n: Site, targets: Tensor) -> Gains:
+    """Whatever equals the base's result: data if it does, else equal shares of all updates that do."""
     b, y0 = f.b, f.float(n.y0)
     kept = as_gain(f, b.Equal(f.float(n.x0(0)), y0))
     equal = b.Equal(f.float(n.x0(2)), at_targets(f, y0, targets))
@@ -73,15 +73,15 @@ def extreme(f: Freezer, n: Site, targets: Tensor) -> Gains:
 
 
 GAINS: dict[str, Callable[[Freezer, Site, Tensor], Gains]] = {
-    "none": replaced,
-    "add": added,
-    "max": extreme,
-    "min": extreme,
+    "none": last_update,
+    "add": all_of_both,
+    "max": extreme_element,
+    "min": extreme_element,
 }
 
 
 def scatter(f: Freezer, n: Site) -> Frozen:
-    """Elements of data, and of updates where the base's indices put them; or their sum, or the largest (smallest)."""
+    """Elements of data, and of updates where the base's indices put them; or the sum or largest of both."""
     reduction = n.attr("reduction")
     if reduction == "mul" and not n.active(2):  # the product of an element's updates is its gain
         product = scattered(f, n, f.float(n.x0(2)), f.b.constant(np.float32(1)), "mul")
@@ -101,8 +101,7 @@ def scatter(f: Freezer, n: Site) -> Frozen:
     else:
         updates0 = f.b.Mul(f.float(n.x0(2)), counted)
         fixed.append(scattered(f, n, updates0, f.b.constant(np.float32(0)), "add"))
-    y = f.add(*terms)
-    return f.source(y, fixed[0]) if fixed else y
+    return with_fixed(f, f.add(*terms), fixed)
 
 
 SCATTER: dict[str, Entry] = {"ScatterElements": ("linear", scatter), "ScatterND": ("linear", scatter)}

@@ -1,7 +1,7 @@
-"""How each linear primitive is transposed; those that pools are frozen in stand in pooling.py.
+"""How each linear primitive is transposed. Those that pools are frozen in are in pooling.py.
 
-A rule gets the transposer, the frozen node, the position of the input that carries probes and the cotangent of the
-output. It returns the cotangent of that input, before sums over broadcast axes.
+A rule gets the transposer, the frozen node, the position of the input that carries probes and the cotangent
+of the output. It returns the cotangent of that input, before sums over broadcast axes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from onnxscope.rewriting.transpose import Transposer, TransposeRule
 
 
 def same(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
-    """y = x + …: the cotangent passes."""
+    """y = x + …, or x repeated: the cotangent itself, which the walk sums over broadcast axes."""
     return ct
 
 
@@ -31,8 +31,8 @@ def matmul(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
     """y = A·x: Aᵀ·ct, and y = x·A: ct·Aᵀ."""
     other = n.inputs[1 - i]
     rank = len(shape_of(other))
-    flipped = t.op("Transpose", other, perm=[*range(rank - 2), rank - 1, rank - 2])
-    return t.op("MatMul", ct, flipped) if i == 0 else t.op("MatMul", flipped, ct)
+    turned = t.op("Transpose", other, perm=[*range(rank - 2), rank - 1, rank - 2])
+    return t.op("MatMul", ct, turned) if i == 0 else t.op("MatMul", turned, ct)
 
 
 def gemm(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ def slice_(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
 
 
 def pad_axis(t: Transposer, x: Tensor, axis: int, begin: int, end: int) -> Tensor:
-    """x with so many zeros before and behind it on one axis."""
+    """x with this many zeros before and after it on one axis."""
     rank = len(shape_of(x))
     pads = [0] * (2 * rank)
     pads[axis], pads[axis + rank] = begin, end
@@ -122,10 +122,6 @@ def pad(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
         else:
             matrix = t.b.op("Pad", eye(t.b, shape[axis]), [begin, 0, end, 0], mode=mode)
             ct = on_axis(t, t.op("Transpose", matrix, perm=[1, 0]), ct, axis)
-    return ct
-
-
-def expand(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
     return ct
 
 
@@ -182,7 +178,7 @@ def scatter(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
 
 
 def depth_to_space(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
-    """Space to depth; in CRD order by a transposition, for the standard's operator knows DCR only."""
+    """SpaceToDepth; in CRD order by a transposition, because SpaceToDepth has DCR order only."""
     r = n.attrs["blocksize"]
     if attributes(n, t.b.opset)["mode"] == "DCR":
         return t.op("SpaceToDepth", ct, blocksize=r)
@@ -196,7 +192,7 @@ def space_to_depth(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
 
 
 def resize(t: Transposer, n: gs.Node, i: int, ct: Tensor) -> Tensor:
-    """Pixels copied to whole blocks: the sum of every block. Otherwise the transposed matrix of every axis."""
+    """The sum of every block of copied pixels; along axes that are not copied the transposed matrix."""
     shape, out = shape_of(n.inputs[0]), shape_of(ct)
     inputs = [x if x.name else None for x in n.inputs[1:]]
     split: list[int] = [-1]
@@ -230,7 +226,7 @@ TRANSPOSES: dict[str, TransposeRule] = {
     "Split": split,
     "Slice": slice_,
     "Pad": pad,
-    "Expand": expand,
+    "Expand": same,
     "ReduceSum": reduce_sum,
     "ScatterElements": scatter,
     "Conv": conv,
