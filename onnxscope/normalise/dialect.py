@@ -18,7 +18,7 @@ from onnxscope.graph.builder import Builder, Shape, Tensor, is_known, np_or_enum
 from onnxscope.normalise.lifts import LIFTS
 from onnxscope.normalise.opsets import opsets_to_write
 from onnxscope.normalise.promises import check_promises
-from onnxscope.normalise.reader import Normaliser
+from onnxscope.normalise.reader import Around, Body, Normaliser
 from onnxscope.normalise.source import Items, Value
 from onnxscope.runtime import evaluate
 
@@ -73,7 +73,7 @@ def written(
     for info in inputs:
         env[info.name] = graph_input(info, shapes)
         b.graph.inputs.append(env[info.name])
-    Normaliser(b, domains, LIFTS, known, functions, keep, env=env).run(graph)
+    Normaliser(Around(b, LIFTS, known, functions), Body(domains, env, keep)).run(graph)
     b.graph.outputs.extend(graph_output(b, o.name, env.get(o.name)) for o in graph.output)
     check_promises(b.graph)
     return b

@@ -25,43 +25,60 @@ Key = tuple[str, str, str]  # domain, name and overload of a function
 Lift = Callable[["Normaliser", Source], Any]
 
 
-@dataclass
+@dataclass(frozen=True)
+class Around:
+    """What holds for the whole model, whichever body is being written."""
+
+    b: Builder
+    lifts: Mapping[str, Lift]
+    known: frozenset[str]  # operators that are never expanded to the standard's function body
+    functions: Mapping[Key, onnx.FunctionProto]
+    node_names: set[str] = field(default_factory=set, init=False)
+    weights: dict[int, tuple[onnx.TensorProto, gs.Constant]] = field(default_factory=dict, init=False)
+
+
+@dataclass(frozen=True)
+class Body:
+    """What holds inside one graph, or inside one function's body."""
+
+    domains: Mapping[str, int]
+    env: MutableMapping[str, Value | None]  # the values of all names that the body knows
+    keep: frozenset[str] = frozenset()  # tensors whose names must survive
+    name: str = ""  # the node whose body it is
+    caller: Mapping[str, Any] = field(default_factory=dict)  # what a function's attribute references mean
+    calls: tuple[Key, ...] = ()  # the functions whose bodies it lies in
+
+
 class Normaliser:
     """Writes the nodes of one graph, or of one function's body, in the normal dialect."""
 
-    b: Builder
-    domains: Mapping[str, int]
-    lifts: Mapping[str, Lift]
-    known: frozenset[str] = frozenset()  # operators that are never expanded to the standard's function body
-    functions: Mapping[Key, onnx.FunctionProto] = field(default_factory=dict)
-    keep: frozenset[str] = frozenset()  # tensors whose names must survive
-    scope: str = ""  # the node whose body is being written
-    env: MutableMapping[str, Value | None] = field(default_factory=dict)
-    caller: Mapping[str, Any] = field(default_factory=dict)  # what a function's attribute references mean
-    calls: tuple[Key, ...] = ()
-    node_names: set[str] = field(default_factory=set)
-    weights: dict[int, tuple[onnx.TensorProto, gs.Constant]] = field(default_factory=dict)
-    start: int = 0  # how many nodes were written when the present node began
+    def __init__(self, around: Around, at: Body) -> None:
+        self.around, self.at = around, at
+        self.start = 0  # how many nodes were written when the present node began
+
+    @property
+    def b(self) -> Builder:
+        return self.around.b
 
     @property
     def opset(self) -> int:
-        return self.domains.get("", self.domains.get("ai.onnx", 1))
+        return self.at.domains.get("", self.at.domains.get("ai.onnx", 1))
 
     def run(self, body: onnx.GraphProto | onnx.FunctionProto) -> None:
         """Write every node; `env` then maps all the body's names to tensors."""
         outputs = [o if isinstance(o, str) else o.name for o in body.output]
         if isinstance(body, onnx.GraphProto):
             for tensor in body.initializer:
-                self.env[tensor.name] = self.weight(tensor, tensor.name)
+                self.at.env[tensor.name] = self.weight(tensor, tensor.name)
             for sparse in body.sparse_initializer:
-                self.env[sparse.values.name] = self.weight(dense(sparse), sparse.values.name)
-        read = {*outputs, *self.keep, *(i for node in body.node for i in reads(node))}
-        for proto in ordered(body.node, self.env):
+                self.at.env[sparse.values.name] = self.weight(dense(sparse), sparse.values.name)
+        read = {*outputs, *self.at.keep, *(i for node in body.node for i in reads(node))}
+        for proto in ordered(body.node, self.at.env):
             n = self.source(proto, read)
             for out, value in zip(proto.output, self.node(n), strict=False):
                 if out and value is not None:
-                    self.env[out] = self.named(out, value)
-            if missing := next((o for o in n.outputs if o and o not in self.env), None):
+                    self.at.env[out] = self.named(out, value)
+            if missing := next((o for o in n.outputs if o and o not in self.at.env), None):
                 raise Unsupported(
                     f"its output '{missing}' has no form in the normal dialect",
                     where=n.where,
@@ -71,17 +88,19 @@ class Normaliser:
     def source(self, proto: onnx.NodeProto, read: set[str]) -> Source:
         """The node with its inputs looked up, under a name of its own."""
         name = proto.name or next((o for o in proto.output if o), proto.op_type)
-        name = f"{self.scope}/{name}" if self.scope else name
-        if name in self.node_names:
+        name = f"{self.at.name}/{name}" if self.at.name else name
+        if name in self.around.node_names:
             name = self.b.unique(name)
-        self.node_names.add(name)
+        self.around.node_names.add(name)
         self.b.reserve([name])
         attrs = {a.name: attribute(a) for a in proto.attribute if not a.ref_attr_name}
         attrs |= {
-            a.name: self.caller[a.ref_attr_name] for a in proto.attribute if a.ref_attr_name in self.caller
+            a.name: self.at.caller[a.ref_attr_name]
+            for a in proto.attribute
+            if a.ref_attr_name in self.at.caller
         }
-        opset = self.opset if proto.domain in STANDARD else self.domains.get(proto.domain, 1)
-        inputs = [self.env[i] if i else None for i in proto.input]
+        opset = self.opset if proto.domain in STANDARD else self.at.domains.get(proto.domain, 1)
+        inputs = [self.at.env[i] if i else None for i in proto.input]
         outputs = [o if o in read else "" for o in proto.output]
         return Source(proto.op_type, proto.domain, name, opset, inputs, outputs, attrs, proto.overload)
 
@@ -89,11 +108,11 @@ class Normaliser:
         """Lift one node, or call its function, or write it as it stands."""
         self.b.place, self.start = n.name, len(self.b.graph.nodes)
         try:
-            if (n.domain, n.op, n.overload) in self.functions:
-                return self.call(n, self.functions[n.domain, n.op, n.overload])
+            if (n.domain, n.op, n.overload) in self.around.functions:
+                return self.call(n, self.around.functions[n.domain, n.op, n.overload])
             if n.opset < 6:
                 n.attrs.pop("consumed_inputs", None)
-            lift = self.lifts.get(n.key)
+            lift = self.around.lifts.get(n.key)
             result = lift(self, n) if lift is not None else None
             if result is not None:
                 return list(result) if isinstance(result, list) else [result]
@@ -157,18 +176,18 @@ class Normaliser:
 
     def tensor_name(self, output: str, n: Source) -> str:
         """Only the model's own graph keeps its own names; bodies are written once for every call."""
-        if output and not self.scope:
+        if output and not self.at.name:
             return output
-        return self.b.unique(f"{self.scope}/{output}" if output else f"{n.name}:unused")
+        return self.b.unique(f"{self.at.name}/{output}" if output else f"{n.name}:unused")
 
     def named(self, name: str, value: Value) -> Value:
         """A result that this node computed takes the model's name for it, and names that must survive do."""
-        if self.scope or isinstance(value, Items) or value.name == name or is_known(value):
+        if self.at.name or isinstance(value, Items) or value.name == name or is_known(value):
             return value
         fresh = value.inputs and any(value.inputs[0] is made for made in self.b.graph.nodes[self.start :])
-        if fresh and value.name not in self.env:
+        if fresh and value.name not in self.at.env:
             value.name = name
-        elif name in self.keep:
+        elif name in self.at.keep:
             return self.b.op("Identity", value, names=[name])
         return value
 
@@ -176,20 +195,21 @@ class Normaliser:
         self,
         n: Source,
         body: onnx.GraphProto | onnx.FunctionProto,
-        scope: str,
+        name: str,
         given: Mapping[str, Value | None],
         **changes: Any,
     ) -> list[Value | None]:
         """The outputs of a node's body, written out in place; None for one that the body leaves out."""
-        inner = replace(self, scope=scope, env=ChainMap(dict(given), self.env), keep=frozenset(), **changes)
-        inner.run(body)
+        env = ChainMap(dict(given), self.at.env)
+        inner = replace(self.at, name=name, env=env, keep=frozenset(), **changes)
+        Normaliser(self.around, inner).run(body)
         self.b.place = n.name
         return [inner.env.get(o if isinstance(o, str) else o.name) for o in body.output]
 
     def call(self, n: Source, function: onnx.FunctionProto) -> list[Value | None]:
         """A function's body, with its own opsets and the caller's attributes."""
         key = (function.domain, function.name, function.overload)
-        if key in self.calls:
+        if key in self.at.calls:
             raise BadModel("the function calls itself", where=n.where, remedy="export the model again")
         given: dict[str, Value | None] = dict.fromkeys(function.input)
         given.update(zip(function.input, n.inputs, strict=False))
@@ -201,13 +221,15 @@ class Normaliser:
             n.name,
             given,
             caller=caller,
-            domains={**self.domains, **domains},
-            calls=(*self.calls, key),
+            domains={**self.at.domains, **domains},
+            calls=(*self.at.calls, key),
         )
 
     def body(self, n: Source, *, known_too: bool = False) -> onnx.FunctionProto | None:
         """The standard's definition of an operator by simpler ones, where no rule knows the operator."""
-        if (n.op in self.known and not known_too) or all(is_known(x) for x in n.tensors if x is not None):
+        if (n.op in self.around.known and not known_too) or all(
+            is_known(x) for x in n.tensors if x is not None
+        ):
             return None
         schema: Any = onnx.defs.get_schema(n.op, self.b.opset)  # its stub file lacks half of what it has
         data: bytes | None = None
@@ -243,17 +265,17 @@ class Normaliser:
 
     def weight(self, tensor: onnx.TensorProto, name: str, *, nameless: bool = False) -> gs.Constant:
         """A stored tensor as a constant, which shares its protobuf; it is copied only to get another name."""
-        if id(tensor) in self.weights:
-            return self.weights[id(tensor)][1]
+        if id(tensor) in self.around.weights:
+            return self.around.weights[id(tensor)][1]
         stored = tensor
-        if name in self.keep:
+        if name in self.at.keep:
             name = self.b.unique(f"{name}/value")
-        elif self.scope:
+        elif self.at.name:
             name = self.b.unique(name)
         if tensor.name != name and not nameless:
             stored = onnx.TensorProto()
             stored.CopyFrom(tensor)
             stored.name = name
         constant = gs.Constant(name, StoredValues(stored))
-        self.weights[id(tensor)] = tensor, constant
+        self.around.weights[id(tensor)] = tensor, constant
         return constant
