@@ -57,7 +57,7 @@ def load(source: str | Path | bytes | onnx.ModelProto | Model) -> Model:
     if isinstance(source, onnx.ModelProto):
         proto, data = source, serialised_whole(source)
     else:
-        data = source if isinstance(source, bytes) else read(Path(source))
+        data = source if isinstance(source, bytes) else read_file(Path(source))
         proto = parse(data, path)
     model = Model(proto, hashlib.sha256(data).hexdigest(), path, len(data))
     del data  # the checks of the weights need memory too
@@ -70,7 +70,7 @@ def where_of(path: Path | None) -> str:
     return f"'{path}'" if path else "model"
 
 
-def read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     try:
         if path.is_dir():
             raise BadModel("is a folder", where=where_of(path), remedy="name the .onnx file in it")

@@ -184,7 +184,7 @@ def check_values(held: Held, pieces: Iterable[bytes], *, finite: bool) -> None:
     if infinity is None:
         return
     nans = infinities = 0
-    for bits in (np.frombuffer(part, infinity.dtype) for piece in pieces for part in split(piece)):
+    for bits in (np.frombuffer(part, infinity.dtype) for piece in pieces for part in parts_of(piece)):
         magnitude = bits & np.iinfo(infinity.dtype).max // 2
         if magnitude.size and magnitude.max() >= infinity:
             nans += int(np.count_nonzero(magnitude > infinity))
@@ -198,7 +198,7 @@ def check_values(held: Held, pieces: Iterable[bytes], *, finite: bool) -> None:
         )
 
 
-def split(piece: bytes) -> Iterator[memoryview]:
+def parts_of(piece: bytes) -> Iterator[memoryview]:
     """A piece in parts of CACHED bytes."""
     view = memoryview(piece)
     return (view[start : start + CACHED] for start in range(0, len(view), CACHED))

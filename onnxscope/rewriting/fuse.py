@@ -92,7 +92,7 @@ def fold_batch_norms(b: Builder, keep: Collection[str]) -> None:
             or not all(is_known(t) for t in constants)
         ):
             continue
-        weights, bias = merged(conv, norm)
+        weights, bias = merged_weights(conv, norm)
         conv.inputs = [conv.inputs[0], b.constant(weights), b.constant(bias)]
         (result,) = norm.outputs
         norm.outputs.clear()
@@ -100,7 +100,7 @@ def fold_batch_norms(b: Builder, keep: Collection[str]) -> None:
     b.graph.nodes[:] = [n for n in b.graph.nodes if n.outputs]
 
 
-def merged(conv: gs.Node, norm: gs.Node) -> tuple[np.ndarray, np.ndarray]:
+def merged_weights(conv: gs.Node, norm: gs.Node) -> tuple[np.ndarray, np.ndarray]:
     """W·g and (bias − mean)·g + shift, g being scale/√(var + ε) of each output channel."""
     scale, shift, mean, var = (values_of(t).astype(np.float64) for t in norm.inputs[1:5])
     gain = scale / np.sqrt(var + norm.attrs.get("epsilon", 1e-5))

@@ -25,7 +25,7 @@ from onnxscope.graph.builder import shape_of
 from onnxscope.runtime import Device, Session, Value, ort_value
 
 DOMAIN = "com.microsoft.nchwc"
-BLOCK = 16  # the largest number of channels in a block
+BLOCK_CHANNELS = 16  # the largest number in a block
 MULTIPLE = 4  # onnxruntime reorders only where the number of channels is a multiple of this
 SUMS = {"Add", "Sum"}
 
@@ -71,7 +71,9 @@ class Blocks:
 
     def __init__(self, shapes: Mapping[str, Sequence[int]], nodes: Sequence[NodeProto]) -> None:
         self.found, self._shapes = 0, shapes
-        self._readers = {n.input[0]: n for n in nodes if n.op_type == "ReorderInput" and channels_first(n)}
+        self._readers = {
+            n.input[0]: n for n in nodes if n.op_type == "ReorderInput" and has_channels_first(n)
+        }
         self._twins: dict[str, str] = {}  # name in channels, rows, columns → name in blocks
 
     def moved(self, nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
@@ -79,7 +81,7 @@ class Blocks:
         again: dict[str, str] = {}  # the results of ReorderInputs that are not needed any more
         for node in nodes:
             node.input[:] = [again.get(t, t) for t in node.input]
-            if node.op_type == "ReorderInput" and node.input[0] in self._twins and channels_first(node):
+            if node.op_type == "ReorderInput" and node.input[0] in self._twins and has_channels_first(node):
                 again[node.output[0]] = self._twins[node.input[0]]
             elif node.domain == "" and self._works_in_blocks(node):
                 yield from self._in_blocks(node)
@@ -89,7 +91,7 @@ class Blocks:
 
     def _reordered(self, node: NodeProto) -> Iterator[NodeProto]:
         """The ReorderInputs of a node's results, right behind it, for all later nodes to use."""
-        if node.op_type == "ReorderOutput" and channels_first(node):
+        if node.op_type == "ReorderOutput" and has_channels_first(node):
             self._twins[node.output[0]] = node.input[0]
         for reader in (self._readers[t] for t in node.output if t in self._readers and t not in self._twins):
             self._twins[reader.input[0]] = reader.output[0]
@@ -134,7 +136,7 @@ class Blocks:
 
 def joins_whole_blocks(node: NodeProto, shapes: Sequence[Sequence[int]]) -> bool:
     """Whether a Concat appends channels, and no block would hold channels of two tensors."""
-    return node.attribute[0].i == 1 and all(shape[1] % BLOCK == 0 for shape in shapes)
+    return node.attribute[0].i == 1 and all(shape[1] % BLOCK_CHANNELS == 0 for shape in shapes)
 
 
 def without_detours(nodes: Sequence[NodeProto], alike: Collection[str]) -> list[NodeProto]:
@@ -173,7 +175,7 @@ def in_blocks(node: NodeProto | None) -> bool:
     return node is not None and node.domain == DOMAIN and node.op_type != "ReorderOutput"
 
 
-def channels_first(node: NodeProto) -> bool:
+def has_channels_first(node: NodeProto) -> bool:
     """Whether a node reorders from or to channels, rows, columns, not rows, columns, channels."""
     return not any(a.name == "channels_last" and a.i for a in node.attribute)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-STEPS = tuple(0.2 * 0.5**k for k in range(12))  # relative to v
+STEP_SIZES = tuple(0.2 * 0.5**k for k in range(12))  # relative to v
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def least_noisy(line: Line, slope: np.ndarray, noise_of_x: float, noise_of_y: fl
     """
     found: list[Difference] = []
     wider: np.ndarray | None = None  # the central difference of the step before
-    for h in STEPS:
+    for h in STEP_SIZES:
         up, down = line.quotient(h), line.quotient(-h)
         central = (up + down) / 2
         finite = np.isfinite(central)  # a step may leave the domain of f

@@ -1,1 +1,1 @@
-"""The singular value decomposition of F by its passes."""
+"""The leading singular triplets of F, found by passes of vectors through F and its transpose."""

@@ -115,7 +115,7 @@ def svd(f: LinearMap, k: int, **options: Unpack[SvdOptions]) -> Svd:
     budget = Passes(f, settings.passes, settings.seconds)
     check_settings(budget, k, settings)
     solver = solver_for(budget, k, settings)
-    stopped = run(solver, budget, k, settings)
+    stopped = searched(solver, budget, k, settings)
     found = solver.found()
     result, converged = leading(f, found, k), found.converged(k, settings.tol)
     # the power method ends with its steps
@@ -161,7 +161,7 @@ def solver_for(budget: Passes, k: int, settings: Settings) -> Lanczos | Power:
     )
 
 
-def run(solver: Lanczos | Power, budget: Passes, k: int, settings: Settings) -> str:
+def searched(solver: Lanczos | Power, budget: Passes, k: int, settings: Settings) -> str:
     """Search to the end; why it stopped before, or an empty text."""
     try:
         for found in solver.steps():
@@ -242,14 +242,14 @@ def beginning(f: LinearMap, k: int, start: Triplets | np.ndarray | None) -> Star
     length = np.linalg.norm(v.reshape(len(v), -1).astype(np.float64), axis=1)
     if not length.any():
         return None
-    unit = v[length > 0] / scaled(length[length > 0], v)
+    unit = v[length > 0] / as_factors(length[length > 0], v)
     if not isinstance(start, Triplets) or start.u.shape[1:] != f.outputs.shape:
         return Start(unit)
-    images = start.u[:k] * scaled(start.sigma[:k], start.u)
+    images = start.u[:k] * as_factors(start.sigma[:k], start.u)
     return Start(unit, images[length > 0], float(np.linalg.norm(start.residual[:k]) * start.sigma[0]))
 
 
-def scaled(factors: np.ndarray, block: np.ndarray) -> np.ndarray:
+def as_factors(factors: np.ndarray, block: np.ndarray) -> np.ndarray:
     """A factor for each vector of a block, to multiply the block by."""
     return factors.reshape(-1, *[1] * (block.ndim - 1)).astype(block.dtype)
 
@@ -265,7 +265,9 @@ def leading(f: LinearMap, found: Found, k: int) -> Triplets:
     )
     flat = v.reshape(many, -1)
     sign = np.where(flat[np.arange(many), np.argmax(abs(flat), axis=1)] < 0, -1, 1)
-    return Triplets(found.sigma[:many], u * scaled(sign, u), v * scaled(sign, v), found.residual[:many])
+    return Triplets(
+        found.sigma[:many], u * as_factors(sign, u), v * as_factors(sign, v), found.residual[:many]
+    )
 
 
 def clusters(found: Found, many: int, floor: float) -> tuple[tuple[int, ...], ...]:

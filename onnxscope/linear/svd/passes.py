@@ -64,10 +64,12 @@ class Passes:
         else:
             image = self.f.transpose(block)
             self.transpose += count
-        return image, checked(self.spaces[1 - side], image, count, "F·v" if side == INPUTS else "Fᵀ·u", first)
+        return image, checked_lengths(
+            self.spaces[1 - side], image, count, "F·v" if side == INPUTS else "Fᵀ·u", first
+        )
 
 
-def checked(space: Space, image: Block, count: int, name: str, first: bool) -> np.ndarray:
+def checked_lengths(space: Space, image: Block, count: int, name: str, first: bool) -> np.ndarray:
     """The lengths of images; refuses those whose squares overflow, or vanish in the first pass."""
     length = lengths(space, image)
     if not np.isfinite(length).all():
