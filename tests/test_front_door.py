@@ -157,7 +157,7 @@ def test_a_source_is_read_and_normalised_once(monkeypatch: pytest.MonkeyPatch, t
         return call
 
     monkeypatch.setattr(build, "normalise", counted("normalise", build.normalise))
-    monkeypatch.setattr(models, "read", counted("read", models.read))
+    monkeypatch.setattr(models, "read_file", counted("read", models.read_file))
     onnx.save(networks.vgg(False, 4, (4, 6), side=16), tmp_path / "net.onnx")
     x = onnxscope.load(tmp_path / "net.onnx").freeze(image(1, 3, 16, 16))
     for ask in (x.row, x.ledger, x.contributions):

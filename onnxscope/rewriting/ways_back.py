@@ -36,8 +36,10 @@ def times_input(way: Way) -> Tensor:
 def discussion(way: Way) -> Tensor:
     """What every pixel adds: row·x0 plus what each source adds, back-projected from its layer."""
     first = way.back()
-    met = [(n, first.cotangents.get(n.outputs[0].name)) for n in way.nodes if n.name in way.freezer.sources]
-    added = {n.inputs[0].name: way.b.Mul(c, n.inputs[1]) for n, c in met if c is not None}
+    arrived = [
+        (n, first.cotangents.get(n.outputs[0].name)) for n in way.nodes if n.name in way.freezer.sources
+    ]
+    added = {n.inputs[0].name: way.b.Mul(c, n.inputs[1]) for n, c in arrived if c is not None}
     by_pixels = way.times_image(first.result)
     return way.b.Add(by_pixels, way.back(added=added, seeded=False).result) if added else by_pixels
 

@@ -37,16 +37,17 @@ def ledger(scope: Scope) -> gs.Graph:
     """
     e = Extended(scope)
     sources = {n.name: n.inputs[1] for n in e.graph.nodes if n.name in scope.at_sources}
-    paid = [
-        paid_by(e, f"ledger/{name}", e.tensors[met], sources[name]) for name, met in scope.at_sources.items()
+    added = [
+        contribution_of(e, f"ledger/{name}", e.tensors[arrived], sources[name])
+        for name, arrived in scope.at_sources.items()
     ]
-    total = e.node("Concat", LEDGER, *paid, axis=1)
+    total = e.node("Concat", LEDGER, *added, axis=1)
     return part(
         e.graph, [total, *(t for t in e.graph.outputs if t.name == TRANSPOSED), e.tensors[scope.output]]
     )
 
 
-def paid_by(e: Extended, place: str, cotangents: Tensor, source: Tensor) -> Tensor:
+def contribution_of(e: Extended, place: str, cotangents: Tensor, source: Tensor) -> Tensor:
     """⟨cotangent, source⟩ for each of the cotangents at a source.
 
     A source with one number for each channel is multiplied by the channel's mean, because runtimes compute
@@ -80,12 +81,15 @@ def contributions(scope: Scope, names: Sequence[str]) -> gs.Graph:
     sources = {n.name: n.inputs[1] for n in e.graph.nodes if n.name in scope.at_sources}
     made = []
     for name in names:
-        place, met = f"contribution/{name}", e.tensors[scope.at_sources.get(name) or scope.at_tensors[name]]
+        place, arrived = (
+            f"contribution/{name}",
+            e.tensors[scope.at_sources.get(name) or scope.at_tensors[name]],
+        )
         value = sources.get(name)
         if value is None:
             value = e.node("Cast", f"{place}/Cast", e.tensors[name], to=TensorProto.FLOAT)
             value = e.node(
-                "Reshape", f"{place}/Reshape", value, e.sizes(f"{place}/shape", [1, *met.shape[1:]])
+                "Reshape", f"{place}/Reshape", value, e.sizes(f"{place}/shape", [1, *arrived.shape[1:]])
             )
-        made.append(e.node("Mul", place, met, value))
+        made.append(e.node("Mul", place, arrived, value))
     return part(e.graph, made)
