@@ -1,0 +1,289 @@
+"""Every verb put to every form of file: each works, or is refused for a reason that holds there.
+
+`REFUSED` names all refusals; whatever it leaves out must work.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from forms import FORMS, Form, made, reasons
+from PIL import Image
+from support import close
+
+import onnxscope
+from onnxscope import cli
+from onnxscope.show import charts
+
+ROUNDED = 1e-2  # of the largest value: what half precision and int8 may be off by between two sessions
+EXACT = 1e-3  # of the largest value: what one rounding to half precision may be off by
+METHODS = ["saliency", "lrp-composite"]
+ASK = "{model} --image {image} -o {out}"
+COMMANDS = {  # as they are typed; the options of the form follow
+    "rewrite": "rewrite {model} -o {out}.onnx",
+    "doctor": "doctor {model}",
+    "verify": "verify {model}",
+    "verify --image": "verify {model} --image {image}",
+    "residual": f"residual {ASK}",
+    "column": f"column {ASK} --pixel {{pixel}}",
+    "row": f"row {ASK} --pixel {{score}}",
+    "project": f"project {ASK}",
+    "svd": f"svd {ASK} -k 1",
+    "filter": f"filter {ASK}.npy",
+    "tour": f"tour {ASK}.html -k 1",
+    "ledger": f"ledger {ASK}.png",
+    "contributions": f"contributions {ASK}",
+    "votes": f"votes {ASK}",
+    "compare": f"compare {ASK} --method {','.join(METHODS)}",
+    "compare grad-cam": f"compare {ASK} --method grad-cam",
+    "evaluate": "evaluate {model} {pictures} --method saliency --count 2 -o {out}.csv",
+}
+ASKING = [name for name, command in COMMANDS.items() if "-o" in command and name != "rewrite"]
+MAPS = "votes, compare, compare grad-cam, evaluate"  # the verbs that make maps of pixels
+INSIDE = r"'pixels' is computed inside the network"
+REFUSED = [  # verbs, forms, and what the message says
+    ("rewrite, doctor", "own scope, large scope", r"is a scope already; name the original model$"),
+    (", ".join(ASKING), "two inputs", r"the model has a further input 'known'.*Python"),
+    (MAPS, "batch of 4", r"4x3x12x12.* export .*batch of 1$"),
+    (MAPS, "clip", r"1x3x4x8x8.* no picture"),
+    ("compare grad-cam", "signal", r"no feature map with rows and columns.*another method$"),
+    ("compare grad-cam", "QOperator", r"feature maps .*whole numbers.*another method$"),
+    ("verify --image", "uint8", rf"{INSIDE} and cannot be given; leave --image out$"),
+    ("evaluate", "uint8", rf"{INSIDE}.* export "),
+]
+REMEDIES = [  # a form, which of the options that it needs are left out, and what the message names instead
+    ("uint8", ["--image-input", "--preset"], "--image-input pixels"),
+    ("uint8", ["--preset"], "--preset raw"),
+    ("two outputs", ["--output"], "name scores inside it with --output"),
+]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a verb printed for one form, and where it wrote."""
+
+    facts: dict[str, Any]
+    form: Form
+    out: Path
+
+    @cached_property
+    def saved(self) -> dict[str, np.ndarray]:
+        """The arrays it wrote, once their picture is there and their output is that of the original file."""
+        self.written(".npz", ".png")
+        arrays = dict(np.load(f"{self.out}.npz"))
+        close(arrays["output"].astype(np.float32), self.form.scores, ROUNDED, "output")
+        return arrays
+
+    def written(self, *suffixes: str) -> None:
+        assert self.facts["written"] == [f"{self.out}{s}" for s in suffixes]
+        assert all(Path(path).exists() for path in self.facts["written"])
+
+    def finite(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        array = self.saved[name]
+        assert array.size == math.prod(shape), array.shape
+        assert np.isfinite(array).all() and array.any()
+        return array
+
+    @property
+    def highest(self) -> Any:
+        return pytest.approx(float(self.form.scores.max()), rel=ROUNDED)
+
+    @property
+    def image(self) -> tuple[int, ...]:
+        return self.form.x0.shape
+
+    @property
+    def output(self) -> tuple[int, ...]:
+        return self.form.scores.shape
+
+    @property
+    def pixels(self) -> tuple[int, ...]:
+        """Rows and columns of the image."""
+        sizes = sorted(self.image[1:], reverse=True)[:2]  # there are fewer channels
+        return (self.image[1], self.image[2]) if len(self.image) == 3 else tuple(sizes)
+
+
+def rewritten(a: Answer) -> None:
+    assert a.facts["written"] == f"{a.out}.onnx"
+    onnx.checker.check_model(f"{a.out}.onnx", full_check=True)
+    assert a.facts["nodes"]["frozen"] and onnxscope.Scope.load(f"{a.out}.onnx").image == a.facts["image"]
+
+
+def diagnosed(a: Answer) -> None:
+    assert a.facts["ok"] and not a.facts["problems"] and {s["how"] for s in a.facts["steps"]} >= {"frozen"}
+
+
+def proved(a: Answer) -> None:
+    judged = [c["name"] for c in a.facts["checks"] if c["figure"] is not None]
+    assert a.facts["ok"] and {"frozen(x0) = y0", "⟨F·v, u⟩ = ⟨v, Fᵀ·u⟩", "the ledger is complete"} <= {
+        *judged
+    }
+
+
+def decomposed(a: Answer) -> None:
+    assert a.facts["converged"] == 1 and a.facts["sigma"][0] > 0
+    a.finite("u", (1, *a.output)), a.finite("v", (1, *a.image))
+
+
+def filtered(a: Answer) -> None:
+    a.written(".npy")
+    assert np.load(f"{a.out}.npy").size == math.prod(a.image) * math.prod(a.output)
+
+
+def toured(a: Answer) -> None:
+    a.written(".html", "")
+    assert a.facts["proofs"]["ok"] and abs(a.facts["ledger"]["remainder"]) < EXACT
+    about = json.loads((a.out / "tour.json").read_text(encoding="utf-8"))
+    assert about["kind"] == "scores" and about["scores"]["values"][0] == a.highest
+    assert {"input.png", "output.png", "ledger.png", "eigen-input-1.png"} <= {p.name for p in a.out.iterdir()}
+
+
+def accounted(a: Answer) -> None:
+    a.written(".png")
+    f = a.facts
+    assert f["score"] == a.highest and f["layers"] and abs(f["remainder"]) < EXACT
+    assert f["input"] + sum(one["contribution"] for one in f["layers"]) == pytest.approx(
+        f["score"], abs=EXACT
+    )
+
+
+def contributed(a: Answer) -> None:
+    first, *_, last = a.facts["tensors"]
+    assert a.facts["value"] == a.highest and len(a.facts["tensors"]) > 2 and first["tensor"] != last["tensor"]
+    assert all(t["pixels"] + t["bias"] == pytest.approx(a.facts["value"], abs=EXACT) for t in (first, last))
+    assert a.saved["map0"].sum() == pytest.approx(first["pixels"], abs=EXACT)
+
+
+def voted(a: Answer) -> None:
+    assert sum(a.facts["votes"].values()) == math.prod(a.pixels) and a.saved["winner"].shape == a.pixels
+
+
+def compared(a: Answer) -> None:
+    assert all(a.finite(name, a.pixels).any() for name in a.facts["methods"])
+
+
+def evaluated(a: Answer) -> None:
+    a.written(".csv", ".png")
+    with Path(f"{a.out}.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["picture"], r["method"]) for r in rows] == [
+        (picture, method) for picture in ("a.png", "b.png") for method in ("saliency", "chance")
+    ]
+    assert a.facts["pictures"] == 2 and not a.facts["skipped"] and a.facts["masks"] == 1
+
+
+CHECKS: dict[str, Callable[[Answer], Any]] = {
+    "rewrite": rewritten,
+    "doctor": diagnosed,
+    "verify": proved,
+    "verify --image": proved,
+    "residual": lambda a: a.finite("residual", a.output),
+    "column": lambda a: a.finite("columns", (1, *a.output)),
+    "row": lambda a: a.finite("rows", (1, *a.image)),
+    "project": lambda a: a.finite("projection", a.output),
+    "svd": decomposed,
+    "filter": filtered,
+    "tour": toured,
+    "ledger": accounted,
+    "contributions": contributed,
+    "votes": voted,
+    "compare": compared,
+    "compare grad-cam": compared,
+    "evaluate": evaluated,
+}
+REASONS = reasons(REFUSED, COMMANDS, FORMS)
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two pictures of another size than the network's, and a mask of what is on the first."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for seed, name in enumerate(("a.png", "b.png")):
+        levels = np.random.default_rng(seed).integers(0, 256, (16, 20, 3))
+        Image.fromarray(levels.astype(np.uint8)).save(folder / name)
+    Image.fromarray(np.repeat([255, 0], [160, 160]).reshape(16, 20).astype(np.uint8)).save(
+        folder / "a.mask.png"
+    )
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts are drawn with few dots, which takes half the time."""
+    monkeypatch.setattr(charts, "DPI", 40)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Iterator[Path]:
+    """An empty folder whose files are gone afterwards, for some are large."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
+def arguments(command: str, form: Form, out: Path, pictures: Path) -> list[str]:
+    """A command with its places filled, and the options that this form needs."""
+    places = vars(form) | {"out": out, "pictures": pictures}
+    typed = [word.format(**places) for word in COMMANDS[command].split()]
+    return [*typed, *form.options, *(form.reading if command in ASKING else ()), "--json"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("kind", FORMS)
+def test_command(kind: str, command: str, pictures: Path, out: Path, capsys: Any) -> None:
+    asked = arguments(command, made(kind), out / "answer", pictures)
+    capsys.readouterr()
+    code = cli.run(asked)
+    said = capsys.readouterr()
+    facts, reason = json.loads(said.out), REASONS.get((command, kind))
+    if reason is None:
+        assert (code, said.err) == (0, ""), said.err
+        CHECKS[command](Answer(facts, made(kind), out / "answer"))
+    else:
+        assert code == 2 and said.err == f"onnxscope: error: {facts['error']}\n", (code, said.err)
+        assert re.search(reason, facts["error"]) and not list(out.iterdir())
+
+
+@pytest.mark.parametrize(("kind", "left_out", "remedy"), REMEDIES)
+def test_a_refusal_names_the_option_that_helps(
+    kind: str, left_out: list[str], remedy: str, pictures: Path, out: Path, capsys: Any
+) -> None:
+    asked = arguments("ledger", made(kind), out / "answer", pictures)
+    for option in left_out:
+        del asked[asked.index(option) : asked.index(option) + 2]
+    assert cli.run(asked) == 2 and remedy in json.loads(capsys.readouterr().out)["error"]
+
+
+PEAK = """
+import sys
+from onnxscope import cli
+for line in sys.stdin.read().splitlines():
+    assert cli.run(line.split("\\t")) == 0, line
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from Linux")
+def test_a_file_over_2_gib_takes_little_memory(pictures: Path, out: Path) -> None:
+    """Of its table one row is used, and the rest is never held."""
+    form = made("over 2 GiB")
+    lines = ["\t".join(arguments(c, form, out / "answer", pictures)) for c in ("row", "votes", "verify")]
+    env = {**os.environ, "PYTHONPATH": str(Path(onnxscope.__file__).parents[1])}
+    child = [sys.executable, "-P", "-c", PEAK]
+    done = subprocess.run(child, input="\n".join(lines), capture_output=True, text=True, env=env)
+    assert not done.returncode, done.stderr
+    assert int(done.stdout.split()[-1]) < 1 << 20  # KiB
