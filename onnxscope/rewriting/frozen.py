@@ -137,7 +137,7 @@ class Branch:
         return Frozen(shape, raw)
 
     def times(self, a: Pair | Tensor, b: Pair | Tensor) -> Pair:
-        """a · b element by element, in the base and in the frozen branch: one of them active, the other a state."""
+        """a · b element by element, in the base and in the frozen branch; one is a pair, one a state."""
         x, gain = (a, b) if isinstance(a, Pair) else (b, a)
         y1 = self.gain(x.carried, gain)
         return Pair(self.b.Mul(*(t.x0 if isinstance(t, Pair) else t for t in (a, b))), y1)
