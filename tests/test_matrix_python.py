@@ -17,13 +17,13 @@ import numpy as np
 import onnx
 import pytest
 from forms import FORMS, SCORES, Form, made, reasons
+from onnxscope.ask.opening import opened
 from support import close
 
 import onnxscope
 from onnxscope.ask.contributions import contributions
 from onnxscope.ask.explain import Explainer
 from onnxscope.ask.ledger import ledgers
-from onnxscope.ask.opening import opened
 from onnxscope.ask.votes import votes
 from onnxscope.errors import ScopeError
 
