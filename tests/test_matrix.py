@@ -59,7 +59,7 @@ INSIDE = r"'pixels' is computed inside the network"
 REFUSED = [  # verbs, forms, and what the message says
     ("rewrite, doctor", "own scope, large scope", r"is a scope already; name the original model$"),
     (", ".join(ASKING), "two inputs", r"the model has a further input 'known'.*Python"),
-    (MAPS, "batch of 4", r"4x3x12x12.* export .*batch of 1$"),
+    (MAPS, "batch of 4", r"4x3x12x12.*--input-shape image:1x3x12x12$"),
     (MAPS, "clip", r"1x3x4x8x8.* no picture"),
     ("compare grad-cam", "signal", r"no feature map with rows and columns.*another method$"),
     ("compare grad-cam", "QOperator", r"feature maps .*whole numbers.*another method$"),
