@@ -28,8 +28,7 @@ PICTURE = (1, 3, SIDE, SIDE)
 INLINE_BYTES = 257  # torch's exporter leaves smaller weights in the model
 ROWS = (1 << 31) // (4 * HIDDEN) + 1  # of a float32 table that is larger than 2 GiB
 ROW = 7  # the only one of them that is read
-Weights = dict[str, np.ndarray]
-Network = tuple[list[NodeProto], Weights]
+Network = tuple[list[NodeProto], dict[str, np.ndarray]]  # its nodes and its weights
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,10 @@ class Form:
     feeds: Mapping[str, np.ndarray]  # what the model is fed with for this image, by input
     options: Sequence[str] = ()  # of every verb
     reading: Sequence[str] = ()  # of the verbs that read an image
-    choice: Mapping[str, str] = field(default_factory=dict)  # the same as `options`, for Python
+    choice: Mapping[str, Any] = field(default_factory=dict)  # the same as `options`, for Python
     pixel: str = "1,5,6"  # an element of the image
     score: str = "2"  # an element of the output
-    original: Path | None = None  # of a scope
+    original: Path | None = None  # what gives the same scores, where this file alone cannot be run
 
     @cached_property
     def scores(self) -> np.ndarray:
@@ -129,10 +128,6 @@ def of_array(folder: Path, shape: Sequence[int], **more: str) -> Form:
 # how the file stores it
 
 
-def one_file(folder: Path) -> Form:
-    return of_picture(folder, plain())
-
-
 def external_data(folder: Path) -> Form:
     """As torch's exporter writes it: the large weights in net.onnx.data, named relative to the model."""
     form = of_picture(folder, plain())
@@ -183,7 +178,7 @@ def scope_of(form: Form, **options: int) -> Form:
 
 
 def float16(folder: Path) -> Form:
-    """Weights, input and output."""
+    """Weights, input and output are in half precision."""
     proto = plain()
     for tensor in proto.graph.initializer:
         half = numpy_helper.to_array(tensor).astype(np.float16)
@@ -197,7 +192,7 @@ class Images(CalibrationDataReader):  # type: ignore[misc]
     """The image darker and brighter, so that its own scores lie well inside of the ranges."""
 
     def __init__(self, image: np.ndarray) -> None:
-        self.feeds = iter([{"image": image * np.float32(factor)} for factor in (0, 1, 2)])
+        self.feeds = iter([{"image": image * np.float32(k)} for k in range(3)])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self.feeds, None)
@@ -248,6 +243,14 @@ def free_batch(folder: Path) -> Form:
     return of_picture(folder, proto)
 
 
+def batch_of_4_as_1(folder: Path) -> Form:
+    """The sizes that a file fixes are given anew, as the refusals of a batch of 4 recommend."""
+    onnx.save(plain(), folder / "one.onnx")
+    options, choice = ["--input-shape", "image:1x3x12x12"], {"input_shapes": {"image": PICTURE}}
+    more = {"options": options, "choice": choice, "original": folder / "one.onnx"}
+    return of_picture(folder, plain((4, *PICTURE[1:])), **more)
+
+
 def two_inputs(folder: Path) -> Form:
     """A picture, and what else is known of it."""
     nodes, weights = network()
@@ -264,12 +267,12 @@ def two_outputs(folder: Path) -> Form:
 
 
 def one_channel(folder: Path) -> Form:
-    image = values((1, 1, SIDE, SIDE))
-    return of_picture(folder, plain(image.shape), image, pixel="0,5,6")
+    shape = (1, 1, SIDE, SIDE)
+    return of_picture(folder, plain(shape), values(shape), pixel="0,5,6")
 
 
 FORMS: dict[str, Callable[[Path], Form]] = {
-    "one file": one_file,
+    "one file": lambda folder: of_picture(folder, plain()),
     "external data": external_data,
     "over 2 GiB": over_2_gib,
     "own scope": own_scope,
@@ -280,6 +283,7 @@ FORMS: dict[str, Callable[[Path], Form]] = {
     "NHWC": nhwc,
     "uint8": uint8,
     "batch of 4": partial(of_array, shape=(4, *PICTURE[1:]), pixel="3,1,5,6", score="3,2"),
+    "batch of 4 as 1": batch_of_4_as_1,
     "free batch": free_batch,
     "two inputs": two_inputs,
     "two outputs": two_outputs,

@@ -55,16 +55,15 @@ COMMANDS = {  # as they are typed; the options of the form follow
 }
 ASKING = [name for name, command in COMMANDS.items() if "-o" in command and name != "rewrite"]
 MAPS = "votes, compare, compare grad-cam, evaluate"  # the verbs that make maps of pixels
-INSIDE = r"'pixels' is computed inside the network"
 REFUSED = [  # verbs, forms, and what the message says
     ("rewrite, doctor", "own scope, large scope", r"is a scope already; name the original model$"),
     (", ".join(ASKING), "two inputs", r"the model has a further input 'known'.*Python"),
-    (MAPS, "batch of 4", r"4x3x12x12.* export .*batch of 1$"),
+    (MAPS, "batch of 4", r"4x3x12x12.*--input-shape image:1x3x12x12$"),
     (MAPS, "clip", r"1x3x4x8x8.* no picture"),
     ("compare grad-cam", "signal", r"no feature map with rows and columns.*another method$"),
     ("compare grad-cam", "QOperator", r"feature maps .*whole numbers.*another method$"),
-    ("verify --image", "uint8", rf"{INSIDE} and cannot be given; leave --image out$"),
-    ("evaluate", "uint8", rf"{INSIDE}.* export "),
+    ("verify --image", "uint8", r"'pixels' is computed inside .* cannot be given; leave --image out$"),
+    ("evaluate", "uint8", r"'pixels' is .*fed with.* export "),
 ]
 REMEDIES = [  # a form, which of the options that it needs are left out, and what the message names instead
     ("uint8", ["--image-input", "--preset"], "--image-input pixels"),

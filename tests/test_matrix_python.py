@@ -35,7 +35,7 @@ NO_FOLDER = (
 )
 REFUSED = [  # questions, forms, and what the message says
     ("rewrite, doctor", "own scope, large scope, a Scope", r"is a scope already; name the original model$"),
-    ("votes, explain", "batch of 4", r"4x3x12x12.* export .*batch of 1$"),
+    ("votes, explain", "batch of 4", r"4x3x12x12.*--input-shape image:1x3x12x12$"),
     ("votes, explain", "clip", r"1x3x4x8x8.* no picture"),
     ("all", "bytes without their data, a ModelProto without its data", NO_FOLDER),
 ]
