@@ -203,6 +203,8 @@ def session_options(optimise: bool, threads: int, written: Path | None) -> onnxr
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    # a product with quantized weights must not quantize what it is multiplied with: F and Fᵀ would disagree
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     # threads that wait busily for the next run would take the cores from NumPy and from other sessions
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not optimise:

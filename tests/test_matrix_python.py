@@ -17,22 +17,15 @@ import numpy as np
 import onnx
 import pytest
 from forms import FORMS, SCORES, Form, made, reasons
-from onnxscope.ask.opening import opened
 from support import close
 
 import onnxscope
-from onnxscope.ask.contributions import contributions
-from onnxscope.ask.explain import Explainer
-from onnxscope.ask.ledger import ledgers
-from onnxscope.ask.votes import votes
 from onnxscope.errors import ScopeError
 
 ROUNDED = 1e-2  # of the largest value: what half precision and int8 may be off by between two sessions
 EXACT = 1e-3  # of the largest value: what one rounding to half precision may be off by
 METHODS = ["saliency", "lrp-composite"]
-NO_FOLDER = (
-    r"lies in the file 'net.onnx.data', and a model in memory has no folder; give the path of the model"
-)
+NO_FOLDER = r"is in the file 'net.onnx.data', and a model in memory has no folder; give the path of the model"
 REFUSED = [  # questions, forms, and what the message says
     ("rewrite, doctor", "own scope, large scope, a Scope", r"is a scope already; name the original model$"),
     ("votes, explain", "batch of 4", r"4x3x12x12.*--input-shape image:1x3x12x12$"),
@@ -130,27 +123,37 @@ def extracts(q: Asked, out: Path) -> None:
 
 
 def books(q: Asked, out: Path) -> None:
-    (book,) = ledgers(q.x, [q.highest])
-    assert book.layers and book.score == pytest.approx(float(q.form.scores.max()), rel=ROUNDED)
+    book = q.x.ledger(q.highest)
+    assert (
+        "remainder" in repr(book)
+        and book.plot().png
+        and book.layers
+        and book.score == pytest.approx(float(q.form.scores.max()), rel=ROUNDED)
+    )
     assert abs(book.remainder) < EXACT
 
 
 def parts(q: Asked, out: Path) -> None:
-    found = contributions(q.x, q.highest)
+    found = q.x.contributions(q.highest)
     assert len(found) > 2 and found[0].tensor == q.x.map.engine.scope.image
-    assert found[0].total == pytest.approx(ledgers(q.x, [q.highest])[0].input, rel=EXACT, abs=EXACT)
+    assert found[0].total == pytest.approx(q.x.ledger(q.highest).input, rel=EXACT, abs=EXACT)
 
 
 def votes_of(q: Asked, out: Path) -> None:
-    found = votes(q.frozen(method="discussion"))
+    found = q.x.votes()
     assert {*found.tally()} <= {*range(SCORES)} and found.winner.ndim == 2
 
 
 def explains(q: Asked, out: Path) -> None:
-    explainer = Explainer(opened(q.source, **q.form.choice))
     for method in METHODS:
-        (found,) = explainer.maps(method, q.x.image, [q.highest])
+        (found,) = q.x.explain(method, q.highest).maps
         assert found.ndim == 2 and found.any()
+
+
+def tours(q: Asked, out: Path) -> None:
+    seen = q.x.tour(out / "page.html", k=1)
+    assert seen.facts["proofs"]["ok"] and (out / "page" / "tour.json").exists()
+    assert not {"ledger", "scores"} - {*seen.facts} and {*seen.missing} <= {"votes and other methods"}
 
 
 QUESTIONS: dict[str, Callable[[Asked, Path], None]] = {
@@ -166,6 +169,7 @@ QUESTIONS: dict[str, Callable[[Asked, Path], None]] = {
     "contributions": parts,
     "votes": votes_of,
     "explain": explains,
+    "tour": tours,
 }
 REASONS = reasons(REFUSED, QUESTIONS, [*FORMS, *IN_MEMORY])
 

@@ -72,6 +72,11 @@ class LinearInterpreter(Interpreter):
         """How arrays are looked at."""
         return Views(self, self.model.preprocess)
 
+    @property
+    def explainer(self) -> Explainer:
+        """The model's, with its other inputs as they were given."""
+        return self.model.explainer.given(self.map.fed)
+
     @cached_property
     def scores(self) -> Scores:
         """The output as a vector of scores, with their labels."""
@@ -113,7 +118,7 @@ class LinearInterpreter(Interpreter):
     def votes(self, among: int = 0, progress: Callable[[int, int], None] | None = None) -> Votes:
         """The score that each pixel votes for, among so many of the highest scores, or among all (0)."""
         chosen = votes.candidates(self, self.scores.highest(among) if among else ())
-        discussed = self.model.explainer.opened(DISCUSSION).freeze(self.image)
+        discussed = self.model.explainer.opened(DISCUSSION).freeze(self.map.fed)
         found = votes.votes(discussed, chosen, progress)
         names = {s: self.scores.name(s) for s in chosen}
         return replace(found, names=names, draw=lambda: draw.votes(self.views, found, names))
@@ -124,7 +129,7 @@ class LinearInterpreter(Interpreter):
         """Maps over pixels of one score or of several, by one of the explanation methods."""
         chosen = list(scores) if isinstance(scores, Sequence) and not isinstance(scores, str) else [scores]
         indices = [self.scores.index(s) for s in chosen]
-        maps = self.model.explainer.at(layer).maps(method, self.image, indices)
+        maps = self.explainer.at(layer).maps(method, self.image, indices)
         names = [self.scores.name(k) for k in indices]
         drawn = lambda: draw.maps(self.views, dict(zip(names, maps, strict=True)), method)  # noqa: E731
         return Explanation(method, names, maps, draw=drawn)
@@ -134,7 +139,7 @@ class LinearInterpreter(Interpreter):
         from onnxscope.show.tour.guide import Effort, Guide  # only now, for the same reason as charts
         from onnxscope.show.tour.visit import visit
 
-        guide = Guide(self, self.views, self.model.explainer, self.scores, Effort(k, seconds))
+        guide = Guide(self, self.views, self.explainer, self.scores, Effort(k, seconds))
         seen = visit(guide, self.model.scope)
         if path is not None:
             seen.write(Path(path))

@@ -80,7 +80,9 @@ def options_of(chosen: Choices) -> Options:
     )
 
 
-def loaded_original(model: ModelSource) -> Model:
+def loaded_original(model: ModelSource | Scope) -> Model:
+    if isinstance(model, Scope):
+        raise BadModel("is a scope already", where="model", remedy="name the original model")
     loaded = models.load(model)
     if is_scope(loaded):
         raise BadModel(
@@ -90,7 +92,11 @@ def loaded_original(model: ModelSource) -> Model:
 
 
 def rewrite(
-    model: ModelSource, *, prove: bool = True, options: Options | None = None, **chosen: Unpack[Choices]
+    model: ModelSource | Scope,
+    *,
+    prove: bool = True,
+    options: Options | None = None,
+    **chosen: Unpack[Choices],
 ) -> Scope:
     """Rewrite a model into a scope, and prove that its base still computes what the model computes."""
     scope = build(loaded_original(model), options or options_of(chosen))
@@ -99,7 +105,9 @@ def rewrite(
     return scope
 
 
-def doctor(model: ModelSource, *, options: Options | None = None, **chosen: Unpack[Choices]) -> Diagnosis:
+def doctor(
+    model: ModelSource | Scope, *, options: Options | None = None, **chosen: Unpack[Choices]
+) -> Diagnosis:
     """Say how every node would be treated, without writing anything."""
     found = survey(loaded_original(model), options or options_of(chosen))
     problems = (str(found.y1),) if isinstance(found.y1, ScopeError) else ()

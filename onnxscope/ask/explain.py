@@ -7,7 +7,7 @@ says how the score changes with a pixel.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,8 @@ import onnx_graphsurgeon as gs
 
 from onnxscope.ask.interpreter import Interpreter, OpenScope, impulses
 from onnxscope.errors import BadOption
-from onnxscope.files.pixels import channels_last
+from onnxscope.files.pixels import channels_last, check_picture
+from onnxscope.graph.builder import is_float
 from onnxscope.rewriting.build import refrozen
 from onnxscope.rewriting.options import GRADIENT
 from onnxscope.rewriting.scope import Scope
@@ -42,6 +43,7 @@ class Explainer:
     ) -> None:
         self.scope, self.layout, self._running, self._layer = scope, layout, running, layer
         self._opened: dict[tuple[str, str, str], OpenScope] = {}
+        self._others: Mapping[str, np.ndarray] = {}
 
     def opened(self, method: str = GRADIENT, image: str = "") -> OpenScope:
         """Gradients are those of the network, so their policy is taylor; what a pixel adds goes by gains."""
@@ -57,6 +59,19 @@ class Explainer:
         other = copy.copy(self)
         other._layer = layer
         return other
+
+    def given(self, inputs: Mapping[str, np.ndarray]) -> Explainer:
+        """The same for a model with several inputs, of which these stay as they are when the image changes."""
+        other = copy.copy(self)
+        other._others = inputs
+        return other
+
+    def freeze(self, image: np.ndarray, method: str = GRADIENT, inner: str = "") -> Interpreter:
+        """The network frozen for an image, with one of the ways back; `inner` is a tensor to start from."""
+        opened = self.opened(method, inner)
+        name = opened.engine.image_input.name
+        others = {key: value for key, value in self._others.items() if key != name}
+        return opened.freeze({name: image, **others})
 
     def of(self, scope: Scope) -> Explainer:
         """Another network, asked in the same way."""
@@ -80,6 +95,7 @@ class Explainer:
 
     def maps(self, method: str, image: np.ndarray, scores: Sequence[int]) -> np.ndarray:
         """[scores, rows, columns]."""
+        check_picture(np.shape(image), "explanations", self.scope.image)
         return self.seen(method, image, self.attributions(method, image, scores))
 
     def seen(self, method: str, image: np.ndarray, found: np.ndarray) -> np.ndarray:
@@ -91,21 +107,25 @@ class Explainer:
 
 
 def feature_maps(scope: Scope) -> list[gs.Node]:
-    """The nodes of the analysed part that make maps with more than one pixel."""
+    """The nodes of the analysed part that make maps of floating-point numbers with more than one pixel."""
     carried = {step.name for step in scope.steps if step.how in ("linear", "frozen")}
-    return [
-        n
-        for n in scope.analysed().nodes
-        if n.name in carried and len(shape := n.outputs[0].shape) == 4 and max(shape[2:]) > 1
-    ]
+    return [n for n in maps_in(scope) if n.name in carried and is_float(n.outputs[0])]
+
+
+def maps_in(scope: Scope) -> list[gs.Node]:
+    """All nodes of the analysed part whose output has rows and columns, more than one pixel of them."""
+    return [n for n in scope.analysed().nodes if len(s := n.outputs[0].shape) == 4 and max(s[2:]) > 1]
 
 
 def last_feature_map(scope: Scope) -> str:
-    """The last one that a Relu made, or anything."""
+    """The output of the last Relu that makes a feature map, or of the last node that does."""
     found = feature_maps(scope)
     if not found:
+        whole = any(not is_float(n.outputs[0]) for n in maps_in(scope))
         raise BadOption(
-            "the network has no feature map with more than one pixel",
+            "the network's feature maps hold whole numbers, because it is quantized"
+            if whole
+            else "the network has no feature map with rows and columns of more than one pixel",
             where="--layer",
             remedy="choose another method",
         )
@@ -120,16 +140,16 @@ def rows(x: Interpreter, scores: Sequence[int]) -> np.ndarray:
 
 
 def by_way_back(method: str) -> Make:
-    return lambda e, image, scores: rows(e.opened(method).freeze(image), scores)
+    return lambda e, image, scores: rows(e.freeze(image, method), scores)
 
 
 def saliency(e: Explainer, image: np.ndarray, scores: list[int]) -> np.ndarray:
-    return rows(e.opened().freeze(image), scores)
+    return rows(e.freeze(image), scores)
 
 
 def integrated_gradients(e: Explainer, image: np.ndarray, scores: list[int]) -> np.ndarray:
     """(image − 0) times the mean gradient on the way there, at the middles of equal steps."""
-    total = sum(rows(e.opened().freeze(image * np.float32((k + 0.5) / STEPS)), scores) for k in range(STEPS))
+    total = sum(rows(e.freeze(image * np.float32((k + 0.5) / STEPS)), scores) for k in range(STEPS))
     return np.asarray(image * total / STEPS)
 
 
@@ -137,7 +157,7 @@ def smoothgrad(e: Explainer, image: np.ndarray, scores: list[int]) -> np.ndarray
     """The mean gradient of noisy images; the noise is always the same."""
     random, size = np.random.default_rng(0), NOISE * np.ptp(image)
     noisy = (image + size * random.standard_normal(image.shape).astype(np.float32) for _ in range(SAMPLES))
-    return np.asarray(sum(rows(e.opened().freeze(one), scores) for one in noisy) / SAMPLES)
+    return np.asarray(sum(rows(e.freeze(one), scores) for one in noisy) / SAMPLES)
 
 
 def activation_map(weigh: Callable[[np.ndarray], np.ndarray]) -> Make:
@@ -153,7 +173,7 @@ def activation_map(weigh: Callable[[np.ndarray], np.ndarray]) -> Make:
 
 def at_layer(e: Explainer, image: np.ndarray, scores: list[int]) -> tuple[np.ndarray, np.ndarray]:
     """Values [1, C, h, w] and gradients [scores, C, h, w] of the feature map: the part of the network behind it has it as its image."""
-    behind = e.opened(image=e.layer).freeze(image)
+    behind = e.freeze(image, inner=e.layer)
     if behind.image.ndim != 4:
         raise BadOption(
             f"tensor '{e.layer}' is no feature map",
@@ -180,7 +200,7 @@ def enlarged(values: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 def fullgrad(e: Explainer, image: np.ndarray, scores: list[int]) -> np.ndarray:
     """ψ(image · gradient) + Σ over layers and channels of ψ(bias · gradient): ψ takes sizes, spreads them over 0 to 1, and enlarges."""
-    x = e.opened().freeze(image)
+    x = e.freeze(image)
     size = channels_last(image, e.layout).shape[:2]
     sources = list(x.map.engine.scope.at_sources)
     made = []

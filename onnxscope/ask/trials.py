@@ -14,7 +14,8 @@ from onnxscope.ask.explain import chosen as known
 from onnxscope.ask.votes import DISCUSSION, votes
 from onnxscope.errors import BadOption
 from onnxscope.files import models
-from onnxscope.files.pixels import channels_last
+from onnxscope.files.pixels import channels_last, check_picture
+from onnxscope.graph.builder import is_float
 
 CHANCE, VOTES = "chance", "votes"  # a constant map, and every pixel's strength where it votes for the class
 RIVALS = 4  # the next highest classes, whose maps are compared with the highest one's
@@ -48,6 +49,7 @@ class Trials:
         self.explainer = explainer
         self._engine = explainer.opened().engine
         scope = explainer.scope
+        check_picture(scope.tensor(scope.image).shape, "evaluate", scope.image)
         if sum(size > 1 for size in scope.tensor(scope.output).shape) > 1:
             raise BadOption(
                 "the network makes no scores but an image",
@@ -58,7 +60,9 @@ class Trials:
             raise BadOption(
                 f"'{scope.image}' is not what the model is fed with",
                 where="--image-input",
-                remedy="name one of its inputs",
+                remedy="name one of its inputs"
+                if is_float(self._engine.image_input)
+                else "export the model with a floating-point input, because evaluate changes single pixels",
             )
         self._session = runtime.Session(models.to_bytes(scope.base()), on=self._engine.on)
 

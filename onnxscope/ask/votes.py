@@ -12,7 +12,7 @@ import numpy as np
 
 from onnxscope.ask.interpreter import Interpreter, impulses
 from onnxscope.errors import BadOption
-from onnxscope.files.pixels import channels_last, is_picture
+from onnxscope.files.pixels import channels_last, check_picture
 from onnxscope.files.results import Cells, Result
 
 BLOCK = 64  # scores whose discussions are held at once
@@ -56,12 +56,7 @@ def discussions(x: Interpreter, scores: Sequence[int]) -> np.ndarray:
             where="the linear map",
             remedy=f"load the model with method='{DISCUSSION}'",
         )
-    if not is_picture(x.image.shape):
-        raise BadOption(
-            "the image is no picture: there are no pixels to vote",
-            where="votes",
-            remedy="use a network that takes pictures",
-        )
+    check_picture(x.image.shape, "votes", x.map.engine.scope.image)
     maps = np.asarray(x.map.transpose(impulses(x.map.outputs, scores))).reshape(len(scores), *x.image.shape)
     return np.stack([channels_last(m, x.layout).sum(2) for m in maps])
 

@@ -46,7 +46,8 @@ def working(text: str) -> Status:
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on a terminal, moved by how many of how many are done."""
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 

@@ -44,7 +44,7 @@ def tour(
         def say(text: str) -> None:
             status.update(f"{q.model.name}: {text}")
 
-        guide = Guide(q.x, q.views, q.opened.explainer, q.x.scores, effort, say)
+        guide = Guide(q.x, q.views, q.x.explainer, q.x.scores, effort, say)
         seen = visit(guide, q.opened.scope, q.identity(), command)
         written = seen.write(target, q.sources)
     proved = seen.facts["proofs"]["ok"]

@@ -52,6 +52,23 @@ def is_picture(shape: Sequence[int]) -> bool:
     return len(shape) == 3 or (len(shape) == 4 and shape[0] == 1)
 
 
+def check_picture(shape: Sequence[int], where: str, name: str) -> None:
+    """Refuse the image of this name where its shape has no single rows and columns."""
+    if is_picture(shape):
+        return
+    if len(shape) == 4:
+        raise BadOption(
+            f"the model takes {shape[0]} images at once ({shape_text(shape)})",
+            where=where,
+            remedy=f"give --input-shape {name}:{shape_text([1, *shape[1:]])}",
+        )
+    raise BadOption(
+        f"the image of {shape_text(shape)} is no picture: there are no pixels to make a map of",
+        where=where,
+        remedy="ask for its row, its ledger or its contributions",
+    )
+
+
 def named_axes(shape: Sequence[int], layout: str = "auto") -> tuple[int, ...]:
     """The axes that name a pixel: channel, y, x of a picture; of anything else all but a leading 1, in their order."""
     if is_picture(shape):

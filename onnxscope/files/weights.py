@@ -71,6 +71,15 @@ class StoredValues(LazyValues):  # type: ignore[misc]
             TensorProto(data_type=self.tensor.data_type, dims=self.tensor.dims, raw_data=raw)
         )
 
+    def part(self, start: int, count: int) -> np.ndarray:
+        """So many of the values, flat, from the given one on."""
+        if not is_external(self.tensor):
+            return self.load().reshape(-1)[start : start + count]
+        info = external_data_helper.ExternalDataInfo(self.tensor)
+        size = self.dtype.itemsize
+        pieces = read_chunks(Path(info.location), (info.offset or 0) + start * size, count * size)
+        return np.frombuffer(b"".join(pieces), self.dtype)
+
     @property
     def file(self) -> Path | None:
         """The file of an external tensor."""

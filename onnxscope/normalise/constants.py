@@ -8,7 +8,8 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from onnxscope.errors import BadModel
-from onnxscope.graph.builder import Tensor, is_sized, numel, shape_of
+from onnxscope.files.weights import StoredValues
+from onnxscope.graph.builder import FOLD_BYTES, Tensor, ints_of, is_known, is_sized, numel, shape_of
 from onnxscope.normalise.families import first, ints
 from onnxscope.normalise.reader import Lift, Normaliser
 from onnxscope.normalise.source import Source, dense
@@ -52,9 +53,26 @@ def zeros(w: Normaliser, n: Source) -> Any:
     return w.emit(n, inputs=[ints(w, n.ints(0, "shape"))])
 
 
+def rows_of_table(w: Normaliser, n: Source) -> Any:
+    """Fixed rows of a large stored table become a constant of their own: the table may not fit into memory."""
+    table, index = n[0], n[1]
+    stored = table._values if is_known(table) else None
+    if n.attrs.get("axis", 0) or not isinstance(stored, StoredValues) or not is_known(index):
+        return None
+    rows, each = stored.shape[0], numel(stored.shape[1:])
+    places = ints_of(index)
+    small = stored.nbytes <= FOLD_BYTES or len(places) * each * stored.dtype.itemsize > FOLD_BYTES
+    packed = stored.nbytes != numel(stored.shape) * stored.dtype.itemsize
+    if small or packed or any(not -rows <= k < rows for k in places):
+        return None
+    found = [stored.part(k % rows * each, each) for k in places]
+    return w.b.constant(np.stack(found).reshape(*shape_of(index), *stored.shape[1:]))
+
+
 CONSTANTS: dict[str, Lift] = {
     "Constant": constant,
     "ConstantOfShape": zeros,
+    "Gather": rows_of_table,
     "Identity": first,
     "Shape": shape,
     "Size": size,

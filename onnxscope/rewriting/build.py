@@ -154,14 +154,20 @@ def base_values(f: Freezer) -> dict[str, Tensor]:
     """The tensors of the base, by the names of the frozen values that stand for them."""
     graph = f.b.graph
     tensors = (*graph.inputs, *(t for n in graph.nodes for t in n.outputs))
-    return {x1.raw.name: t for t in tensors if isinstance(x1 := f.active.get(t.name), Frozen)}
+    found: dict[str, Tensor] = {}
+    for t in tensors:
+        if isinstance(x1 := f.active.get(t.name), Frozen):
+            found.setdefault(x1.raw.name, t)  # of several the first, which is the model's own
+    return found
 
 
 def arrived(way: Way) -> Cotangents:
     """Which cotangent arrives at each source node, and at each tensor of the base."""
     sources = [n for n in reversed(way.nodes) if n.name in way.freezer.sources]
     at_sources = {n.name: c.name for n in sources if (c := way.cotangents.get(n.outputs[0].name))}
-    at_tensors = {t.name: c.name for raw, t in way.tensors.items() if (c := way.cotangents.get(raw))}
+    kept = way.freezer.b.graph.tensors()
+    values = [(t.name, way.cotangents.get(raw)) for raw, t in way.tensors.items() if t.name in kept]
+    at_tensors = {name: c.name for name, c in values if c is not None}
     return Cotangents(at_sources, at_tensors)
 
 

@@ -15,7 +15,7 @@ from onnxscope.files.models import without_weights
 from onnxscope.graph.builder import Tensor, is_float
 from onnxscope.graph.ends import find_image
 from onnxscope.linear.linear_map import ArraySpace, Block, Space
-from onnxscope.rewriting.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope
+from onnxscope.rewriting.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope, part
 from onnxscope.run.batch_size import MOST_PROBES, batch_size
 from onnxscope.run.channel_blocks import blocked_session
 from onnxscope.run.device_space import ValueSpace
@@ -104,7 +104,10 @@ class Engine:
     def image_input(self) -> Tensor:
         """What is given when one array is given: the image, or what it is computed from."""
         own = [t for t in self.inputs if t.name == self.scope.image]
-        return own[0] if own else find_image(self.scope.base(), None)
+        if own:
+            return own[0]
+        read = part(self.scope.graph, [self.scope.tensor(self.scope.image)]).inputs
+        return read[0] if len(read) == 1 else find_image(self.scope.base(), None)
 
     @property
     def takes_image(self) -> bool:
@@ -138,7 +141,7 @@ class Engine:
             raise BadOption(
                 f"the model has a further input '{missing[0]}'",
                 where="image",
-                remedy="give all inputs by name",
+                remedy="give all inputs by name in Python: load(…).freeze({…})",
             )
         return {t.name: fitted(t, np.asarray(given[t.name])) for t in self.inputs}
 
@@ -166,6 +169,11 @@ class FrozenMap:
     def _space(self, name: str) -> Space:
         shape = tuple(int(d) for d in self.engine.scope.tensor(name).shape[1:])
         return ArraySpace(shape) if self.engine.on.name == "cpu" else ValueSpace(shape, self.engine.on)
+
+    @property
+    def fed(self) -> dict[str, np.ndarray]:
+        """The model's inputs for which it is frozen."""
+        return {name: from_ort_value(value) for name, value in self._given.items()}
 
     @property
     def batch(self) -> int:
@@ -294,4 +302,10 @@ def fitted(t: Tensor, array: np.ndarray) -> np.ndarray:
         )
     if not np.isfinite(array).all():
         raise BadOption("holds NaN or infinity", where="image", remedy="give finite numbers")
-    return np.ascontiguousarray(array.reshape(shape), t.dtype if is_float(t) else None)
+    if not is_float(t) and np.any(array.astype(t.dtype) != array):
+        raise BadOption(
+            f"holds numbers that the model's input '{t.name}' of {np.dtype(t.dtype)} does not take",
+            where="image",
+            remedy="give whole numbers, and pictures with --preset raw",
+        )
+    return np.ascontiguousarray(array.reshape(shape), t.dtype)

@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxscope.ask.interpreter import Interpreter
 from onnxscope.files.pictures import MODES, colours_last, unrounded_pixels
-from onnxscope.files.pixels import channels_axis, is_picture
+from onnxscope.files.pixels import channels_axis, flat_index, is_picture
 from onnxscope.files.preprocessing import Preprocess
 from onnxscope.show.sheets import Picture, magnitude
 
@@ -44,7 +44,10 @@ class Views:
         like, shape = self.settled, array.shape
         if like and is_picture(shape) and shape[channels_axis(shape, self.x.layout)] == len(like.mean):
             return replace(displayed(unrounded_pixels(array, like) / 255, label), mark=mark)
-        return replace(self.around_grey(array, label, magnitude(array) or None), mark=mark)
+        shown = self.around_grey(array, label, magnitude(array) or None)
+        if mark is not None and shown.vector:
+            mark = (flat_index(shape, tuple(mark), self.x.layout),)
+        return replace(shown, mark=mark)
 
     def like_image(self, array: np.ndarray, label: str, scale: float | None = None) -> Picture:
         """What has the image's shape, around grey; the pictures of a sheet share a scale unless one is given."""

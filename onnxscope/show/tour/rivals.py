@@ -17,7 +17,7 @@ IN_A_ROW = 3
 def by_other_means(g: Guide) -> Stop:
     """Votes among the highest scores, and other methods' maps for the highest."""
     explainer, highest = g.explainer, g.scores.highest(VOTERS)
-    found = votes(explainer.opened(DISCUSSION).freeze(g.x.image), highest)
+    found = votes(explainer.opened(DISCUSSION).freeze(g.x.map.fed), highest)
     tally = found.tally()
     image = g.views.image()
     shown = [
