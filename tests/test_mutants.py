@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 import mutant_runs
 import mutants
 from mutant_faults import Fault
-from mutant_tests import Records, Test
+from mutant_tests import Records, Test, within
 
 # which tests run
 
 
 def recorded(name: str, seconds: float, *lines: int) -> Test:
-    return Test(f"tests/{name}", seconds, frozenset(("m.py", line) for line in lines))
+    return Test(f"tests/{name}", frozenset(("m.py", line) for line in lines), seconds)
 
 
 SLOW, BROAD, QUICK, FIRST, SECOND = TESTS = (
@@ -42,16 +43,18 @@ SLOW, BROAD, QUICK, FIRST, SECOND = TESTS = (
     ],
 )
 def test_cheap_and_specific_tests_come_first(budget: float, wanted: list[Test]) -> None:
-    assert Records(TESTS, {}).within(TESTS, budget) == wanted
+    assert within(TESTS, budget) == wanted
 
 
-def test_opening_a_test_file_counts() -> None:
-    assert Records(TESTS, {"tests/c.py": 2}).within(TESTS, 4) == [FIRST, SECOND]
-    assert Records(TESTS, {"tests/c.py": 6}).within(TESTS, 4) == [QUICK]
+def test_what_tests_share_counts_once() -> None:
+    """Here the file, which takes 2 seconds to collect."""
+    first, second = (replace(case, shared={"tests/c.py": 2}) for case in (FIRST, SECOND))
+    assert within([first, second, SLOW], 4) == [first, second]
+    assert within([first, second], 3.5) == [first]
 
 
 def test_tests_are_found_by_what_they_call() -> None:
-    assert Records(TESTS, {}).calling({("m.py", 4), ("other.py", 1)}) == [BROAD]
+    assert Records(TESTS).calling({("m.py", 4), ("other.py", 1)}) == [BROAD]
 
 
 # a package of two modules
@@ -73,8 +76,55 @@ def forever(turns):
         turns = max(turns - 1, 0)
     return turns
 """
-NAMES = "def name(index):\n    return 'abc'[index + 0]\n\n\ndef other(index):\n    return index + 2\n"
-OF_TOY = """from toy import lengths, names
+NAMES = """def name(index):
+    return "abc"[index + 0]
+
+
+def other(index):
+    return index + 2
+
+
+def kept(one):
+    return one + 1
+
+
+def given(one):
+    return one * 3
+
+
+def process(one):
+    return one << 1
+"""
+OF_TOY = """import functools
+import subprocess
+import sys
+
+import pytest
+from toy import lengths, names
+
+
+@functools.cache
+def kept():
+    return names.kept(1)
+
+
+@pytest.fixture(scope="module")
+def given():
+    return names.given(1)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_kept(number):
+    assert kept() > number
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_given(number, given):
+    assert given > number
+
+
+def test_process():
+    subprocess.run([sys.executable, "-c", "from toy import names; assert names.process(1) == 2"], check=True)
 
 
 def test_area():
@@ -130,7 +180,10 @@ def test_survivors_are_listed_with_their_line(toy: mutants.Project, tmp_path: Pa
         "100": "survived",  # is_long reads it
         "4": "survived",  # nothing reads it
         "index + 0": "survived",
-        "index + 2": "survived",  # its only test fails without it
+        "index + 2": "survived",  # its only test fails without it, so all of its module run
+        "one + 1": "killed",  # by the second test that uses a kept result
+        "one * 3": "killed",  # by the second test with the fixture
+        "one << 1": "killed",  # in a process
     }
     results = mutants.Results(tmp_path / "results.json", toy, resume=False)
     text = mutants.run(toy, drawn(toy, *outcomes), results)
@@ -138,10 +191,10 @@ def test_survivors_are_listed_with_their_line(toy: mutants.Project, tmp_path: Pa
     assert {before: result["outcome"] for before, result in known.items()} == outcomes
     assert known["width * height"]["by"].startswith("FAILED tests/test_toy.py::test_area")
     met = {before: result["tests"] for before, result in known.items()}
-    assert met == dict.fromkeys(outcomes, 1) | {"4": 3}
+    assert met == dict.fromkeys(outcomes, 1) | {"4": 3, "index + 2": 6, "one + 1": 2, "one * 3": 2}
     assert "toy/lengths.py:10  comparison: side > LONGEST → (side >= LONGEST)  (1 of 1 tests)\n" in text
     assert "toy/lengths.py:2  constant: 4 → 5  (3 of 3 tests)\n" in text
-    assert "1 killed, 1 timed out, 5 survived: 28.6% of 7 noticed" in text
+    assert "4 killed, 1 timed out, 5 survived: 50.0% of 10 noticed" in text
     assert [path.name for path in (tmp_path / "temporary").iterdir()] == ["mutants-toy"]  # the records
     assert toy.sources == mutants.Project(toy.root, "toy").sources
 

@@ -17,12 +17,20 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from mutant_faults import Fault
-from mutant_tests import ORDER, RECORD, TIMED_OUT, Test
+from mutant_tests import ORDER, PROCESSES, RECORD, TIMED_OUT, Test
 
 RECORDING = 600.0  # seconds after which what is left of a test file is not recorded
 PATIENCE, GRACE = 10, 10.0  # a test may take so many times its recorded seconds, and so many seconds more
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "reproduced")
 OUTCOMES = {0: "survived", 5: "survived", TIMED_OUT: "timed out"}  # by exit code; pytest has 5 for no tests
+TOOLS = str(Path(__file__).parent)
+ANY_PROCESS = """# Python runs this in the processes that tests start, where the copy is on their path.
+import pathlib, sys
+if "mutant_tests" not in sys.orig_argv:
+    sys.path.append({tools!r})
+    from mutant_calls import note_process
+    {note}
+"""
 Item = TypeVar("Item")
 Done = TypeVar("Done")
 
@@ -49,7 +57,7 @@ class Place:
             k: v for k, v in os.environ.items() if k not in ("PYTEST_ADDOPTS", "PYTHONDONTWRITEBYTECODE")
         }
         paths = {
-            "PYTHONPATH": os.pathsep.join([str(self.copy), str(Path(__file__).parent)]),
+            "PYTHONPATH": os.pathsep.join([str(self.copy), TOOLS]),
             "PYTHONPYCACHEPREFIX": str(self.folder / "compiled"),
         }
         plugins = ("-p", "no:cacheprovider", "-p", "mutant_tests")
@@ -76,6 +84,8 @@ class Place:
         if not kept.exists():
             kept.parent.mkdir(exist_ok=True)
             self.renew()
+            note = f"note_process({str(self.copy)!r}, pathlib.Path({str(self.folder / PROCESSES)!r}))"
+            (self.copy / "sitecustomize.py").write_text(ANY_PROCESS.format(tools=TOOLS, note=note))
             part = self.folder / "record"
             part.write_text("")
             self.pytest([test_file], RECORDING, **{RECORD: str(part)})
@@ -92,10 +102,10 @@ class Place:
     def outcome(self, tests: Sequence[Test]) -> tuple[str, str, float]:
         """Whether one of the tests fails, which one, and the seconds that it took."""
         order = self.folder / "order.json"
-        order.write_text(json.dumps({t.name: PATIENCE * t.seconds + GRACE for t in tests}))
+        order.write_text(json.dumps({t.name: PATIENCE * t.cost() + GRACE for t in tests}))
         files = list(dict.fromkeys(t.file for t in tests))
         began = time.perf_counter()
-        limit = 60 + PATIENCE * sum(t.seconds for t in tests)
+        limit = 60 + PATIENCE * sum(t.cost() for t in tests)
         code, printed = self.pytest(files, limit, "-x", **{ORDER: str(order)})
         failed = [line for line in printed.splitlines() if line.startswith(("FAILED", "ERROR"))]
         by = failed[0] if failed else f"exit code {code}"

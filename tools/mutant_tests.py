@@ -5,22 +5,23 @@ This module is also the pytest plugin that records, and that runs the chosen tes
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import resource
-import sys
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import CodeType
 from typing import Any
 
 import pytest
+from mutant_calls import Calls, Part
 
 RECORD, ORDER = "MUTANTS_RECORD", "MUTANTS_ORDER"  # environment variables: what the plugin is to do
+PROCESSES = "processes"  # beside the record: what processes that tests start have called
 TIMED_OUT = 124  # exit code of a test that takes too long
 MEMORY = 8 << 30  # bytes of address space: a fault must not take the machine down
 Function = tuple[str, int]  # its file, relative to the repository, and its first line
@@ -28,12 +29,16 @@ Function = tuple[str, int]  # its file, relative to the repository, and its firs
 
 @dataclass(frozen=True)
 class Test:
-    """A test that passes: its pytest name, the seconds it takes, and the functions that it calls."""
+    """A test that passes: its pytest name, the functions that it calls, and the seconds that it takes.
+
+    `shared` has the seconds of what it needs and other tests need as well: its file, fixtures, kept results.
+    """
 
     __test__ = False  # for pytest
     name: str
-    seconds: float
     functions: frozenset[Function]
+    seconds: float
+    shared: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def file(self) -> str:
@@ -43,57 +48,66 @@ class Test:
     def without_case(self) -> str:
         return self.name.partition("[")[0]
 
+    def cost(self, had: Iterable[str] = ()) -> float:
+        """Its seconds where these shared parts are there already."""
+        return self.seconds + sum(seconds for name, seconds in self.shared.items() if name not in had)
+
 
 @dataclass(frozen=True)
 class Records:
-    """All tests that were recorded.
-
-    `opening` has the seconds that pytest takes to collect each test file, less those for the quickest one.
-    """
+    """All tests that were recorded."""
 
     tests: tuple[Test, ...]
-    opening: Mapping[str, float]
 
     @classmethod
     def read(cls, files: Iterable[Path]) -> Records:
-        tests, opening = [], {}
-        for line in (json.loads(line) for file in files for line in file.read_text().splitlines()):
-            if "test" in line:
-                called = frozenset((module, at) for module, lines in line["calls"].items() for at in lines)
-                tests.append(Test(line["test"], line["seconds"], called))
-            else:
-                opening[line["file"]] = line["seconds"]
-        least = min(opening.values(), default=0.0)
-        return cls(tuple(tests), {file: seconds - least for file, seconds in opening.items()})
+        lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        opening = {line["file"]: line["seconds"] for line in lines if "file" in line}
+        least = min(opening.values(), default=0.0)  # of what all test files import
+        tests = [
+            Test(
+                line["test"],
+                frozenset((module, at) for module, starts in line["calls"].items() for at in starts),
+                line["seconds"],
+                {**line["shared"], file: opening[file] - least},
+            )
+            for line in lines
+            if "test" in line
+            for file in [line["test"].partition("::")[0]]
+        ]
+        return cls(tuple(tests))
 
     def calling(self, functions: set[Function]) -> list[Test]:
         return [test for test in self.tests if not functions.isdisjoint(test.functions)]
 
-    def within(self, tests: Iterable[Test], budget: float) -> list[Test]:
-        """Tests that together take at most so many seconds, but at least one.
 
-        The cheapest and most specific come first, and a second case of a parametrized test after the first
-        cases of all tests. Tests of one file stand together, so that what they share is set up once.
-        """
-        seen: Counter[str] = Counter()
-        kept: dict[str, list[Test]] = defaultdict(list)
-        turns = []
-        for test in sorted(tests, key=lambda t: t.seconds * len(t.functions)):
-            turns.append((seen[test.without_case], test))
-            seen[test.without_case] += 1
-        for _, test in sorted(turns, key=lambda turn: turn[0]):
-            cost = test.seconds + (0.0 if test.file in kept else self.opening.get(test.file, 0.0))
-            if cost <= budget:
-                kept[test.file].append(test)
-                budget -= cost
-        return [t for of_file in kept.values() for t in of_file] or [turn[1] for turn in turns[:1]]
+def within(tests: Iterable[Test], budget: float) -> list[Test]:
+    """Tests that together take at most so many seconds, but at least one.
+
+    The cheapest and most specific come first, and a second case of a parametrized test after the first cases
+    of all tests. Tests of one file stand together, so that what they share is set up once.
+    """
+    seen: Counter[str] = Counter()
+    turns = []
+    for test in sorted(tests, key=lambda t: t.cost() * len(t.functions)):
+        turns.append((seen[test.without_case], test))
+        seen[test.without_case] += 1
+    had: set[str] = set()
+    kept: dict[str, list[Test]] = defaultdict(list)
+    for _, test in sorted(turns, key=lambda turn: turn[0]):
+        cost = test.cost(had)
+        if cost <= budget:
+            budget -= cost
+            had |= test.shared.keys()
+            kept[test.file].append(test)
+    return [test for of_file in kept.values() for test in of_file] or [test for _, test in turns[:1]]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     limits = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, limits[1]))
     if RECORD in os.environ:
-        config.pluginmanager.register(Recorder(config.rootpath, Path(os.environ[RECORD])))
+        config.pluginmanager.register(Recorder(Path(os.environ[RECORD]), Calls(str(config.rootpath))))
     if ORDER in os.environ:
         config.pluginmanager.register(Chosen(json.loads(Path(os.environ[ORDER]).read_text())))
 
@@ -101,43 +115,53 @@ def pytest_configure(config: pytest.Config) -> None:
 class Recorder:
     """Writes a line for each test that passes as soon as it ends, so that nothing is lost when time is up."""
 
-    def __init__(self, root: Path, out: Path) -> None:
-        self.root, self.out, self.began = f"{root}{os.sep}", out, time.perf_counter()
-        self.passed = False
+    def __init__(self, out: Path, calls: Calls) -> None:
+        self.out, self.calls = out, calls
+        self.processes = out.with_name(PROCESSES)
+        self.began, self.passed = time.perf_counter(), True
+        self.fixtures: dict[str, tuple[str, Part]] = {}
+        functools.cache = calls.cache  # type: ignore[assignment]  # what tests keep counts for each of them
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         for file in {item.nodeid.partition("::")[0] for item in session.items}:
             self.write({"file": file, "seconds": time.perf_counter() - self.began})
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        called: set[CodeType] = set()
-
-        def note(frame: Any, event: str, value: Any) -> None:
-            called.add(frame.f_code)  # and None is returned, so that lines are not traced
-
-        began, self.passed = time.perf_counter(), True
-        threading.settrace(note)
-        sys.settrace(note)
+    def pytest_runtest_protocol(self, item: pytest.Function) -> Iterator[None]:
+        self.passed = True
+        self.calls.start()
         try:
-            result = yield
+            with self.calls.part() as part:
+                result = yield
+                for name in item.fixturenames:
+                    if name in self.fixtures:
+                        self.calls.use(*self.fixtures[name])
         finally:
-            sys.settrace(None)
-            threading.settrace(None)
+            self.calls.stop()
+        calls = self.with_processes(self.calls.lines(part))
         if self.passed:
-            seconds = round(time.perf_counter() - began, 4)
-            self.write({"test": item.nodeid, "seconds": seconds, "calls": self.by_module(called)})
+            self.write({"test": item.nodeid, "seconds": part.seconds, "shared": part.shared, "calls": calls})
+        return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Iterator[None]:
+        if fixturedef.scope == "function":
+            return (yield)
+        with self.calls.part() as part:
+            result = yield
+        self.fixtures[fixturedef.argname] = f"{fixturedef.baseid} {fixturedef.argname}", part
         return result
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.passed &= report.passed
 
-    def by_module(self, called: set[CodeType]) -> dict[str, list[int]]:
-        lines: dict[str, list[int]] = defaultdict(list)
-        for code in called:
-            module = code.co_filename.removeprefix(self.root)
-            if module != code.co_filename and not module.startswith("tests"):
-                lines[module].append(code.co_firstlineno)
+    def with_processes(self, lines: dict[str, list[int]]) -> dict[str, list[int]]:
+        """These calls, and those of the processes that have ended since the last test."""
+        if self.processes.exists():
+            for line in self.processes.read_text().splitlines():
+                for file, starts in json.loads(line).items():
+                    lines[file] = sorted({*lines.get(file, []), *starts})
+            self.processes.unlink()
         return lines
 
     def write(self, line: dict[str, Any]) -> None:

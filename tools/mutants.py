@@ -26,11 +26,11 @@ from typing import Any
 from measuring import write
 from mutant_faults import Fault, faults, readers
 from mutant_runs import Place, every
-from mutant_tests import Function, Records, Test
+from mutant_tests import Function, Records, Test, within
 
 ROOT = Path(__file__).parents[1]
 # seconds, as recorded, of the tests that run first, and of those that a survivor runs then
-BUDGETS = (15.0, 90.0)
+BUDGETS = (10.0, 40.0)
 Result = dict[str, Any]
 
 
@@ -143,7 +143,7 @@ def run(
 
         def judged(place: Place, number: int) -> tuple[Fault, Result]:
             fault, source = left[number], project.sources[left[number].module]
-            return fault, judge(fault, source, place, records, project.tests_of(fault, records), 1 + number)
+            return fault, judge(fault, source, place, project.tests_of(fault, records), 1 + number)
 
         for k, (fault, result) in enumerate(every(places, judged, range(len(left))), 1):
             results.add(fault, result)
@@ -157,16 +157,14 @@ def run(
     return report([known for fault in drawn if (known := results.of(fault))])
 
 
-def judge(
-    fault: Fault, source: str, place: Place, records: Records, tests: Sequence[Test], stamp: int
-) -> Result:
+def judge(fault: Fault, source: str, place: Place, tests: Sequence[Test], stamp: int) -> Result:
     """Whether one of the tests notices the fault, as far as the budgets allow."""
     place.put(fault, source, stamp)
     result: Result = {"outcome": "survived", "by": "", "tests": 0, "of": len(tests), "seconds": 0.0}
     left = list(tests)
     for budget in BUDGETS:
         if left and result["outcome"] == "survived":
-            chosen = records.within(left, budget)
+            chosen = within(left, budget)
             left = [test for test in left if test not in chosen]
             outcome, by, seconds = place.outcome(chosen)
             result |= {"outcome": outcome, "by": by}
