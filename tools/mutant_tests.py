@@ -5,6 +5,7 @@ This module is also the pytest plugin that records, and that runs the chosen tes
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -159,8 +160,9 @@ class Recorder:
         """These calls, and those of the processes that have ended since the last test."""
         if self.processes.exists():
             for line in self.processes.read_text().splitlines():
-                for file, starts in json.loads(line).items():
-                    lines[file] = sorted({*lines.get(file, []), *starts})
+                with contextlib.suppress(ValueError):  # a line that a process could not finish
+                    for file, starts in json.loads(line).items():
+                        lines[file] = sorted({*lines.get(file, []), *starts})
             self.processes.unlink()
         return lines
 
