@@ -7,7 +7,8 @@ import importlib.util
 import itertools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -347,6 +348,32 @@ def test_a_folder_is_evaluated(evaluate: Evaluate) -> None:
     assert set(facts["randomised"][0]) == {"layer", "votes", "guided"}
     assert facts["fgsm"]["levels"] == 2 and facts["fgsm"]["score"]["after"] < facts["fgsm"]["score"]["before"]
     assert 0 <= facts["fgsm"]["still_named"] <= 1 and "conv0a.relu" in facts["fgsm"]["inside"]
+
+
+def test_an_attack_by_levels_of_a_picture(folder: Path, evaluate: Evaluate) -> None:
+    """One level is scale/std to the model, so the score of a linear network falls by that times Σ|w| of each channel."""
+    weights = randn(1, 3 * SIDE * SIDE, seed=11)
+    onnx.save(
+        linear_model(np.concatenate([weights, -weights]), (1, 3, SIDE, SIDE)), folder.parent / "net.onnx"
+    )
+    score = evaluate("--method", "saliency", "--fgsm", "2", "--preset", "imagenet")[1]["fgsm"]["score"]
+    level = 1 / 255 / np.array([0.229, 0.224, 0.225])
+    fall = 2 * level @ np.abs(weights.reshape(3, -1)).sum(1)
+    assert score["before"] - score["after"] == pytest.approx(fall, rel=1e-4)
+
+
+def test_progress_counts_the_pictures_that_can_be_read(
+    folder: Path, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, int, int]] = []
+
+    @contextmanager
+    def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+        yield lambda done, total: seen.append((what, done, total))
+
+    monkeypatch.setattr(cli.evaluating, "counting", counting)
+    evaluate("--method", "saliency")
+    assert seen == [("pictures", 1, 3), ("pictures", 3, 3)]
 
 
 def test_only_the_first_pictures(evaluate: Evaluate) -> None:

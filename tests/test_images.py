@@ -274,6 +274,11 @@ def test_a_presets_figures_follow_their_colours():
     assert preprocessing("imagenet", channels="luma").std == (pytest.approx(0.226),)
 
 
+def test_a_presets_deviations_follow_their_colours():
+    assert preprocessing("imagenet", channels="bgr").std == (0.225, 0.224, 0.229)
+    assert preprocessing("imagenet", channels="rgb").std == (0.229, 0.224, 0.225)
+
+
 REFUSED = {
     "preset": (
         {"preset": "vgg"},

@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from PIL import Image
 
 from onnxscope.show import charts
@@ -90,6 +92,16 @@ def test_lab_is_cielab() -> None:
     """White, black, and sRGB's red as tables have it."""
     known = [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20]]
     np.testing.assert_allclose(lab(np.array([[1.0, 1, 1], [0, 0, 0], [1, 0, 0]])), known, atol=0.02)
+
+
+def test_charts_have_axes_below_and_on_the_left() -> None:
+    seen: list[list[str]] = []
+
+    def paint(figure: Figure, axes: Axes, ink: str) -> None:
+        seen.append(sorted(side for side, line in axes.spines.items() if line.get_visible()))
+
+    charts.drawn(paint, 1)
+    assert seen == [["bottom", "left"]] * 2
 
 
 @pytest.mark.parametrize("name", CHARTS)

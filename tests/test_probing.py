@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import networks
 import numpy as np
@@ -219,6 +220,19 @@ def test_nan_in_an_array_file_is_refused(folder: Path, tmp_path: Path, capsys: p
 )
 def test_sizes_of_memory(text: str, count: int) -> None:
     assert cli.options.byte_count(text) == count
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.123456, "0.1235"),
+        ([], ""),
+        ([1, 2.5, "a"], "1, 2.5, a"),
+        ([(1, 2.5), (3,)], "1, 2.5 | 3"),
+    ],
+)
+def test_how_facts_are_shown(value: Any, shown: str) -> None:
+    assert cli.probing.text(value) == shown
 
 
 def test_the_help_names_every_preset(capsys: pytest.CaptureFixture) -> None:

@@ -12,6 +12,7 @@ from support import model, node, randn
 
 import onnxscope
 from onnxscope import BadModel, BadOption, Scope, Unsupported
+from onnxscope.files import models
 
 X = randn(1, 3, 8, 8)
 W = {"w": randn(4, 3, 3, 3, seed=1)}
@@ -151,6 +152,19 @@ def test_the_doctor_names_what_stops_a_rewrite_and_the_remedy_works() -> None:
     assert "--opaque reader" in found.problems[0]
     assert onnxscope.doctor(proto, opaque=["reader"]).ok
     assert onnxscope.verify(proto, opaque=["LSTM"]).ok
+
+
+@pytest.mark.parametrize(("side", "folded"), [(8, True), (3000, False)])
+def test_large_results_of_small_constants_are_not_stored(side: int, folded: bool) -> None:
+    nodes = [
+        node("ConstantOfShape", ["size"], ["zeros"]),
+        node("ReduceMean", ["zeros"], ["mean"]),
+        node("Add", ["x", "mean"]),
+    ]
+    proto = model(nodes, {"x": X}, ["y"], weights={"size": np.array([side, side])})
+    scope = onnxscope.rewrite(proto)
+    assert ("ConstantOfShape" in {n.op for n in scope.graph.nodes}) != folded
+    assert len(models.to_bytes(scope.graph)) < 10_000
 
 
 def test_an_operator_without_a_rule_beside_the_path_does_not_matter() -> None:

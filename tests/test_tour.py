@@ -25,11 +25,12 @@ from onnxscope import cli
 from onnxscope.api import opening
 from onnxscope.files import pictures
 from onnxscope.linear.svd.lanczos import Lanczos
-from onnxscope.run.verify import verify_scope
+from onnxscope.run.verify import Check, Report, verify_scope
 from onnxscope.show import views
 from onnxscope.show.tour import visit as visiting
 from onnxscope.show.tour.guide import Effort, Guide
 from onnxscope.show.tour.visit import visit
+from onnxscope.show.tour.whole import proofs
 
 MODELS = networks.MODELS
 LABELS = ["cat", "dog & <fish>", "$bird$", "tree"]
@@ -90,6 +91,13 @@ def dense(outputs: int) -> onnx.ModelProto:
     )
 
 
+def pooled(outputs: int) -> onnx.ModelProto:
+    """Scores that keep the axes of a picture, one row and one column."""
+    nodes = [node("Conv", ["x", "w", "b"], ["c"], name="conv"), node("GlobalAveragePool", ["c"])]
+    weights = {"w": randn(outputs, 3, 3, 3, seed=7), "b": randn(outputs, seed=8)}
+    return model(nodes, {"x": randn(1, 3, 8, 8)}, ["y"], weights=weights)
+
+
 def of_vectors() -> onnx.ModelProto:
     nodes = [
         node("Gemm", ["x", "w", "b"], ["h"], name="first"),
@@ -144,6 +152,7 @@ CASES = {
     "channels": Case(lambda: conv((1, 3, 10, 10), (7, 3, 3, 3)), (10, 10), "same-size image", SAME),
     "grey": Case(lambda: conv((1, 1, 14, 12), (1, 1, 3, 3)), (14, 12), "same-size image", SAME, "L"),
     "nhwc": Case(channels_last, (14, 12), "same-size image", SAME),
+    "one place": Case(lambda: pooled(5), (8, 8), "scores", SCORES),
     "many": Case(lambda: dense(300), (6, 6), "scores", SCORES),
     "one": Case(lambda: dense(1), (6, 6), "scores", NO_RIVALS),
     "vector": Case(of_vectors, (1, 20), "scores", NO_RIVALS, ".npy"),
@@ -316,6 +325,27 @@ def test_the_ledger_is_that_of_the_highest_score(name: str, folder: Path) -> Non
     np.testing.assert_allclose(
         facts["scores"]["residual_share"], abs(residual) / (abs(residual) + abs(image)), rtol=1e-3
     )
+
+
+@pytest.mark.parametrize("name, drawn", [("scores", True), ("vector", False)])
+def test_a_picture_shows_what_its_pixels_add_to_a_score(name: str, drawn: bool, folder: Path) -> None:
+    _, out = toured(folder, name)
+    assert (out / "paid-1.png").exists() == drawn
+
+
+@pytest.mark.parametrize("name, drawn", [("larger", True), ("pixel", False), ("same", False)])
+def test_an_enlargement_is_set_beside_the_bicubic_one(name: str, drawn: bool, folder: Path) -> None:
+    """Of a single pixel it has no pairs but the constant one."""
+    _, out = toured(folder, name)
+    assert (out / "bicubic-v-2.png").exists() == drawn
+    assert ("The same for bicubic enlargement" in page_of(out).text) == drawn
+
+
+def test_the_proofs_have_a_column_of_notes_if_there_are_any() -> None:
+    checks = Check("this", 1e-7, 1e-5, 1e-8, True), Check("that", None, None, None, True, "not possible")
+    noted, plain = (proofs(Report(some))[0].parts[0] for some in (checks, checks[:1]))
+    assert noted.head[-1] == "note" and [row[-1] for row in noted.rows] == ["", "not possible"]
+    assert plain.head == noted.head[:-1] and plain.rows == [noted.rows[0][:-1]]
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.kind != "scores"])
