@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from onnxscope.errors import BadOption
-from onnxscope.files.pixels import channels_axis, channels_last, is_picture, shape_text
+from onnxscope.errors import BadOption, shape_text
+from onnxscope.files.pixels import channels_axis, channels_last, is_picture
 from onnxscope.files.preprocessing import UNIT, Preprocess
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # how Pillow calls images of so many channels

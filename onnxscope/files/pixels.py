@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onnxscope.errors import BadOption
+from onnxscope.errors import BadOption, shape_text
 
 Pixel = tuple[int, ...]
 LAYOUTS = ("auto", "nchw", "nhwc")
@@ -117,7 +117,3 @@ def sizes_text(shape: Sequence[int], axes: Sequence[int]) -> str:
     """The sizes in the order in which a pixel's numbers stand."""
     names = " (channel, y, x)" if is_picture(shape) else ""
     return shape_text([shape[axis] for axis in axes]) + names
-
-
-def shape_text(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape)) or "scalar"

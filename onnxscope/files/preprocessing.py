@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxscope.errors import BadOption
-from onnxscope.files.pixels import PICTURE_CHANNELS, channels_axis, check_layout, shape_text
+from onnxscope.errors import BadOption, shape_text
+from onnxscope.files.pixels import PICTURE_CHANNELS, channels_axis, check_layout
 
 ORDERS = ("rgb", "bgr", "luma")
 FITS = ("resize", "crop")

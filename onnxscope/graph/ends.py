@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import onnx_graphsurgeon as gs
 
 from onnxscope.errors import BadModel, BadOption
-from onnxscope.graph.builder import Tensor, is_float, shape_of
+from onnxscope.graph.tensors import Tensor, is_float, shape_of
 
 SCORES = {"Softmax", "LogSoftmax"}
 PASSED_BY = {

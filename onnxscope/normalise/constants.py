@@ -8,7 +8,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from onnxscope.errors import BadModel
-from onnxscope.graph.builder import Tensor, is_sized, numel, shape_of
+from onnxscope.graph.tensors import Tensor, is_sized, numel, shape_of
 from onnxscope.normalise.families import first, ints
 from onnxscope.normalise.reader import Lift, Normaliser
 from onnxscope.normalise.source import Source, dense

@@ -9,8 +9,9 @@ import onnx_graphsurgeon as gs
 
 from onnxscope.errors import BadModel, BadOption, ScopeError, Unsupported
 from onnxscope.files.models import Model
-from onnxscope.graph.builder import Builder, Tensor, is_sized, producer_name, shape_of
+from onnxscope.graph.builder import Builder
 from onnxscope.graph.ends import find_image, find_output
+from onnxscope.graph.tensors import Tensor, is_sized, producer_name, shape_of
 from onnxscope.normalise.dialect import normalise
 from onnxscope.rewriting.frozen import Frozen, raw_shape
 from onnxscope.rewriting.fuse import fold_batch_norms

@@ -17,7 +17,8 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from onnxscope.errors import Unsupported
-from onnxscope.graph.builder import Builder, Shape, Tensor, element_type, numel, shape_of
+from onnxscope.graph.builder import Builder
+from onnxscope.graph.tensors import Shape, Tensor, element_type, numel, shape_of
 from onnxscope.rewriting.steps import Treatment
 
 

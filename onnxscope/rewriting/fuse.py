@@ -8,7 +8,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxscope.graph.builder import Builder, Tensor, is_known, numel, shape_of, values_of
+from onnxscope.graph.builder import Builder
+from onnxscope.graph.tensors import Tensor, is_known, numel, shape_of, values_of
 
 READERS = ("Conv", "ConvTranspose")
 

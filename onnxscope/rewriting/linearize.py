@@ -15,7 +15,8 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from onnxscope.errors import MISFITS, ScopeError, Unsupported, misfit
-from onnxscope.graph.builder import Builder, Tensor, describe, element_type, is_sized
+from onnxscope.graph.builder import Builder
+from onnxscope.graph.tensors import Tensor, describe, element_type, is_sized
 from onnxscope.normalise.attributes import attributes
 from onnxscope.rewriting.frozen import Branch, Frozen, Pair
 from onnxscope.rewriting.options import Options

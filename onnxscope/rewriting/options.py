@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from onnxscope.graph.builder import Shape
+from onnxscope.graph.tensors import Shape
 from onnxscope.rewriting.steps import Policy
 
 GRADIENT = "gradient"  # the way back that is Fᵀ

@@ -17,7 +17,7 @@ from onnx_graphsurgeon.ir.tensor import LazyValues
 from onnxscope.errors import BadModel
 from onnxscope.files.models import Model, load, save, without_weights
 from onnxscope.files.weights import StoredValues
-from onnxscope.graph.builder import Tensor, dims, np_or_enum
+from onnxscope.graph.tensors import Tensor, dims, np_or_enum
 from onnxscope.rewriting.steps import Policy, Step
 from onnxscope.version import VERSION
 

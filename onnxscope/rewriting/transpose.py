@@ -12,7 +12,8 @@ from typing import Any
 import onnx_graphsurgeon as gs
 
 from onnxscope.errors import MISFITS, Unsupported, misfit
-from onnxscope.graph.builder import Builder, Shape, Tensor, describe, shape_of
+from onnxscope.graph.builder import Builder
+from onnxscope.graph.tensors import Shape, Tensor, describe, shape_of
 
 
 @dataclass

@@ -12,8 +12,8 @@ import onnx_graphsurgeon as gs
 
 from onnxscope.errors import BadModel, BadOption, OutOfMemory
 from onnxscope.files.models import without_weights
-from onnxscope.graph.builder import Tensor, is_float
 from onnxscope.graph.ends import find_image
+from onnxscope.graph.tensors import Tensor, is_float
 from onnxscope.linear.linear_map import ArraySpace, Block, Space
 from onnxscope.rewriting.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope
 from onnxscope.run.batch_size import MOST_PROBES, batch_size
