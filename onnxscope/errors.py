@@ -1,12 +1,14 @@
-"""Every refusal is a ScopeError: which node or option, what is wrong, what to do about it."""
+"""The errors that users see. Each names the node or the option, what is wrong with it, and what to do."""
 
 from __future__ import annotations
 
-LONGEST_WORD, LONGEST_TEXT = 160, 800  # names in damaged models can be of any length
+from collections.abc import Sequence
+
+LONGEST_WORD, LONGEST_TEXT = 160, 800  # characters: names in damaged models can be of any length
 
 
 class ScopeError(Exception):
-    """One clear line: where, cause, remedy."""
+    """An error in one line: `where: cause; remedy`."""
 
     def __init__(self, cause: str, *, where: str = "", remedy: str = "") -> None:
         self.where, self.cause, self.remedy = one_line(where), one_line(cause), one_line(remedy)
@@ -18,42 +20,50 @@ class ScopeError(Exception):
 
 
 class BadModel(ScopeError):
-    """The file is not a model that anything could run."""
+    """The file is not a model that could be run."""
 
 
 class BadOption(ScopeError):
-    """An option names something that is not there or does not fit."""
+    """An option names something that does not exist, or has a value that does not fit."""
 
 
 class Unsupported(ScopeError):
-    """A sound model holds something that cannot be rewritten."""
+    """The model is valid, but a part of it cannot be rewritten."""
 
 
 class NotProved(ScopeError):
-    """What was written does not compute what the original computes."""
+    """The rewritten model does not compute what the original model computes."""
 
 
 class OutOfMemory(ScopeError):
-    """The machine or the device has no room for it."""
+    """The machine or the device does not have enough memory."""
 
 
 def one_line(text: str) -> str:
-    """Text from a model as it may be shown: printable, on one line, and of bounded length."""
+    """Text from a model or a file made safe to print: printable, on one line, and of limited length."""
     words = (shortened(printable(word), LONGEST_WORD) for word in text.split())
     return shortened(" ".join(words), LONGEST_TEXT)
 
 
 def printable(text: str) -> str:
-    """The text with control characters spelled out, which could steer a terminal."""
+    """The text with control characters escaped, as they could change the state of a terminal."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def shortened(text: str, most: int) -> str:
+    """The text, with its middle left out if it has more characters than `most`."""
     return text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 4 :]}"
 
 
+def shape_text(shape: Sequence[int | str | None] | None) -> str:
+    """A shape as errors show it, such as `1x3x224x224`; what is unknown is shown as `?`."""
+    if shape is None:
+        return "?"
+    return "x".join("?" if size is None else str(size) for size in shape) or "scalar"
+
+
 def misfit(error: Exception, where: str) -> BadModel:
-    """What a rule stumbled over, which may be the model's fault or ours."""
+    """The error for an exception in a rule, which may be due to the model or to a fault of onnxscope."""
     return BadModel(
         f"its sizes or attributes do not fit together ({type(error).__name__}: {error})",
         where=where,
@@ -61,10 +71,5 @@ def misfit(error: Exception, where: str) -> BadModel:
     )
 
 
-MISFITS = (
-    AssertionError,
-    LookupError,
-    ValueError,
-    TypeError,
-    ArithmeticError,
-)  # what sizes that do not fit together raise in a rule
+# The exceptions that a rule raises where a node's sizes or attributes do not fit together.
+MISFITS = (AssertionError, LookupError, ValueError, TypeError, ArithmeticError)

@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 from onnxscope.ask.interpreter import Interpreter, OpenScope, impulses
 from onnxscope.errors import BadOption
 from onnxscope.files.pixels import channels_last, check_picture
-from onnxscope.graph.builder import is_float
+from onnxscope.graph.tensors import is_float
 from onnxscope.rewriting.build import refrozen
 from onnxscope.rewriting.options import GRADIENT
 from onnxscope.rewriting.scope import Scope

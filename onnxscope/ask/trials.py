@@ -15,7 +15,7 @@ from onnxscope.ask.votes import DISCUSSION, votes
 from onnxscope.errors import BadOption
 from onnxscope.files import models
 from onnxscope.files.pixels import channels_last, check_picture
-from onnxscope.graph.builder import is_float
+from onnxscope.graph.tensors import is_float
 
 CHANCE, VOTES = "chance", "votes"  # a constant map, and every pixel's strength where it votes for the class
 RIVALS = 4  # the next highest classes, whose maps are compared with the highest one's

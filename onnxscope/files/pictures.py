@@ -1,4 +1,7 @@
-"""Image files as a model's input, and a model's values as pixels again. With report/pictures.py all that imports Pillow."""
+"""Picture files as a model's input, and a model's values as pixels again.
+
+Only this module and show/sheets.py import Pillow.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +12,33 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from onnxscope.errors import BadOption
-from onnxscope.files.pixels import channels_axis, channels_last, is_picture, shape_text
+from onnxscope.errors import BadOption, shape_text
+from onnxscope.files.pixels import channels_axis, channels_last, is_picture
 from onnxscope.files.preprocessing import UNIT, Preprocess
 
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # how Pillow calls images of so many channels
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's names of pictures, by their number of channels
 OPTION = "--image"
 
 
 def read(path: Path, shape: Sequence[int], preprocess: Preprocess = UNIT) -> np.ndarray:
-    """A picture file fitted to the model's input and preprocessed, or an .npy array, which holds the model's own values."""
+    """A file as the input of a model whose input has this shape.
+
+    A picture is fitted to the shape and preprocessed. An .npy file must hold an array of the shape already,
+    in the model's own values.
+    """
     return read_array(path, shape) if is_array(path) else read_picture(path, shape, preprocess)
 
 
 def picture_size(path: Path, layout: str = "auto") -> tuple[int, int]:
-    """Height and width of what a file holds, as it is looked at."""
+    """Height and width of the picture in a file, turned upright, or of the array in an .npy file."""
     if not is_array(path):
         width, height = opened(path).size
         return height, width
     shape = loaded(path).shape
     if not is_picture(shape):
         raise BadOption(
-            f"has shape {shape_text(shape)}, which is no picture",
-            where=of(path),
+            f"has the shape {shape_text(shape)}, which is not that of a picture",
+            where=option_text(path),
             remedy="give all sizes with --input-shape",
         )
     channels = channels_axis(shape, layout)
@@ -44,38 +51,45 @@ def is_array(path: Path) -> bool:
 
 
 def read_array(path: Path, shape: Sequence[int]) -> np.ndarray:
+    """The array in an .npy file as float32; its shape must be this one, or this one without a leading 1."""
     array, shape = loaded(path), tuple(shape)
     if array.shape not in (shape, shape[1:] if shape[:1] == (1,) else shape):
         raise BadOption(
-            f"has shape {shape_text(array.shape)}, the model's input {shape_text(shape)}",
-            where=of(path),
-            remedy="reshape it",
+            f"has the shape {shape_text(array.shape)}, and must have the shape {shape_text(shape)}",
+            where=option_text(path),
+            remedy="reshape the array",
         )
     with np.errstate(over="ignore"):
         values = array.astype(np.float32).reshape(shape)
     if not np.isfinite(values).all():
         raise BadOption(
-            "holds NaN, or numbers that float32 does not reach", where=of(path), remedy="give finite numbers"
+            "holds NaN, or numbers outside the range of float32",
+            where=option_text(path),
+            remedy="give finite numbers",
         )
     return values
 
 
 def loaded(path: Path) -> np.ndarray:
+    """The array in an .npy file, which must hold numbers."""
     try:
         array = np.load(path, allow_pickle=False)
-    except Exception as error:  # of damaged headers NumPy raises what its parser raises
+    except Exception as error:  # for damaged headers NumPy raises whatever its parser raises
         raise unreadable(path, error, "give a .npy file of numbers") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-        raise BadOption("holds no array of numbers", where=of(path), remedy="save it with numpy.save")
+        raise BadOption(
+            "does not hold an array of numbers", where=option_text(path), remedy="save it with numpy.save"
+        )
     return array
 
 
 def read_picture(path: Path, shape: Sequence[int], preprocess: Preprocess) -> np.ndarray:
+    """A picture file, brought to the size of the shape and preprocessed."""
     if not is_picture(shape) or shape[channels_axis(shape, preprocess.layout)] not in MODES:
         raise BadOption(
             f"a picture does not fit the model's input of {shape_text(shape)}",
-            where=of(path),
-            remedy="give an .npy file of that shape",
+            where=option_text(path),
+            remedy="give an .npy file with an array of that shape",
         )
     settled = preprocess.settled(shape)
     channels_first = settled.layout == "nchw"
@@ -92,27 +106,30 @@ def read_picture(path: Path, shape: Sequence[int], preprocess: Preprocess) -> np
         values = ((pixels * settled.scale - settled.mean) / settled.std).astype(np.float32)
     if not np.isfinite(values).all():
         raise BadOption(
-            "pixels become numbers that float32 does not reach",
+            "they turn pixels into numbers outside the range of float32",
             where="--scale, --mean, --std",
-            remedy="choose others",
+            remedy="choose other values",
         )
     return np.ascontiguousarray(values.transpose(2, 0, 1) if channels_first else values).reshape(shape)
 
 
 def opened(path: Path) -> Image.Image:
-    """The picture decoded, and upright."""
+    """The decoded picture, turned upright as its EXIF data tell."""
     try:
         with (
             warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
             Image.open(path) as file,
         ):
             return ImageOps.exif_transpose(file)
-    except Exception as error:  # of damaged files Pillow raises whatever its decoders raise
+    except Exception as error:  # for damaged files Pillow raises whatever its decoders raise
         raise unreadable(path, error, "give a PNG, JPEG or .npy file") from error
 
 
 def in_mode(picture: Image.Image, mode: str, path: Path) -> Image.Image:
-    """Eight bits a channel, of the channels that are asked for; what is transparent lies on white unless opacity is."""
+    """The picture in one of Pillow's modes, with eight bits for each channel.
+
+    Unless the mode has a channel for opacity, transparent pixels are put on a white ground.
+    """
     if picture.mode.startswith(("I", "F")):
         picture = eight_bits(picture, path)
     try:
@@ -120,38 +137,44 @@ def in_mode(picture: Image.Image, mode: str, path: Path) -> Image.Image:
             above = picture.convert("RGBA")
             picture = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above).convert("RGB")
         return picture.convert(mode)
-    except ValueError as error:  # colours that Pillow cannot convert
+    except ValueError as error:  # Pillow cannot convert all kinds of colours
         raise unreadable(path, error, "save it as PNG or JPEG") from error
 
 
 def eight_bits(picture: Image.Image, path: Path) -> Image.Image:
-    """Sixteen bits rounded to eight: Pillow would cut them off at 255."""
+    """A picture of 16 bits, rounded to 8. Pillow would set all levels above 255 to 255."""
     levels = np.asarray(picture)
     if picture.mode == "F" or levels.min() < 0 or levels.max() > 65535:
         raise BadOption(
-            "holds pixels beyond 16 bits or with fractions, and not what is white",
-            where=of(path),
+            "has pixels with fractions or more than 16 bits, and does not tell which value is white",
+            where=option_text(path),
             remedy="give an .npy file with the model's own values",
         )
     return Image.fromarray(((levels.astype(np.int32) + 128) // 257).astype(np.uint8))
 
 
 def colours_last(array: np.ndarray, preprocess: Preprocess = UNIT) -> np.ndarray:
-    """A picture at the model's scale as rows × columns × channels, red first; what is no picture as a vector. Values stay."""
+    """The model's values, unchanged, as rows × columns × channels with red first.
+
+    An array that is not a picture becomes a vector.
+    """
     view = channels_last(array, preprocess.layout)
     return view[..., ::-1] if preprocess.channels == "bgr" and view.ndim == 3 and view.shape[2] == 3 else view
 
 
 def to_pixels(array: np.ndarray, preprocess: Preprocess = UNIT) -> np.ndarray:
-    """The way back: pixel = (value·std + mean)/scale, rounded and clipped to 0…255, as rows × columns × channels, red first."""
+    """The inverse of preprocessing: pixel = (value·std + mean)/scale, rounded and clipped to 0…255.
+
+    The result is rows × columns × channels, red first.
+    """
     return unrounded_pixels(array, preprocess).round().clip(0, 255).astype(np.uint8)
 
 
 def unrounded_pixels(array: np.ndarray, preprocess: Preprocess = UNIT) -> np.ndarray:
-    """The same before it is rounded and clipped."""
+    """The pixels of `to_pixels` before they are rounded and clipped."""
     settled = preprocess.settled(array.shape)
     if not np.isfinite(array).all():
-        raise BadOption("holds NaN or infinity", where="picture", remedy="look at its values")
+        raise BadOption("holds NaN or infinity", where="picture", remedy="replace these values first")
     pixels = (
         channels_last(array.astype(np.float64), settled.layout) * settled.std + settled.mean
     ) / settled.scale
@@ -159,10 +182,12 @@ def unrounded_pixels(array: np.ndarray, preprocess: Preprocess = UNIT) -> np.nda
 
 
 def unreadable(path: Path, error: Exception, remedy: str) -> BadOption:
+    """The error for a file that could not be read."""
     reason = getattr(error, "strerror", None) or error
     cause = "is not an image" if isinstance(error, UnidentifiedImageError) else f"cannot be read ({reason})"
-    return BadOption(cause, where=of(path), remedy=remedy)
+    return BadOption(cause, where=option_text(path), remedy=remedy)
 
 
-def of(path: Path) -> str:
+def option_text(path: Path) -> str:
+    """How errors name the file: by the option that gave it."""
     return f"{OPTION} '{path}'"

@@ -1,4 +1,7 @@
-"""Pixels by name, (channel, y, x), whatever the layout of the array; and where the channels are."""
+"""Pixels are named (channel, y, x), whatever the layout of the array.
+
+This module finds the axis of the channels, and the element that a pixel's name stands for.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +12,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onnxscope.errors import BadOption
+from onnxscope.errors import BadOption, shape_text
 
 Pixel = tuple[int, ...]
 LAYOUTS = ("auto", "nchw", "nhwc")
-PICTURE_CHANNELS = (1, 3, 4)  # what picture files hold: grey, colours, colours and opacity
+PICTURE_CHANNELS = (1, 3, 4)  # of picture files: grey; red, green, blue; the same and opacity
 OPTION = "--pixel"
 NUMBER = re.compile("[0-9]{1,18}")
 
 
 def channels_axis(shape: Sequence[int], layout: str = "auto") -> int:
-    """Which axis of a picture's shape, with or without a leading 1, holds the channels.
+    """The axis of the channels in the shape of a picture, which may have a leading 1.
 
-    `auto` takes them first where there are 1, 3 or 4, else last where there are so many there, else first. A map of one
-    pixel, such as 1x1000x1x1, has them first.
+    The layout `nchw` has the channels on the first axis, `nhwc` on the last. `auto` takes the first axis if
+    its size is 1, 3 or 4, or else the last axis if its size is, or else the first. A map of one pixel, such
+    as 1x1000x1x1, has its channels on the first axis.
     """
     check_layout(layout)
     if not is_picture(shape):
         raise BadOption(
             f"{shape_text(shape)} is not the shape of a picture",
             where="--layout",
-            remedy="pictures have three axes, and a leading 1",
+            remedy="a picture has three axes, and may have a leading 1",
         )
     first, last = len(shape) - 3, len(shape) - 1
     seems_last = (
@@ -41,6 +45,7 @@ def channels_axis(shape: Sequence[int], layout: str = "auto") -> int:
 
 
 def check_layout(layout: str) -> None:
+    """Refuse a name that is not that of a layout."""
     if layout not in LAYOUTS:
         raise BadOption(
             f"there is no layout '{layout}'", where="--layout", remedy=f"choose one of {', '.join(LAYOUTS)}"
@@ -48,7 +53,7 @@ def check_layout(layout: str) -> None:
 
 
 def is_picture(shape: Sequence[int]) -> bool:
-    """Whether the shape is that of one picture: channels, rows and columns in either layout."""
+    """Whether the shape is that of one picture: three axes, which may follow a leading 1."""
     return len(shape) == 3 or (len(shape) == 4 and shape[0] == 1)
 
 
@@ -70,7 +75,10 @@ def check_picture(shape: Sequence[int], where: str, name: str) -> None:
 
 
 def named_axes(shape: Sequence[int], layout: str = "auto") -> tuple[int, ...]:
-    """The axes that name a pixel: channel, y, x of a picture; of anything else all but a leading 1, in their order."""
+    """The axes that the numbers of a pixel's name count along.
+
+    These are channel, y and x of a picture, and of any other array all axes but a leading 1.
+    """
     if is_picture(shape):
         channels, lead = channels_axis(shape, layout), len(shape) - 3
         return (channels, *(axis for axis in range(lead, len(shape)) if axis != channels))
@@ -78,7 +86,7 @@ def named_axes(shape: Sequence[int], layout: str = "auto") -> tuple[int, ...]:
 
 
 def channels_last(array: np.ndarray, layout: str = "auto") -> np.ndarray:
-    """A picture as rows × columns × channels; anything else as the vector of its elements."""
+    """A picture as rows × columns × channels; any other array as the vector of its elements."""
     if not is_picture(array.shape):
         return array.reshape(-1)
     channels, y, x = named_axes(array.shape, layout)
@@ -88,11 +96,11 @@ def channels_last(array: np.ndarray, layout: str = "auto") -> np.ndarray:
 
 
 def parse_pixel(text: str, where: str = OPTION) -> Pixel:
-    """`1,20,33` is (1, 20, 33)."""
+    """The pixel that a text names: `1,20,33` is (1, 20, 33)."""
     numbers = [number.strip() for number in text.split(",")]
     if not all(NUMBER.fullmatch(number) for number in numbers):
         raise BadOption(
-            f"'{text}' names no pixel",
+            f"'{text}' does not name a pixel",
             where=where,
             remedy="write CHANNEL,Y,X such as 1,20,33, or one number for a vector",
         )
@@ -102,26 +110,26 @@ def parse_pixel(text: str, where: str = OPTION) -> Pixel:
 def flat_index(
     shape: Sequence[int], pixel: int | Sequence[int], layout: str = "auto", where: str = OPTION
 ) -> int:
-    """Where a pixel stands among the elements of an array of this shape, counted in C order."""
-    shape = tuple(shape) or (1,)  # a scalar is a vector of one
+    """The index of a pixel among all elements of an array of this shape, in C order."""
+    shape = tuple(shape) or (1,)  # a scalar is a vector with one element
     axes = named_axes(shape, layout)
     numbers = tuple(map(operator.index, pixel)) if isinstance(pixel, Sequence) else (operator.index(pixel),)
-    said = f"pixel {','.join(map(str, numbers))}"
+    name = f"pixel {','.join(map(str, numbers))}"
     if len(numbers) != len(axes):
         raise BadOption(
-            f"{said} has {len(numbers)} number(s), and {sizes_text(shape, axes)} takes {len(axes)}",
+            f"{name} has {len(numbers)} number(s), and a pixel of {sizes_text(shape, axes)} has {len(axes)}",
             where=where,
-            remedy="give so many",
+            remedy=f"give {len(axes)} number(s)",
         )
     if not all(0 <= number < shape[axis] for number, axis in zip(numbers, axes, strict=True)):
         raise BadOption(
-            f"{said} lies outside of {sizes_text(shape, axes)}", where=where, remedy="count from 0"
+            f"{name} lies outside of {sizes_text(shape, axes)}", where=where, remedy="count from 0"
         )
     return sum(number * math.prod(shape[axis + 1 :]) for number, axis in zip(numbers, axes, strict=True))
 
 
 def pixel_at(shape: Sequence[int], index: int, layout: str = "auto") -> Pixel:
-    """The inverse of `flat_index`."""
+    """The name of the pixel at an index: the inverse of `flat_index`."""
     shape = tuple(shape) or (1,)
     if not 0 <= index < math.prod(shape):
         raise BadOption(
@@ -131,10 +139,6 @@ def pixel_at(shape: Sequence[int], index: int, layout: str = "auto") -> Pixel:
 
 
 def sizes_text(shape: Sequence[int], axes: Sequence[int]) -> str:
-    """The sizes in the order in which a pixel's numbers stand."""
+    """The sizes of an array in the order of the numbers that name a pixel."""
     names = " (channel, y, x)" if is_picture(shape) else ""
     return shape_text([shape[axis] for axis in axes]) + names
-
-
-def shape_text(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape)) or "scalar"

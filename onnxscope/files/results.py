@@ -1,4 +1,4 @@
-"""Results: how an answer prints, becomes JSON, and is drawn and saved."""
+"""Results: how an answer is printed, drawn, saved, and turned into JSON."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import numpy as np
 from onnxscope.errors import BadOption, printable
 from onnxscope.files.models import check_target, write
 
-Draw = Callable[[], bytes]  # a PNG file
-Cells = tuple[Sequence[str], Sequence[Sequence[str]]]  # the head of a table, and its rows
-MOST_ROWS = 60  # of a printed table
+Draw = Callable[[], bytes]  # returns the bytes of a PNG file
+Cells = tuple[Sequence[str], Sequence[Sequence[str]]]  # the headings of a table, and its rows
+MOST_ROWS = 60  # that are printed of a table
 
 
 class Drawing:
-    """A picture that a notebook shows and that can be saved."""
+    """A picture, which a notebook shows and which can be saved."""
 
     def __init__(self, png: bytes) -> None:
         self.png = png
@@ -34,40 +34,44 @@ class Drawing:
         return self.png
 
     def save(self, path: str | Path) -> Path:
+        """Write the picture to a file, whose name must end in .png."""
         return save_bytes(Path(path), self.png, ".png")
 
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """What an analysis found. It prints as a table; `plot` draws it where the front door has said how."""
+    """What an analysis found. It prints as a table.
+
+    It can be drawn and saved as a picture if it comes from `onnxscope.load(model).freeze(image)`.
+    """
 
     draw: Draw | None = field(default=None, kw_only=True, compare=False)
 
     @property
     def title(self) -> str:
-        """One line about the whole."""
+        """One line that stands above the table."""
         return type(self).__name__
 
     def cells(self) -> Cells:
-        """The table as which it prints."""
+        """The headings and the rows of the table that is printed."""
         return ("", "value"), [(name, short(value)) for name, value in self.to_dict().items()]
 
     def to_dict(self) -> dict[str, Any]:
-        """All it holds, for JSON."""
+        """All values, as JSON has them."""
         return {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name != "draw"}
 
     def plot(self) -> Drawing:
-        """The answer as a picture."""
+        """The result as a picture."""
         if self.draw is None:
             raise BadOption(
                 "this result has no picture",
                 where=type(self).__name__,
-                remedy="ask through onnxscope.load(model).freeze(image), whose answers can be drawn",
+                remedy="get it from onnxscope.load(model).freeze(image), whose results can be drawn",
             )
         return Drawing(self.draw())
 
     def save(self, path: str | Path) -> Path:
-        """As FILE.png, the picture, or as FILE.json."""
+        """Write the picture to FILE.png, or the values to FILE.json, whichever the name ends in."""
         path = Path(path)
         if path.suffix.lower() != ".json":
             return self.plot().save(path)
@@ -85,19 +89,23 @@ class Result:
 
 
 def image_tag(png: bytes) -> str:
+    """A picture as HTML."""
     return f'<img src="data:image/png;base64,{base64.b64encode(png).decode()}"/>'
 
 
 def save_bytes(path: Path, data: bytes, suffix: str) -> Path:
+    """Write a whole file, whose name must have this suffix."""
     if path.suffix.lower() != suffix:
-        raise BadOption(f"the file must end in {suffix}", where=f"'{path}'", remedy=f"call it NAME{suffix}")
+        raise BadOption(
+            f"the file's name must end in {suffix}", where=f"'{path}'", remedy=f"call it NAME{suffix}"
+        )
     target = check_target(path)
     write({target: iter([data])}, path)
     return target
 
 
 def plain(value: Any) -> Any:
-    """Arrays, results and mappings as JSON has them; what is not a finite number becomes null."""
+    """Arrays, results and mappings as JSON has them. NaN and infinity become null."""
     if isinstance(value, Result):
         return value.to_dict()
     if is_dataclass(value) and not isinstance(value, type):
@@ -112,7 +120,7 @@ def plain(value: Any) -> Any:
 
 
 def short(value: Any) -> str:
-    """A value in a cell of a table."""
+    """A value as it is shown in a cell of a table."""
     if isinstance(value, float):
         return f"{value:.4g}"
     text = str(value)
@@ -120,7 +128,7 @@ def short(value: Any) -> str:
 
 
 def shortened_rows(cells: Cells) -> Cells:
-    """The rows as far as they are printed."""
+    """The table with at most `MOST_ROWS` rows, and a row that tells how many were left out."""
     head, rows = cells
     if len(rows) <= MOST_ROWS:
         return head, rows
@@ -129,7 +137,7 @@ def shortened_rows(cells: Cells) -> Cells:
 
 
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns parted by two spaces."""
+    """A table as text, its columns aligned and separated by two spaces."""
     lines = [[printable(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
     return "\n".join(

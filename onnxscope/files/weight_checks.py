@@ -20,9 +20,8 @@ from onnx import (
     numpy_helper,
 )
 
-from onnxscope.errors import BadModel
+from onnxscope.errors import BadModel, shape_text
 from onnxscope.files.checks import EXPORT_AGAIN, graphs_of, title
-from onnxscope.files.pixels import shape_text
 from onnxscope.files.weights import (
     PACKED_BITS,
     StoredValues,

@@ -1,1 +1,1 @@
-"""The graph in memory, and what can be read off it: the boundary to onnx and onnx-graphsurgeon."""
+"""The graph in memory: reading its tensors, adding nodes, and finding its image and its output."""

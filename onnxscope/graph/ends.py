@@ -1,4 +1,4 @@
-"""The two ends of the analysis: which tensor is the image, and which one is explained."""
+"""The two ends of the analysed part of a network: the tensor that is the image, and the one to explain."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Iterable
 import onnx_graphsurgeon as gs
 
 from onnxscope.errors import BadModel, BadOption
-from onnxscope.graph.builder import Tensor, is_float, shape_of
+from onnxscope.graph.tensors import Tensor, is_float, shape_of
 
 SCORES = {"Softmax", "LogSoftmax"}
-PASSED_BY = {
+# Operators that may stand between a final softmax and the output, as they do not change the numbers.
+TRANSPARENT = {
     "Reshape",
     "Flatten",
     "Squeeze",
@@ -24,7 +25,7 @@ PASSED_BY = {
 
 
 def find_image(graph: gs.Graph, name: str | None) -> Tensor:
-    """The tensor that the analysis takes as the image."""
+    """The tensor that the analysis takes as the image: the named one, or the only image-like input."""
     tensors = {t.name: t for n in graph.nodes for t in n.outputs} | {t.name: t for t in graph.inputs}
     if name is not None:
         if name not in tensors:
@@ -37,7 +38,7 @@ def find_image(graph: gs.Graph, name: str | None) -> Tensor:
             raise BadOption(
                 f"tensor '{name}' holds no floating-point numbers",
                 where="--image-input",
-                remedy=f"choose a floating-point tensor behind it{suggestion(graph)}",
+                remedy=f"choose a floating-point tensor that is computed from it{suggestion(graph)}",
             )
         return tensors[name]
     floats = [t for t in graph.inputs if is_float(t)]
@@ -57,16 +58,22 @@ def find_image(graph: gs.Graph, name: str | None) -> Tensor:
 
 
 def listed(names: Iterable[str]) -> str:
+    """`'a', 'b', 'c'`."""
     return ", ".join(f"'{n}'" for n in names)
 
 
 def suggestion(graph: gs.Graph) -> str:
+    """An example for a remedy: the first floating-point tensor that a node computes."""
     first = next((t.name for n in graph.nodes for t in n.outputs if is_float(t)), None)
     return f", such as --image-input {first}" if first else ""
 
 
 def find_output(graph: gs.Graph, name: str | None) -> tuple[Tensor, str]:
-    """The tensor that is explained, and what to say about the choice: the first output, before a final softmax."""
+    """The tensor to explain, and a note about the choice.
+
+    Unless one is named, this is the first floating-point output. Where that is a final softmax, or a final
+    sigmoid of a vector, it is the softmax's input instead, and the note tells so.
+    """
     tensors = {t.name: t for n in graph.nodes for t in n.outputs}
     if name is not None:
         if name not in tensors:
@@ -84,19 +91,22 @@ def find_output(graph: gs.Graph, name: str | None) -> tuple[Tensor, str]:
             remedy="name a floating-point tensor with --output"
             + (f", such as --output {last}" if last else ""),
         )
-    x = first
+    final = final_activation(first)
+    if final is None or not final.inputs[0].inputs:
+        return first, ""
+    scores = final.inputs[0]
+    return scores, f"'{scores.name}', before the final {final.op}, stands for the output '{first.name}'"
+
+
+def final_activation(output: Tensor) -> gs.Node | None:
+    """The final softmax (or sigmoid of a vector) of an output, which may be reshaped or cast after it."""
+    x = output
     while x.inputs:
         node = x.inputs[0]
-        vector = sum(d != 1 for d in shape_of(node.outputs[0])) <= 1
-        if node.op in SCORES or (node.op == "Sigmoid" and vector):
-            scores = node.inputs[0]
-            if not scores.inputs:
-                break
-            return (
-                scores,
-                f"'{scores.name}', before the final {node.op}, stands for the output '{first.name}'",
-            )
-        if node.op not in PASSED_BY:
-            break
+        is_vector = sum(d != 1 for d in shape_of(node.outputs[0])) <= 1
+        if node.op in SCORES or (node.op == "Sigmoid" and is_vector):
+            return node
+        if node.op not in TRANSPARENT:
+            return None
         x = node.inputs[0]
-    return first, ""
+    return None

@@ -1,4 +1,4 @@
-"""Output shapes that onnx's own inference leaves open."""
+"""Output shapes of the operators for which onnx's own inference finds none."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import onnx_graphsurgeon as gs
 
 
 def max_unpool(node: gs.Node) -> list[list[int] | None]:
-    """The output shape where it is given."""
+    """The output shape of a MaxUnpool, if its optional third input gives it as a constant."""
     given = len(node.inputs) > 2 and isinstance(node.inputs[2], gs.Constant)
     return [[int(v) for v in node.inputs[2].values] if given else None]
 
 
 def attention(node: gs.Node) -> list[list[int] | None]:
-    """Present keys, present values and attention weights where there is no past."""
+    """The shapes of the optional outputs of an Attention node that has no past keys and values.
+
+    These are the present keys, the present values and the attention weights.
+    """
     inputs: list[Any] = [t.shape for t in node.inputs[:3]]
     if any(s is None for s in inputs) or (len(node.inputs) > 4 and node.inputs[4].name):
         return []

@@ -1,4 +1,4 @@
-"""Literal tables, one per theme, become one table."""
+"""Tables of operators, one for each theme, are merged into one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Entry = TypeVar("Entry")
 
 
 def merged(*tables: Mapping[str, Entry]) -> dict[str, Entry]:
-    """All entries, refusing an operator that two tables claim."""
+    """The entries of all tables; an operator that stands in two of them is an error."""
     result: dict[str, Entry] = {}
     for table in tables:
         if twice := result.keys() & table.keys():

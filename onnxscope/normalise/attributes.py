@@ -14,7 +14,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import helper
 
-from onnxscope.graph.builder import shape_of
+from onnxscope.graph.tensors import shape_of
 
 
 def attributes(node: gs.Node, opset: int) -> dict[str, Any]:

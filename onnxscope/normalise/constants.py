@@ -9,7 +9,8 @@ from onnx import TensorProto, helper
 
 from onnxscope.errors import BadModel
 from onnxscope.files.weights import StoredValues
-from onnxscope.graph.builder import FOLD_BYTES, Tensor, ints_of, is_known, is_sized, numel, shape_of
+from onnxscope.graph.builder import FOLD_BYTES
+from onnxscope.graph.tensors import Tensor, ints_of, is_known, is_sized, numel, shape_of
 from onnxscope.normalise.families import first, ints
 from onnxscope.normalise.reader import Lift, Normaliser
 from onnxscope.normalise.source import Source, dense

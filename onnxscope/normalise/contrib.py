@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from onnxscope.errors import Unsupported
-from onnxscope.graph.builder import Tensor, shape_of
+from onnxscope.graph.tensors import Tensor, shape_of
 from onnxscope.normalise.families import channels_first, channels_last
 from onnxscope.normalise.reader import Lift, Normaliser
 from onnxscope.normalise.source import Source

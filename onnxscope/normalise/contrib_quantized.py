@@ -13,7 +13,7 @@ from typing import Any
 from onnx import TensorProto
 
 from onnxscope.errors import Unsupported
-from onnxscope.graph.builder import Tensor, element_type, numel, shape_of
+from onnxscope.graph.tensors import Tensor, element_type, numel, shape_of
 from onnxscope.normalise.families import channels_first, channels_last, in_float, scalar
 from onnxscope.normalise.reader import Lift, Normaliser
 from onnxscope.normalise.source import Source

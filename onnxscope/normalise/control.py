@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from onnxscope.errors import Unsupported
-from onnxscope.graph.builder import Tensor, is_known, shape_of
+from onnxscope.graph.tensors import Tensor, is_known, shape_of
 from onnxscope.normalise.families import first, ints
 from onnxscope.normalise.reader import Lift, Normaliser
 from onnxscope.normalise.source import Items, Source, Value, known_number, origin

@@ -14,7 +14,8 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnxscope.errors import BadModel, BadOption, Unsupported
-from onnxscope.graph.builder import Builder, Shape, Tensor, is_known, np_or_enum
+from onnxscope.graph.builder import Builder
+from onnxscope.graph.tensors import Shape, Tensor, is_known, np_or_enum
 from onnxscope.normalise.lifts import LIFTS
 from onnxscope.normalise.opsets import opsets_to_write
 from onnxscope.normalise.promises import check_promises

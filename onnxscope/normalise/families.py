@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from onnxscope.errors import Unsupported
-from onnxscope.graph.builder import Tensor, element_type, numel, shape_of
+from onnxscope.graph.tensors import Tensor, element_type, numel, shape_of
 from onnxscope.normalise.reader import Lift, Normaliser
 from onnxscope.normalise.source import Source
 

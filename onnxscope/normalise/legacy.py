@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper
 
-from onnxscope.graph.builder import Tensor, shape_of
+from onnxscope.graph.tensors import Tensor, shape_of
 from onnxscope.normalise.families import in_float, ints, refuse
 from onnxscope.normalise.movement import with_steps
 from onnxscope.normalise.reader import Lift, Normaliser

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from onnxscope.errors import BadModel
-from onnxscope.graph.builder import is_known, shape_of, values_of
+from onnxscope.graph.tensors import is_known, shape_of, values_of
 from onnxscope.normalise.families import before, default, fixed, ints
 from onnxscope.normalise.reader import Lift, Normaliser
 from onnxscope.normalise.source import Source

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import onnx_graphsurgeon as gs
 
 from onnxscope.errors import BadModel
-from onnxscope.graph.builder import describe, ints_of, is_known, numel, shape_of
+from onnxscope.graph.tensors import describe, ints_of, is_known, numel, shape_of
 
 KERNEL_INPUT = {"Conv": 1, "ConvInteger": 1, "ConvTranspose": 1, "DeformConv": 1, "QLinearConv": 3}
 POOLS = ("AveragePool", "LpPool", "MaxPool")

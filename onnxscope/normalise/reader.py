@@ -18,7 +18,8 @@ from onnx import helper
 
 from onnxscope.errors import MISFITS, BadModel, ScopeError, Unsupported
 from onnxscope.files.weights import StoredValues
-from onnxscope.graph.builder import Builder, element_type, is_known
+from onnxscope.graph.builder import Builder
+from onnxscope.graph.tensors import element_type, is_known
 from onnxscope.normalise.source import STANDARD, Items, Source, Value, attribute, dense, ordered, reads
 
 Key = tuple[str, str, str]  # domain, name and overload of a function

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from onnxscope.errors import Unsupported
-from onnxscope.graph.builder import is_known, numel, shape_of, values_of
+from onnxscope.graph.tensors import is_known, numel, shape_of, values_of
 from onnxscope.normalise.families import ints
 from onnxscope.normalise.reader import Lift, Normaliser
 from onnxscope.normalise.source import Source, origin

@@ -12,7 +12,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from onnxscope.errors import BadModel, Unsupported
-from onnxscope.graph.builder import Tensor, ints_of, is_known, values_of
+from onnxscope.graph.tensors import Tensor, ints_of, is_known, values_of
 
 STANDARD = ("", "ai.onnx")
 

@@ -11,7 +11,7 @@ import numpy as np
 from onnx import TensorProto
 
 from onnxscope.errors import Unsupported
-from onnxscope.graph.builder import Tensor, element_type, numel, shape_of
+from onnxscope.graph.tensors import Tensor, element_type, numel, shape_of
 from onnxscope.normalise.families import (
     as_it_is,
     default,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from onnxscope.errors import BadModel, Unsupported
-from onnxscope.graph.builder import shape_of
+from onnxscope.graph.tensors import shape_of
 from onnxscope.normalise.attributes import sliding
 from onnxscope.normalise.reader import Lift, Normaliser
 from onnxscope.normalise.source import Source

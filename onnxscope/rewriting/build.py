@@ -1,4 +1,7 @@
-"""A model becomes a scope: normalise, choose image and output, freeze, transpose. Nothing is run."""
+"""Rewrite a model into a scope: normalise it, choose image and output, freeze, transpose.
+
+The model itself is not run.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ import onnx_graphsurgeon as gs
 
 from onnxscope.errors import BadModel, BadOption, ScopeError, Unsupported
 from onnxscope.files.models import Model
-from onnxscope.graph.builder import Builder, Tensor, is_sized, producer_name, shape_of
+from onnxscope.graph.builder import Builder
 from onnxscope.graph.ends import find_image, find_output
+from onnxscope.graph.tensors import Tensor, is_sized, producer_name, shape_of
 from onnxscope.normalise.dialect import normalise
 from onnxscope.rewriting.frozen import Frozen, raw_shape
 from onnxscope.rewriting.fuse import fold_batch_norms
@@ -35,7 +39,7 @@ from onnxscope.rewriting.way import Way
 from onnxscope.rewriting.ways_back import METHODS, Method
 from onnxscope.runtime import evaluate
 
-NAMES = {PROBE, COTANGENT, FROZEN, TRANSPOSED, LEDGER}  # of the scope's own tensors
+NAMES = {PROBE, COTANGENT, FROZEN, TRANSPOSED, LEDGER}  # of the tensors that a scope adds
 NOTHING_CARRIED = (
     "F = 0: a decision stands on every path from the image to the output; "
     "'taylor' carries softmaxes and products"
@@ -44,29 +48,29 @@ NOTHING_CARRIED = (
 
 @dataclass
 class Survey:
-    """A base with its frozen branch: `build` adds the transposed branch, the doctor reads the steps."""
+    """A normalised model with its frozen branch, which is a scope without the transposed branch."""
 
     freezer: Freezer
     x: Tensor  # the image
-    y: Tensor  # the explained output
+    y: Tensor  # the output to explain
     probe: gs.Variable
-    notes: list[str]
+    notes: list[str]  # what the user should know about the choices
 
     @property
     def y1(self) -> Frozen | ScopeError | None:
-        """The frozen output; an error where it cannot be frozen, None where no path carries the image to it."""
+        """The frozen output: an error if it cannot be frozen, None if no path carries the image to it."""
         return self.freezer.active.get(self.y.name)
 
 
 def survey(model: Model, options: Options) -> Survey:
-    """Normalise and freeze; what cannot be frozen is in the freezer's steps, not raised."""
+    """Normalise and freeze a model. A node that cannot be frozen raises no error here, but has a step."""
     chosen = {name for name in (options.image, options.output) if name}
     keep = chosen | {o.name for o in model.proto.graph.output}
     return frozen_base(normalise(model.proto, options.shapes, frozenset(keep), RULES), options)
 
 
 def frozen_base(b: Builder, options: Options) -> Survey:
-    """Freeze a normalised model, in the builder that holds it."""
+    """Freeze the normalised model that a builder holds."""
     method = method_of(options)
     if method.folds:
         fold_batch_norms(
@@ -83,7 +87,11 @@ def frozen_base(b: Builder, options: Options) -> Survey:
 
 
 def check(b: Builder, y: Tensor, options: Options) -> None:
-    """Refuse an output without a fixed size, names that the scope needs, and options that name nothing."""
+    """Refuse what would fail later.
+
+    That is an output without a fixed size, a tensor with a name that the scope uses, and an option with the
+    name of a node or operator that the model does not have.
+    """
     if not is_sized(y):
         raise Unsupported(
             f"the size of '{y.name}' depends on values, not on sizes alone",
@@ -94,9 +102,9 @@ def check(b: Builder, y: Tensor, options: Options) -> None:
     taken = {t.name for t in b.graph.inputs} | {t.name for n in nodes for t in (*n.inputs, *n.outputs)}
     if clash := sorted(taken & NAMES):
         raise BadModel(
-            "the name belongs to the scope that would be written",
+            "a scope uses this name for a tensor of its own",
             where=f"tensor '{clash[0]}'",
-            remedy="rename it in the model",
+            remedy="rename the tensor in the model",
         )
     known = {n.name for n in nodes} | {n.op for n in nodes}
     for name in (*options.opaque, *options.policy.special):
@@ -109,14 +117,14 @@ def check(b: Builder, y: Tensor, options: Options) -> None:
 
 
 def build(model: Model, options: Options) -> Scope:
-    """Normalise, freeze and transpose; nothing is run."""
+    """The scope of a model, which is not run."""
     found = survey(model, options)
     found.freezer.b.graph.name = model.proto.graph.name or "scope"
     return transposed(found, options, model.sha256, model)
 
 
 def transposed(found: Survey, options: Options, sha256: str, original: Model | None) -> Scope:
-    """Add the transposed branch to a frozen base."""
+    """Add the transposed branch to a frozen model, which makes it a scope."""
     f, b, y = found.freezer, found.freezer.b, found.y
     y1 = found.y1 if found.y1 is not None else nothing_carried(found)
     if isinstance(y1, ScopeError):
@@ -137,13 +145,13 @@ def transposed(found: Survey, options: Options, sha256: str, original: Model | N
 
 
 def nothing_carried(found: Survey) -> Frozen:
-    """The frozen output where no path carries the image to it: F = 0, and all of y0 is a source."""
+    """The frozen output if no path carries the image to it: 0·probe + y0, with y0 as its source."""
     f, shape = found.freezer, shape_of(found.x)
     if 0 in shape:
         raise BadOption(
             "the image has no elements, and the output does not depend on it",
             where=f"tensor '{found.x.name}'",
-            remedy="choose another with --image-input",
+            remedy="choose another tensor with --image-input",
         )
     found.notes.append(NOTHING_CARRIED)
     f.at = Treatment(found.y.name)
@@ -151,7 +159,7 @@ def nothing_carried(found: Survey) -> Frozen:
 
 
 def base_values(f: Freezer) -> dict[str, Tensor]:
-    """The tensors of the base, by the names of the frozen values that stand for them."""
+    """The active tensors of the base, by the names of their frozen values."""
     graph = f.b.graph
     tensors = (*graph.inputs, *(t for n in graph.nodes for t in n.outputs))
     found: dict[str, Tensor] = {}
@@ -162,7 +170,7 @@ def base_values(f: Freezer) -> dict[str, Tensor]:
 
 
 def arrived(way: Way) -> Cotangents:
-    """Which cotangent arrives at each source node, and at each tensor of the base."""
+    """The names of the cotangents that arrive at the source nodes and at the tensors of the base."""
     sources = [n for n in reversed(way.nodes) if n.name in way.freezer.sources]
     at_sources = {n.name: c.name for n in sources if (c := way.cotangents.get(n.outputs[0].name))}
     kept = way.freezer.b.graph.tensors()
@@ -172,6 +180,7 @@ def arrived(way: Way) -> Cotangents:
 
 
 def method_of(options: Options) -> Method:
+    """The method that computes the transposed branch."""
     name = options.method or GRADIENT
     if name not in METHODS:
         raise BadOption(
@@ -190,9 +199,9 @@ def refrozen(
     policy: str | Policy | None = None,
     method: str | None = None,
 ) -> Scope:
-    """The same model between other tensors, by another policy or with another way back; what is not given stays.
+    """The scope of the same model with another image, output, policy or method; what is not given stays.
 
-    It starts from the scope's base, which is normalised already: nothing is read or normalised again.
+    It starts from the scope's base, so the model is not read and normalised again.
     """
     options = Options(
         {},

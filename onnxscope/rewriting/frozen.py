@@ -1,9 +1,10 @@
-"""The frozen branch and the linear dialect that it is written in.
+"""The frozen branch, and the linear operations that it is written in.
 
-A value of the base with shape S has a frozen value beside it, carrying any number of probes at once. Its
-*raw* tensor counts probes on axis 0: the probes take the place of a leading 1 (the batch axis of an image
-network) and stand before S otherwise. That is a function of S alone, so every layout question is answered
-here, and neither the rules nor the transposes look at batch sizes.
+Every active value of the base has a frozen value, which carries any number of probes at once. If the value of
+the base has the shape S, the frozen value has a *raw* tensor whose axis 0 counts the probes: it takes the
+place of a leading 1 of S (the batch axis of an image network), or is put before S if there is none. As this
+depends on S alone, all questions about layouts are answered here, and the rules and the transposes need not
+know about batch sizes.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from onnxscope.errors import Unsupported
-from onnxscope.graph.builder import Builder, Shape, Tensor, element_type, numel, shape_of
+from onnxscope.graph.builder import Builder
+from onnxscope.graph.tensors import Shape, Tensor, element_type, numel, shape_of
 from onnxscope.rewriting.steps import Treatment
 
 
 @dataclass(frozen=True, eq=False)
 class Frozen:
-    """The frozen value beside a base value of this shape."""
+    """The frozen value of a base value of this shape, with its raw tensor."""
 
     shape: Shape
     raw: Tensor
@@ -31,7 +33,7 @@ class Frozen:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A value of the base and, where it is active, the frozen value beside it."""
+    """A value of the base and, if it is active, its frozen value."""
 
     x0: Tensor
     x1: Frozen | None = None
@@ -42,32 +44,36 @@ class Pair:
 
     @property
     def carried(self) -> Frozen:
-        """The frozen value, where it is known that there is one."""
+        """The frozen value of a value that is known to be active."""
         assert self.x1 is not None
         return self.x1
 
 
 def raw_shape(shape: Shape) -> Shape:
+    """The shape of the raw tensor for a base value of this shape: -1 stands for the number of probes."""
     return (-1, *(shape[1:] if shape[:1] == (1,) else shape))
 
 
 class Branch:
-    """Writes frozen nodes: `nodes` in order, `values` the tensors that carry probes, by name."""
+    """Writes frozen nodes.
+
+    They are named after the base node that is being frozen, which is set in `at` before its rule is called.
+    """
 
     def __init__(self, b: Builder, moves_masks: bool = True) -> None:
         self.b = b
-        self.moves_masks = moves_masks  # whether a selection of a masked value is masked after it is selected
-        self.nodes: list[gs.Node] = []
-        self.values: dict[str, Tensor] = {}
+        self.moves_masks = moves_masks  # whether `select` may exchange a gain and a selection
+        self.nodes: list[gs.Node] = []  # in the order in which they were written
+        self.values: dict[str, Tensor] = {}  # the tensors that carry probes, by name
         self.sources: dict[str, Tensor] = {}  # by the names of the nodes that add them
         self.at = Treatment()
 
     def name(self, branch: str, op: str) -> str:
-        """A node's name: its branch, the base node that it comes from and, where that has several, what it does."""
+        """A free name for a node: its branch, the base node that it comes from, and what it does there."""
         return self.b.unique("/".join(part for part in (branch, self.at.name.lstrip("/"), op) if part))
 
     def raw(self, op: str, *inputs: Any, branch: str = "frozen", outputs: int = 1, **attrs: Any) -> Any:
-        """One node of the frozen branch on raw tensors."""
+        """Write one node of the frozen branch on raw tensors, and return its output or outputs."""
         name = self.name(branch, "" if op == self.at.op or branch == "source" else op)
         result = self.b.op(op, *inputs, outputs=outputs, node_name=name, **attrs)
         results = result if isinstance(result, tuple) else (result,)
@@ -78,7 +84,7 @@ class Branch:
     # layouts
 
     def put(self, raw: Tensor, shape: Sequence[int]) -> Tensor:
-        """The same numbers in another raw shape."""
+        """A raw tensor, reshaped to another raw shape."""
         if shape_of(raw) == tuple(shape):
             return raw
         if 0 in shape:
@@ -90,36 +96,40 @@ class Branch:
         return self.raw("Reshape", raw, [-1, *shape[1:]])
 
     def settle(self, raw: Tensor, shape: Shape) -> Frozen:
-        """The frozen value of this base shape, whatever raw shape its numbers come in."""
+        """The frozen value for this base shape whose numbers are in a tensor of any raw shape."""
         return Frozen(shape, self.put(raw, raw_shape(shape)))
 
     def reshape(self, x: Frozen, shape: Sequence[int]) -> Frozen:
         return self.settle(x.raw, tuple(shape))
 
     def aligned(self, x: Frozen, shape: Shape) -> Tensor:
-        """x's raw tensor, ready to broadcast against values that together make `shape`."""
+        """x's raw tensor with the axes of a raw tensor of `shape`, so that the two can be broadcast."""
         padded = (1,) * (len(shape) - len(x.shape)) + x.shape
         return self.put(x.raw, raw_shape(padded) if shape[:1] == (1,) else (-1, *padded))
 
     def extended(self, x: Frozen) -> Tensor:
-        """x's raw tensor with the probes before all of its base axes."""
+        """x's raw tensor with the axis of the probes before all axes of x, also before a leading 1."""
         return self.put(x.raw, (-1, *x.shape))
 
     def along(self, x: Frozen, shape: Shape, axes: Sequence[int]) -> tuple[Tensor, int]:
-        """x's raw tensor for an operator that turns it into `shape` by these axes, and what to add to an axis."""
+        """x's raw tensor for an operator on these axes whose result has this shape.
+
+        Also returns by how much the raw tensor's axes are shifted: 0 where a leading 1 can be left to the
+        probes, else 1.
+        """
         if x.shape[:1] == (1,) and shape[:1] == (1,) and 0 not in axes:
             return x.raw, 0
         return self.extended(x), 1
 
-    # the linear dialect: each method writes frozen nodes whose transpose is known
+    # linear operations: each writes frozen nodes whose transpose is known
 
     def batched(self, op: str, x: Frozen, *states: Any, **attrs: Any) -> Frozen:
-        """An operator on [batch, channel, space…]: Conv, ConvTranspose, DepthToSpace, …"""
+        """An operator on [batch, channels, rows, columns, …], such as Conv, ConvTranspose or DepthToSpace."""
         y = self.raw(op, self.put(x.raw, (-1, *x.shape[1:])), *states, **attrs)
         return self.settle(y, (x.shape[0], *shape_of(y)[1:]))
 
     def gain(self, x: Frozen, gain: Tensor) -> Frozen:
-        """gain · x, element by element, broadcasting both."""
+        """gain · x, element by element. Both may be broadcast."""
         shape = broadcast(x.shape, shape_of(gain))
         if element_type(gain) != TensorProto.FLOAT:
             gain = self.b.op("Cast", gain, to=TensorProto.FLOAT, node_name=self.name("frozen", "Cast"))
@@ -129,7 +139,7 @@ class Branch:
         return x if factor == 1.0 else self.gain(x, self.b.constant(np.float32(factor)))
 
     def source(self, x: Frozen, source: Tensor) -> Frozen:
-        """x + source: what the layer adds by itself."""
+        """x + source, where the source is what a layer adds whatever the probe is, such as a bias."""
         shape = broadcast(x.shape, shape_of(source))
         x = self.expand(x, shape)
         raw = self.raw("Add", x.raw, source, branch="source")
@@ -137,17 +147,17 @@ class Branch:
         return Frozen(shape, raw)
 
     def times(self, a: Pair | Tensor, b: Pair | Tensor) -> Pair:
-        """a · b element by element, in the base and in the frozen branch; one is a pair, one a state."""
+        """a · b, element by element, in the base and in the frozen branch. One of them must be a pair."""
         x, gain = (a, b) if isinstance(a, Pair) else (b, a)
         y1 = self.gain(x.carried, gain)
         return Pair(self.b.Mul(*(t.x0 if isinstance(t, Pair) else t for t in (a, b))), y1)
 
     def plus(self, a: Pair, b: Pair) -> Pair:
-        """a + b, both active, in the base and in the frozen branch."""
+        """a + b in the base and in the frozen branch. Both are active."""
         return Pair(self.b.Add(a.x0, b.x0), self.add(a.carried, b.carried))
 
     def minus(self, a: Pair, b: Pair) -> Pair:
-        """a − b, both active, in the base and in the frozen branch."""
+        """a − b in the base and in the frozen branch. Both are active."""
         return Pair(self.b.Sub(a.x0, b.x0), self.add(a.carried, self.negate(b.carried)))
 
     def anchored(self, y: Pair, y0: Tensor) -> Frozen:
@@ -155,7 +165,7 @@ class Branch:
         return self.source(y.carried, self.b.Sub(y0, y.x0))
 
     def add(self, *terms: Frozen) -> Frozen:
-        """The sum of frozen values, broadcasting them."""
+        """The sum of frozen values, which may be broadcast."""
         shape = broadcast(*(t.shape for t in terms))
         if len(terms) == 1:
             return terms[0]
@@ -214,7 +224,7 @@ class Branch:
         return self.settle(self.raw("Concat", *raws, axis=axis + shift), shape)
 
     def pad(self, x: Frozen, pads: Sequence[int], mode: str = "constant") -> Frozen:
-        """Pad by [begin of every axis, end of every axis], with zeros unless a mode says otherwise."""
+        """Pad by [begin of every axis, end of every axis], with zeros unless another mode is given."""
         if not any(pads):
             return x
         rank = len(x.shape)
@@ -225,33 +235,29 @@ class Branch:
         return self.settle(self.raw("Pad", raw, spread, mode=mode), shape)
 
     def matmul(self, a: Frozen | Tensor, b: Frozen | Tensor) -> Frozen:
-        """a · b, one of them frozen, the other a state; both at least matrices."""
+        """The matrix product a · b of a frozen value and a state, both with at least two axes."""
         sa, sb = (t.shape if isinstance(t, Frozen) else shape_of(t) for t in (a, b))
         shape = (*broadcast(sa[:-2], sb[:-2]), sa[-2], sb[-1])
         if len(shape) > 2:
             raws = [self.aligned(t, shape) if isinstance(t, Frozen) else t for t in (a, b)]
-        elif isinstance(a, Frozen):  # the rows of a single-row matrix may count probes
+        elif isinstance(a, Frozen):  # where a has a single row, its rows may count probes
             raws = [a.raw if sa[0] == 1 else self.extended(a), b]
         else:
             raws = [a, self.extended(b) if isinstance(b, Frozen) else b]
         return self.settle(self.raw("MatMul", *raws), shape)
 
     def select(self, x: Frozen, index: Tensor) -> Frozen:
-        """The elements of x at these flat indices; the result has the index's shape.
+        """The elements of x at these flat indices, in the shape of the indices.
 
-        What is selected of a masked value is masked afterwards, when there is less of it, unless masks must stay.
+        If x is a gain times a value and fewer elements are selected than x has, the gain is applied to the
+        selected elements only: (g·v)[index] = g[index]·v[index]. This is cheaper, and keeps fewer states.
         """
         shape = shape_of(index)
-        product = next(iter(x.raw.inputs), None) if self.moves_masks else None
-        if (
-            product is not None
-            and product.op == "Mul"
-            and numel(shape_of(product.inputs[1])) == numel(x.shape) > numel(shape)
-        ):
-            mask = product.inputs[1]
-            mask = mask.inputs[0].inputs[0] if mask.inputs and mask.inputs[0].op == "Cast" else mask
-            chosen = self.b.Gather(self.b.Reshape(mask, [-1]), index)
-            return self.gain(self.select(Frozen(x.shape, product.inputs[0]), index), chosen)
+        factors = gain_and_value(x) if self.moves_masks and numel(shape) < numel(x.shape) else None
+        if factors is not None:
+            gain, value = factors
+            selected_gain = self.b.Gather(self.b.Reshape(gain, [-1]), index)
+            return self.gain(self.select(value, index), selected_gain)
         flat = self.put(x.raw, (-1, numel(x.shape)))
         index = (
             self.b.Cast(index, to=TensorProto.INT32) if element_type(index) != TensorProto.INT32 else index
@@ -261,7 +267,7 @@ class Branch:
         return self.settle(self.raw("Gather", flat, index, axis=1), shape)
 
     def scatter_add(self, x: Frozen, index: Tensor, shape: Shape) -> Frozen:
-        """Zeros of this shape, with the elements of x added at flat indices."""
+        """Zeros of this shape, to which the elements of x are added at these flat indices."""
         flat = self.put(x.raw, (-1, numel(x.shape)))
         size = self.b.Concat(self.b.Shape(flat, start=0, end=1), [numel(shape)], axis=0)
         spread = self.b.Expand(self.b.Reshape(index, [1, -1]), self.b.Shape(flat))
@@ -270,7 +276,7 @@ class Branch:
         return self.settle(self.raw("ScatterElements", zeros, spread, flat, axis=1, reduction="add"), shape)
 
     def matrix_along(self, x: Frozen, matrix: Tensor, axis: int) -> Frozen:
-        """A matrix applied along one axis."""
+        """The matrix times each vector that lies along one axis of x."""
         before, after = numel(x.shape[:axis]), numel(x.shape[axis + 1 :])
         shape = (*x.shape[:axis], shape_of(matrix)[0], *x.shape[axis + 1 :])
         if after == 1:
@@ -282,10 +288,25 @@ class Branch:
         return self.reshape(y, shape)
 
     def zeros(self, probe: Frozen, shape: Shape) -> Frozen:
-        """0 · probe: what a value is that no path reaches."""
+        """0 · probe in this shape: the frozen value where no path carries the image."""
         nothing = self.sum(self.reshape(probe, (numel(probe.shape),)), [0])
         return self.gain(nothing, self.b.Expand(self.b.constant(np.float32(0)), list(shape)))
 
 
+def gain_and_value(x: Frozen) -> tuple[Tensor, Frozen] | None:
+    """g and v if x was written as g·v, where g has an element for each element of x; else None."""
+    product = next(iter(x.raw.inputs), None)
+    if product is None or product.op != "Mul":
+        return None
+    value, gain = product.inputs
+    if numel(shape_of(gain)) != numel(x.shape):
+        return None
+    cast = next(iter(gain.inputs), None)
+    if cast is not None and cast.op == "Cast":  # a mask, whose type before the cast is smaller
+        (gain,) = cast.inputs
+    return gain, Frozen(x.shape, value)
+
+
 def broadcast(*shapes: Shape) -> Shape:
+    """The shape to which these shapes are broadcast."""
     return tuple(int(d) for d in np.broadcast_shapes(*shapes))

@@ -1,4 +1,7 @@
-"""Fewer passes over the data: a constant factor of a channel becomes part of a neighbouring convolution."""
+"""A constant factor of each channel is multiplied into the weights of a neighbouring convolution.
+
+The network then has fewer operators that read and write a whole tensor.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,14 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxscope.graph.builder import Builder, Tensor, is_known, numel, shape_of, values_of
+from onnxscope.graph.builder import Builder
+from onnxscope.graph.tensors import Tensor, is_known, numel, shape_of, values_of
 
-READERS = ("Conv", "ConvTranspose")
+CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
 def fold_gains(graph: gs.Graph, varying: Collection[str]) -> None:
-    """Conv(g·x, W) becomes Conv(x, g·W), whose weights the runtime computes once.
+    """Rewrite Conv(g·x, W) as Conv(x, g·W), where g is constant. The runtime computes g·W once.
 
     `varying` names the tensors that are not constant.
     """
@@ -22,7 +26,7 @@ def fold_gains(graph: gs.Graph, varying: Collection[str]) -> None:
     nodes: list[gs.Node] = []
     for node in graph.nodes:
         if (
-            node.op in READERS
+            node.op in CONVOLUTIONS
             and node.inputs[1].name not in varying
             and uses[node.inputs[0].name] == 1
             and (found := constant_gain(node, varying))
@@ -36,7 +40,7 @@ def fold_gains(graph: gs.Graph, varying: Collection[str]) -> None:
 
 
 def constant_gain(conv: gs.Node, varying: Collection[str]) -> tuple[Tensor, Tensor] | None:
-    """x and g where the input of a convolution is g·x, g being a constant for each channel."""
+    """x and g if the input of a convolution is g·x with a constant g for each channel, else None."""
     product = next(iter(conv.inputs[0].inputs), None)
     if product is None or product.op != "Mul":
         return None
@@ -50,13 +54,13 @@ def constant_gain(conv: gs.Node, varying: Collection[str]) -> tuple[Tensor, Tens
 
 
 def scaled_weights(conv: gs.Node, gain: Tensor) -> tuple[list[gs.Node], Tensor]:
-    """The nodes that multiply the weights by the gains of the channels that they read, and their result."""
+    """Nodes that multiply each weight of a convolution by the gain of its input channel, and their result."""
     w, group = conv.inputs[1], conv.attrs.get("group", 1)
     shape = shape_of(w)
     kernel, many = shape[2:], numel(shape_of(gain)) > 1
     if conv.op == "ConvTranspose":
         split, factors = shape, (shape[0] if many else 1, 1, *(1 for _ in kernel))
-    else:  # each group of a Conv reads its own channels
+    else:  # each group of a Conv has its own input channels
         split = (group, shape[0] // group, *shape[1:])
         factors = (group, 1, shape[1], *(1 for _ in kernel)) if many else (1,) * len(split)
     made: list[gs.Node] = []
@@ -78,7 +82,7 @@ def scaled_weights(conv: gs.Node, gain: Tensor) -> tuple[list[gs.Node], Tensor]:
 def fold_batch_norms(b: Builder, keep: Collection[str]) -> None:
     """Merge each BatchNormalization into the Conv or ConvTranspose before it; tensors in `keep` stay.
 
-    Methods that distinguish positive from negative weights mean the merged ones.
+    Methods that treat positive and negative weights differently need the merged weights.
     """
     uses = Counter(t.name for n in b.graph.nodes for t in n.inputs)
     for norm in [n for n in b.graph.nodes if n.op == "BatchNormalization" and len(n.outputs) == 1]:
@@ -86,7 +90,7 @@ def fold_batch_norms(b: Builder, keep: Collection[str]) -> None:
         conv = between.inputs[0] if between.inputs else norm
         constants = (*conv.inputs[1:], *norm.inputs[1:])
         if (
-            conv.op not in READERS
+            conv.op not in CONVOLUTIONS
             or uses[between.name] != 1
             or between.name in keep
             or not all(is_known(t) for t in constants)
@@ -101,7 +105,7 @@ def fold_batch_norms(b: Builder, keep: Collection[str]) -> None:
 
 
 def merged_weights(conv: gs.Node, norm: gs.Node) -> tuple[np.ndarray, np.ndarray]:
-    """W·g and (bias − mean)·g + shift, g being scale/√(var + ε) of each output channel."""
+    """Weights W·g and bias (bias − mean)·g + shift, where g = scale/√(var + ε) for each output channel."""
     scale, shift, mean, var = (values_of(t).astype(np.float64) for t in norm.inputs[1:5])
     gain = scale / np.sqrt(var + norm.attrs.get("epsilon", 1e-5))
     weights, bias = values_of(conv.inputs[1]), values_of(conv.inputs[2]) if len(conv.inputs) > 2 else 0.0

@@ -1,7 +1,7 @@
-"""The frozen branch: walk the base forward and freeze every active node by its rule.
+"""The frozen branch: walk the base from the image to the output, and freeze each active node by its rule.
 
-No operator is named here. A node that cannot be frozen poisons its outputs, and is an error only if the
-chosen output depends on it through carried values.
+No operator is named here. If a node cannot be frozen, the error is kept as the frozen value of its outputs,
+and of all that is computed from them. It is raised only if the chosen output is among these.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from onnxscope.errors import MISFITS, ScopeError, Unsupported, misfit
-from onnxscope.graph.builder import Builder, Tensor, describe, element_type, is_sized
+from onnxscope.graph.builder import Builder
+from onnxscope.graph.tensors import Tensor, describe, element_type, is_sized
 from onnxscope.normalise.attributes import attributes
 from onnxscope.rewriting.frozen import Branch, Frozen, Pair
 from onnxscope.rewriting.options import Options
@@ -24,11 +25,15 @@ from onnxscope.rewriting.steps import FREEZE, TAYLOR, How, Step, Treatment
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """An active node as its rule sees it."""
+    """An active node, as a rule is given it.
+
+    `inputs` has an entry for each input: a pair of base and frozen value, the error of a value that could
+    not be frozen, or None for an optional input that is left out.
+    """
 
     node: gs.Node
     inputs: Sequence[Pair | ScopeError | None]
-    treatment: Treatment  # of the base node, for whose rule this node may have been made
+    treatment: Treatment  # of the base node, whose rule may have made this node in order to freeze it
     opset: int
 
     @property
@@ -42,15 +47,16 @@ class Site:
 
     @property
     def taylor(self) -> bool:
-        """Whether the tangent is wanted. A rule that never asks freezes the node alike under both policies."""
+        """Whether the node's policy is `taylor`. A rule that does not read this is the same for both."""
         self.treatment.asked_policy = True
         return self.treatment.taylor
 
     def has(self, i: int) -> bool:
-        """Whether the optional input i is there."""
+        """Whether the optional input i is given."""
         return i < len(self.inputs) and self.inputs[i] is not None
 
     def pair(self, i: int) -> Pair:
+        """Input i: its base value and, if it is active, its frozen value."""
         pair = self.inputs[i]
         if isinstance(pair, ScopeError):
             raise pair
@@ -58,18 +64,21 @@ class Site:
         return pair
 
     def x0(self, i: int = 0) -> Tensor:
+        """The base value of input i."""
         return self.node.inputs[i]
 
     def active(self, i: int) -> bool:
+        """Whether input i depends on the image."""
         entry = self.inputs[i] if i < len(self.inputs) else None
         return isinstance(entry, ScopeError) or (entry is not None and entry.x1 is not None)
 
     @property
     def x1(self) -> Frozen:
+        """The frozen value of input 0, which must be active."""
         return self.carried(0)
 
     def carried(self, i: int) -> Frozen:
-        """The frozen value of input i; an error where it is not active, for the rule counts on it."""
+        """The frozen value of input i, which must be active."""
         x1 = self.pair(i).x1
         if x1 is None:
             raise Unsupported(
@@ -80,7 +89,7 @@ class Site:
         return x1
 
     def only(self, i: int) -> Frozen:
-        """The frozen value of input i, the other inputs being states."""
+        """The frozen value of input i, which must be the only active input."""
         for k in range(len(self.inputs)):
             if k != i and self.active(k):
                 raise Unsupported(
@@ -92,20 +101,24 @@ class Site:
 
     @cached_property
     def attrs(self) -> dict[str, Any]:
-        """All attributes that the operator has, defaults included."""
+        """The node's attributes, with the operator's defaults for those that are left out."""
         return attributes(self.node, self.opset)
 
     def attr(self, name: str) -> Any:
-        """An attribute; None where it is left out and the standard has no default."""
+        """An attribute; None if it is left out and the operator has no default for it."""
         return self.attrs.get(name)
 
 
-Rule = Callable[["Freezer", Site], Any]
-Entry = tuple[How, Rule | None]
+Rule = Callable[["Freezer", Site], Any]  # returns the frozen value of each output, None for a decision
+Entry = tuple[How, Rule | None]  # of the table of rules
 
 
 class Freezer(Branch):
-    """Freezes base nodes one after the other; what rules write goes through it."""
+    """Freezes the nodes of the base one after the other, with `follow`.
+
+    Rules write their nodes through it. While the rule of a node runs, `at` holds what is known about this
+    node, and `b.place` the prefix for the names of the states that the rule computes.
+    """
 
     def __init__(
         self, b: Builder, rules: Mapping[str, Entry], options: Options, *, moves_masks: bool
@@ -114,8 +127,8 @@ class Freezer(Branch):
         self.rules, self.policy, self.opaque = rules, options.policy, options.opaque
         self.active: dict[str, Frozen | ScopeError] = {}  # by the names of the base values
         self.steps: list[Step] = []
-        self.origins: dict[str, gs.Node] = {}  # of every frozen node the base node that it comes from
-        self._floats: dict[str, Tensor] = {}
+        self.origins: dict[str, gs.Node] = {}  # the base node that each frozen node comes from, by name
+        self._floats: dict[str, Tensor] = {}  # base values cast to float32, by name
 
     def float(self, x: Tensor) -> Tensor:
         """A base value in float32, in which all gains and sources are computed."""
@@ -126,24 +139,31 @@ class Freezer(Branch):
         return self._floats[x.name]
 
     def operand(self, n: Site, i: int = 0) -> Pair:
-        """Input i as gains and sources are computed from it: in float32."""
+        """Input i with its base value in float32, from which gains and sources are computed."""
         return Pair(self.float(n.x0(i)), n.pair(i).x1)
 
     def sole_operand(self, n: Site, i: int = 0) -> Pair:
-        """The same where input i carries the image, and no other input may."""
+        """The `operand` i, which must be the only active input."""
         x1 = n.only(i)
         return Pair(self.float(n.x0(i)), x1)
 
     def note(self, text: str, *, tangent: bool = True) -> None:
-        """Put a remark into the node table; `tangent` is false where `taylor` does not write the derivative."""
+        """Put a remark about the node into the table.
+
+        `tangent` must be False if its rule does not write the derivative under `taylor`.
+        """
         self.at.note, self.at.tangent = text, self.at.tangent and tangent
 
     def pair(self, x: Tensor) -> Pair | ScopeError:
+        """A base value with its frozen value, if it has one, or the error why it has none."""
         x1 = self.active.get(x.name)
         return x1 if isinstance(x1, ScopeError) else Pair(x, x1)
 
     def call(self, op: str, *args: Any, outputs: int = 1, **attrs: Any) -> Any:
-        """Freeze one node made for the purpose: rules of composite operators are written in these."""
+        """Write a node on base values and freeze it, and return its outputs as pairs.
+
+        Rules of operators that consist of others, such as attention, are written in such calls.
+        """
         pairs = [a if isinstance(a, Pair) else None for a in args]
         inputs = [a.x0 if isinstance(a, Pair) else a for a in args]
         made = self.b.op(op, *inputs, outputs=outputs, **attrs)
@@ -155,7 +175,7 @@ class Freezer(Branch):
                 self.active[p.x0.name] = p.x1
         note = self.at.note
         self._apply(results[0].inputs[0])
-        self.at.note = note  # the remark is about the whole, not about its parts
+        self.at.note = note  # the remark stays that of the whole operator, not that of this part
         found = [self.pair(r) for r in results]
         for f in found:
             if isinstance(f, ScopeError):
@@ -163,7 +183,7 @@ class Freezer(Branch):
         return found[0] if outputs == 1 else tuple(found)
 
     def follow(self, node: gs.Node) -> None:
-        """Freeze one base node if it is active, and say in the table how."""
+        """Freeze one node of the base if it is active, and add its step to the table."""
         if not any(t.name in self.active for t in node.inputs):
             return
         policy = self.policy.of(node)
@@ -176,9 +196,10 @@ class Freezer(Branch):
         self.steps.append(self._failed(node) or self._step(how, policy, made))
 
     def _step(self, how: How, policy: str, made: Sequence[str]) -> Step:
-        """The table's entry for the node that was just frozen."""
+        """The step of the node that was just frozen."""
         at = self.at
-        fixed = self.policy.mixed and policy == FREEZE and at.asked_policy  # a gain among tangents
+        # with tangents at other nodes, a gain that a tangent could replace is not the derivative
+        fixed = self.policy.mixed and policy == FREEZE and at.asked_policy
         return Step(
             at.name,
             at.op,
@@ -191,7 +212,7 @@ class Freezer(Branch):
         )
 
     def _failed(self, node: gs.Node) -> Step | None:
-        """The table's entry for a node that could not be frozen, or that reads one which could not."""
+        """The step of a node that could not be frozen, or that reads the output of such a node; else None."""
         outputs = (self.active.get(t.name) for t in node.outputs)
         error = next((e for e in outputs if isinstance(e, ScopeError)), None)
         if error is None:
@@ -200,44 +221,50 @@ class Freezer(Branch):
         return Step(node.name, node.op, "unsupported", note=f"fed by: {error}" if inherited else str(error))
 
     def _apply(self, node: gs.Node) -> How:
-        inputs = [self.pair(t) if t.name else None for t in node.inputs]
-        site = Site(node, inputs, self.at, self.b.opset)
+        """Freeze a node by its rule. If that fails, the error becomes the frozen value of its outputs."""
         if {node.name, node.op} & self.opaque:
             self.at.opaque = True
             self.note("declared opaque", tangent=False)
             return "decision"
-        how, rule = self.rules.get(node.op, ("unsupported", None))
         try:
-            if how == "unsupported":
-                raise Unsupported(
-                    "no rule says how to freeze this operator",
-                    where=describe(node),
-                    remedy=f"declare it a constant decision with --opaque {self.at.name} or --opaque {self.at.op}",
-                )
-            if rule is not None and not all(is_sized(t) for t in node.outputs if t.name):
-                raise Unsupported(
-                    "the size of its output depends on values, not on sizes alone",
-                    where=describe(node),
-                    remedy=f"declare it a constant decision with --opaque {self.at.name}",
-                )
-            results = rule(self, site) if rule is not None else None
-            results = results if isinstance(results, (list, tuple)) else [results]
-            for t, x1 in zip(node.outputs, results, strict=False):
-                if x1 is not None:
-                    assert x1.shape == tuple(t.shape), f"{x1.shape} beside {tuple(t.shape)}"
-                    self.active[t.name] = x1
+            return self._by_rule(node)
         except ScopeError as error:
-            self.active.update((t.name, error) for t in node.outputs if t.name)
-            return "unsupported"
+            refusal = error
         except MISFITS as error:
             refusal = misfit(error, describe(node))
-            self.active.update((t.name, refusal) for t in node.outputs if t.name)
-            return "unsupported"
-        return how if any(r is not None for r in results) else "decision"
+        self.active.update((t.name, refusal) for t in node.outputs if t.name)
+        return "unsupported"
+
+    def _by_rule(self, node: gs.Node) -> How:
+        """Call the rule of the node's operator, and keep the frozen values that it returns."""
+        how, rule = self.rules.get(node.op, ("unsupported", None))
+        if how == "unsupported":
+            raise Unsupported(
+                "no rule says how to freeze this operator",
+                where=describe(node),
+                remedy=f"declare it a constant decision with --opaque {self.at.name} "
+                f"or --opaque {self.at.op}",
+            )
+        if rule is None:
+            return "decision"
+        if not all(is_sized(t) for t in node.outputs if t.name):
+            raise Unsupported(
+                "the size of its output depends on values, not on sizes alone",
+                where=describe(node),
+                remedy=f"declare it a constant decision with --opaque {self.at.name}",
+            )
+        inputs = [self.pair(t) if t.name else None for t in node.inputs]
+        results = rule(self, Site(node, inputs, self.at, self.b.opset))
+        results = results if isinstance(results, (list, tuple)) else [results]
+        for t, x1 in zip(node.outputs, results, strict=False):
+            if x1 is not None:
+                assert x1.shape == tuple(t.shape), f"a frozen value of shape {x1.shape} for {tuple(t.shape)}"
+                self.active[t.name] = x1
+        return how if any(x1 is not None for x1 in results) else "decision"
 
 
 def linearize(f: Freezer, image: Tensor, probe: Tensor) -> None:
-    """Freeze all that depends on the image; the frozen values are in `f.active` then."""
+    """Freeze all nodes that depend on the image, and fill `f.active` with the frozen values."""
     f.values[probe.name] = probe
     f.active[image.name] = Frozen(tuple(image.shape), probe)
     for node in list(f.b.graph.nodes):

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxscope.graph.builder import Builder, Tensor, is_known, shape_of
+from onnxscope.graph.builder import Builder
+from onnxscope.graph.tensors import Tensor, is_known, shape_of
 from onnxscope.rewriting.rules.table import TRANSPOSE
 from onnxscope.rewriting.rules.transposes import same
 from onnxscope.rewriting.transpose import Transposer, TransposeRule

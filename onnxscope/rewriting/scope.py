@@ -1,4 +1,4 @@
-"""The scope: base, frozen and transposed branch in one graph, its artifact and the programs cut from it."""
+"""The scope: base, frozen and transposed branch in one graph, with what its file holds about them."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from onnx_graphsurgeon.ir.tensor import LazyValues
 from onnxscope.errors import BadModel
 from onnxscope.files.models import Model, load, save, without_weights
 from onnxscope.files.weights import StoredValues
-from onnxscope.graph.builder import Tensor, dims, np_or_enum
+from onnxscope.graph.tensors import Tensor, dims, np_or_enum
 from onnxscope.rewriting.steps import Policy, Step
 from onnxscope.version import VERSION
 
 PROBE, COTANGENT, FROZEN, TRANSPOSED = "scope_probe", "scope_cotangent", "scope_frozen", "scope_transposed"
-PROBES, COTANGENTS = "probes", "cotangents"  # the names of the free leading sizes, which may differ
+PROBES, COTANGENTS = "probes", "cotangents"  # the names of the free leading sizes, which are independent
 LEDGER = "scope_ledger"
-DEFAULTS = asdict(Step("", "", "linear"))  # of a step's fields: the artifact leaves them out
+DEFAULTS = asdict(Step("", "", "linear"))  # values of a step's fields that the file leaves out
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a scope is the analysis of, and by which rules."""
+    """What a scope analyses, and how."""
 
     image: str
     output: str
     policy: Policy
-    method: str  # what the transposed branch computes: Fᵀ, or an explanation method
+    method: str  # what the transposed branch computes: `gradient` (Fᵀ), or an explanation method
     source_sha256: str
 
 
 @dataclass(frozen=True)
 class Cotangents:
-    """The names of the cotangents that arrive at each source node, and at each tensor of the base."""
+    """The names of the cotangents that arrive at the source nodes, and at the active tensors of the base."""
 
     at_sources: Mapping[str, str]
     at_tensors: Mapping[str, str]
@@ -48,14 +48,14 @@ class Cotangents:
 
 @dataclass
 class Scope:
-    """A rewritten model."""
+    """A rewritten model: base, frozen and transposed branch in one graph."""
 
     graph: gs.Graph
     about: Analysis
-    steps: Sequence[Step]
-    notes: Sequence[str]
+    steps: Sequence[Step]  # the node table: what was done to each active node
+    notes: Sequence[str]  # what the user should know
     cotangents: Cotangents
-    original: Model | None = field(default=None, repr=False)
+    original: Model | None = field(default=None, repr=False)  # the model as it was before the rewriting
 
     @property
     def image(self) -> str:
@@ -79,15 +79,16 @@ class Scope:
 
     @property
     def at_sources(self) -> Mapping[str, str]:
-        """The cotangent at each source node."""
+        """The name of the cotangent at each source node, by the node's name."""
         return self.cotangents.at_sources
 
     @property
     def at_tensors(self) -> Mapping[str, str]:
-        """The cotangent at each tensor of the base that carries the image."""
+        """The name of the cotangent at each active tensor of the base, by the tensor's name."""
         return self.cotangents.at_tensors
 
     def metadata(self) -> dict[str, str]:
+        """All but the graph, as the file's metadata."""
         return {
             "onnxscope.version": VERSION,
             "onnxscope.source_sha256": self.source_sha256,
@@ -98,21 +99,22 @@ class Scope:
             "onnxscope.sources": compact(dict(self.at_sources)),
             "onnxscope.tensors": compact(dict(self.at_tensors)),
             "onnxscope.notes": compact(list(self.notes)),
-            "onnxscope.nodes": compact([saved(step) for step in self.steps]),
+            "onnxscope.nodes": compact([step_dict(step) for step in self.steps]),
         }
 
     def save(self, path: str | Path, *, external_bytes: int | None = None) -> Path:
-        """Write the artifact, beside and then renamed; weights beyond protobuf's limit go into a file beside it."""
+        """Write the scope to a file. Weights that do not fit into a protobuf file go into PATH.data."""
         source = self.original.path if self.original else None
         return save(self.graph, Path(path), self.metadata(), source=source, external_bytes=external_bytes)
 
     @classmethod
     def load(cls, path: str | Path) -> Scope:
-        """A scope from its artifact."""
+        """Read a scope from its file."""
         return cls.of(load(path))
 
     @classmethod
     def of(cls, model: Model) -> Scope:
+        """The scope that a loaded file holds."""
         about = {
             p.key.removeprefix("onnxscope."): p.value
             for p in model.proto.metadata_props
@@ -120,13 +122,13 @@ class Scope:
         }
         if not is_scope(model):
             raise BadModel(
-                "not a scope: it carries no onnxscope metadata",
+                "is not a scope: it has no metadata of onnxscope",
                 where=f"'{model.path}'",
                 remedy="write one with 'onnxscope rewrite'",
             )
         try:
             scope = cls(
-                typed(gs.import_onnx(model.proto)),
+                with_types(gs.import_onnx(model.proto)),
                 Analysis(
                     about["image"],
                     about["output"],
@@ -150,7 +152,7 @@ class Scope:
         return scope
 
     def damage(self) -> str:
-        """What the metadata names and the graph lacks, or the other way round."""
+        """Names in the metadata that the graph does not have, and sources that the metadata does not name."""
         nodes = {n.name for n in self.graph.nodes}
         tensors = {t.name for t in self.graph.inputs} | {t.name for n in self.graph.nodes for t in n.outputs}
         missing = {
@@ -167,22 +169,22 @@ class Scope:
         return ", ".join(f"no '{n}'" for n in sorted(missing))
 
     def base(self) -> gs.Graph:
-        """The original branch alone: the model's own outputs and the explained one."""
+        """The base alone: the normalised model, whose outputs include the explained tensor."""
         own = [t for t in self.graph.outputs if t.name not in (FROZEN, TRANSPOSED)]
         explained = self.tensor(self.output)
         return part(self.graph, own if any(t.name == self.output for t in own) else [*own, explained])
 
     def explained(self) -> gs.Graph:
-        """The frozen and the transposed output, and the explained one of the base beside them."""
+        """The graph of three outputs: the frozen one, the transposed one, and the base's explained tensor."""
         return part(self.graph, [self.tensor(FROZEN), self.tensor(TRANSPOSED), self.tensor(self.output)])
 
     def tensor(self, name: str) -> Tensor:
-        """Any tensor of the graph."""
+        """The tensor of the graph with this name."""
         everywhere = itertools.chain(self.graph.inputs, (t for n in self.graph.nodes for t in n.outputs))
         return next(t for t in everywhere if t.name == name)
 
     def analysed(self) -> gs.Graph:
-        """The analysed part of the base alone: from the image tensor, now an input, to the explained output."""
+        """The part of the base from the image, which becomes an input, to the explained output."""
         output = self.tensor(self.output)
         nodes = needed(self.graph.nodes, [output], known={self.image})
         used = {t.name: t for n in nodes for t in n.inputs}
@@ -190,7 +192,7 @@ class Scope:
         return graph_of(self.graph, nodes, inputs, [output])
 
     def linear(self) -> gs.Graph:
-        """The scope without its sources, so that `scope_frozen` is F·probe exactly."""
+        """The frozen and the transposed branch without sources: `scope_frozen` is F·probe, without r."""
         graph = self.graph.copy()
         for node in graph.nodes:
             if node.name in self.at_sources:
@@ -203,15 +205,17 @@ class Scope:
         return part(graph, frozen)
 
 
-def typed(graph: gs.Graph) -> gs.Graph:
-    """A graph from a file, with the element types and shapes that no file needs to say."""
+def with_types(graph: gs.Graph) -> gs.Graph:
+    """A graph from a file, with the types and shapes of its inner tensors, which files need not hold."""
     model = onnx.ModelProto.FromString(without_weights(graph)[0])
     inferred = {
         v.name: v.type.tensor_type
         for v in shape_inference.infer_shapes(model, data_prop=True).graph.value_info
     }
     for constant in (t for t in graph.tensors().values() if isinstance(t, gs.Constant)):
-        if isinstance(constant._values, LazyValues):  # graphsurgeon's own cannot read external data
+        if isinstance(
+            constant._values, LazyValues
+        ):  # graphsurgeon's own values cannot be read from external data
             constant._values = StoredValues(constant._values.tensor)
     for t in (t for n in graph.nodes for t in n.outputs if t.name in inferred):
         t.dtype = np_or_enum(inferred[t.name].elem_type)
@@ -219,22 +223,24 @@ def typed(graph: gs.Graph) -> gs.Graph:
     return graph
 
 
-def saved(step: Step) -> dict[str, Any]:
-    """A step as the artifact holds it: its name, operator and treatment, and what differs from the defaults."""
+def step_dict(step: Step) -> dict[str, Any]:
+    """A step as the file holds it: name, operator, treatment, and all values that are not the defaults."""
     fields = asdict(step)
     return {k: v for k, v in fields.items() if k in ("name", "op", "how") or v != DEFAULTS[k]}
 
 
 def compact(value: Any) -> str:
+    """JSON without spaces."""
     return json.dumps(value, separators=(",", ":"))
 
 
 def is_scope(model: Model) -> bool:
+    """Whether a loaded file is a scope, and not a model that could be rewritten."""
     return any(p.key == "onnxscope.nodes" for p in model.proto.metadata_props)
 
 
 def part(graph: gs.Graph, outputs: Sequence[Tensor]) -> gs.Graph:
-    """A graph that shares the nodes and tensors which these outputs need."""
+    """The part of a graph that computes these outputs. It shares the graph's nodes and tensors."""
     nodes = needed(graph.nodes, outputs)
     used = {t.name for n in nodes for t in n.inputs} | {t.name for t in outputs}
     return graph_of(graph, nodes, [i for i in graph.inputs if i.name in used], outputs)
@@ -243,6 +249,7 @@ def part(graph: gs.Graph, outputs: Sequence[Tensor]) -> gs.Graph:
 def graph_of(
     like: gs.Graph, nodes: Sequence[gs.Node], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
 ) -> gs.Graph:
+    """A graph of these nodes, with the opset and the IR version of another."""
     return gs.Graph(
         list(nodes),
         list(inputs),
@@ -255,7 +262,7 @@ def graph_of(
 
 
 def needed(nodes: Sequence[gs.Node], outputs: Iterable[Tensor], known: Iterable[str] = ()) -> list[gs.Node]:
-    """The nodes that these outputs depend on, in their order, where some tensors are known already."""
+    """The nodes that compute these outputs from the inputs and the tensors in `known`, in their order."""
     wanted = {t.name for t in outputs}
     keep = []
     for node in reversed(nodes):

@@ -1,4 +1,4 @@
-"""How a node is frozen (its policy), and the record of what was done to it (a step of the node table)."""
+"""How a node is to be frozen (its policy), and what was done to it (its step in the node table)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import onnx_graphsurgeon as gs
 
 from onnxscope.errors import BadOption
 
+# linear: carried as it is; frozen: carried by its gain and source; decision: a constant from the base
 How = Literal["linear", "frozen", "decision", "unsupported"]
 FREEZE, TAYLOR = POLICIES = ("freeze", "taylor")
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How non-linear nodes are frozen: by default, and for single nodes or operators, by their names."""
+    """How non-linear nodes are frozen: a default, and exceptions for nodes or operators, by their names."""
 
     default: str = FREEZE
     special: Mapping[str, str] = field(default_factory=dict)
@@ -32,7 +33,7 @@ class Policy:
                 )
 
     def __str__(self) -> str:
-        """`taylor,Relu=freeze`; JSON where a node's name holds the characters that part these."""
+        """Text such as `taylor,Relu=freeze`, or JSON if a name in it contains a comma or an equals sign."""
         if any(set(name) & {",", "="} for name in self.special):
             return json.dumps({"default": self.default, "for": dict(self.special)}, separators=(",", ":"))
         return ",".join([self.default, *(f"{name}={policy}" for name, policy in self.special.items())])
@@ -47,40 +48,42 @@ class Policy:
         return cls(default, dict(entry.split("=") for entry in special))
 
     def of(self, node: gs.Node) -> str:
+        """The policy for one node; an exception for the node counts before one for its operator."""
         return self.special.get(node.name, self.special.get(node.op, self.default))
 
     @property
     def mixed(self) -> bool:
+        """Whether both policies may occur."""
         return len({self.default, *self.special.values()}) > 1
 
     @property
     def has_tangents(self) -> bool:
-        """Whether any node may be frozen by its tangent."""
+        """Whether any node may be frozen by its tangent, as `taylor` does."""
         return TAYLOR in (self.default, *self.special.values())
 
 
 @dataclass(frozen=True)
 class Step:
-    """What was done to one active node of the base."""
+    """What was done to one active node of the base: a row of the node table."""
 
     name: str
     op: str
     how: How
     policy: str = ""
     note: str = ""
-    tangent: bool = True  # whether what stands for the node is its derivative, where tangents were asked for
-    sources: tuple[str, ...] = ()  # the nodes that add its source
+    tangent: bool = True  # False if the user asked for tangents, and the node was frozen in another way
+    sources: tuple[str, ...] = ()  # the names of the nodes that add its sources
     opaque: bool = False  # whether the user declared it a constant decision
 
 
 @dataclass
 class Treatment:
-    """The base node that is being frozen, and what its rule has noted so far."""
+    """The base node that is being frozen, and what its rule has recorded about it so far."""
 
     name: str = ""
     op: str = ""
-    taylor: bool = False  # its policy, which holds for all nodes that its rule writes
+    taylor: bool = False  # whether its policy is `taylor`; it holds for all nodes that its rule writes
     note: str = ""
-    tangent: bool = True  # whether what `taylor` writes is the derivative
-    asked_policy: bool = False  # whether its rule depends on the policy
+    tangent: bool = True  # False if what its rule writes under `taylor` is not the derivative
+    asked_policy: bool = False  # whether its rule has read the policy
     opaque: bool = False

@@ -1,6 +1,7 @@
-"""The transposed branch: walk the frozen nodes backward, transpose each, sum where a value was used twice.
+"""The transposed branch: walk the frozen nodes from the output to the image, and transpose each.
 
-No operator is named here. Sums over consumers and over broadcast axes happen here and nowhere else.
+No operator is named here. If a value has several consumers, or was broadcast, its cotangent is a sum; these
+sums are written here and nowhere else.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ from typing import Any
 import onnx_graphsurgeon as gs
 
 from onnxscope.errors import MISFITS, Unsupported, misfit
-from onnxscope.graph.builder import Builder, Shape, Tensor, describe, shape_of
+from onnxscope.graph.builder import Builder
+from onnxscope.graph.tensors import Shape, Tensor, describe, shape_of
 
 
 @dataclass
 class Transposer:
-    """Writes transposed nodes; the rules of the linear primitives write through it."""
+    """Writes transposed nodes. The transposes of the linear primitives write through it."""
 
     b: Builder
-    node: str = ""
+    node: str = ""  # the prefix for the names of the nodes that are written
 
     def op(self, op: str, *inputs: Any, outputs: int = 1, **attrs: Any) -> Any:
+        """Write one node and return its output tensor, or a tuple of them if there are several."""
         return self.b.op(op, *inputs, outputs=outputs, node_name=self.b.unique(f"{self.node}/{op}"), **attrs)
 
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
@@ -40,18 +43,19 @@ class Transposer:
 
 
 NOTHING: Mapping[str, Tensor] = {}
+# From a node, the number of one of its inputs and the cotangent of its output to the cotangent of that input.
 TransposeRule = Callable[[Transposer, gs.Node, int, Any], Tensor]
 
 
 @dataclass
-class Cotangents:
-    """What has arrived so far at each frozen value."""
+class CotangentSums:
+    """The cotangents that the consumers of each frozen value have sent to it so far."""
 
     t: Transposer
     terms: dict[str, list[Tensor]] = field(default_factory=dict)
 
     def add(self, value: Tensor, term: Tensor) -> None:
-        """A consumer's contribution, summed over the axes that the consumer broadcast."""
+        """Add what a consumer sends to a value, summed over the axes that the consumer broadcast."""
         have, want = shape_of(term), shape_of(value)
         axes = [k for k, (h, w) in enumerate(zip(have, want, strict=True)) if h != w]
         assert all(want[k] == 1 for k in axes), f"{term.name}: cotangent {have} for {want}"
@@ -60,13 +64,14 @@ class Cotangents:
         self.terms.setdefault(value.name, []).append(term)
 
     def take(self, value: Tensor) -> Tensor | None:
+        """The cotangent of a value, the sum of all terms; None if no consumer has sent one."""
         terms = self.terms.get(value.name, [])
         return self.t.op("Sum", *terms) if len(terms) > 1 else terms[0] if terms else None
 
 
 @dataclass(frozen=True)
 class Transposed:
-    """What arrives at the probe, and the cotangents on the way there, by the names of the frozen values that they meet."""
+    """The cotangent of the probe, and the cotangents of all frozen values, by the names of these values."""
 
     result: Tensor
     cotangents: Mapping[str, Tensor]
@@ -82,24 +87,25 @@ def transpose(
     added: Mapping[str, Tensor] = NOTHING,
     seeded: bool = True,
 ) -> Transposed:
-    """Write Fᵀ for the frozen nodes; `seed` is the frozen output and the cotangent fed to it, if that is `seeded`.
+    """Write the transposes of the frozen nodes, from the output to the probe.
 
-    A value in `added` gets that beside what its consumers send.
+    `values` are the tensors that carry probes, by name. `seed` is the frozen output and the cotangent that is
+    fed to it if `seeded`. A value that is named in `added` receives that cotangent as well as those of its
+    consumers.
     """
     t = Transposer(b)
-    cotangents = Cotangents(t)
+    sums = CotangentSums(t)
     found: dict[str, Tensor] = {}
     if seeded:
-        cotangents.add(*seed)
+        sums.add(*seed)
     for node in reversed(nodes):
-        prefix, _, rest = node.name.partition("/")
-        t.node = f"transposed/{rest}" if prefix == "frozen" else f"transposed/{node.name}"
+        t.node = f"transposed/{node.name.removeprefix('frozen/')}"
         for o in node.outputs:
             if o.name in added:
-                cotangents.add(o, added[o.name])
-        arrived = [cotangents.take(o) for o in node.outputs]
-        found.update((o.name, a) for o, a in zip(node.outputs, arrived, strict=True) if a is not None)
-        if not any(a is not None for a in arrived):
+                sums.add(o, added[o.name])
+        cotangents = [sums.take(o) for o in node.outputs]
+        found.update((o.name, c) for o, c in zip(node.outputs, cotangents, strict=True) if c is not None)
+        if not any(c is not None for c in cotangents):
             continue
         rule = rule_of(node)
         if rule is None:
@@ -107,12 +113,12 @@ def transpose(
         for i, x in enumerate(node.inputs):
             if x.name in values:
                 try:
-                    cotangents.add(x, rule(t, node, i, arrived[0] if len(arrived) == 1 else arrived))
+                    sums.add(x, rule(t, node, i, cotangents[0] if len(cotangents) == 1 else cotangents))
                 except MISFITS as error:
                     raise misfit(error, describe(node)) from error
     t.node = "transposed"
     if probe.name in added:
-        cotangents.add(probe, added[probe.name])
-    arrived_there = cotangents.take(probe)
-    found[probe.name] = arrived_there if arrived_there is not None else t.zeros(seed[1], shape_of(probe))
+        sums.add(probe, added[probe.name])
+    result = sums.take(probe)
+    found[probe.name] = result if result is not None else t.zeros(seed[1], shape_of(probe))
     return Transposed(found[probe.name], found)

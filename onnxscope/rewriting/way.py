@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import onnx_graphsurgeon as gs
 
 from onnxscope.errors import Unsupported
-from onnxscope.graph.builder import Builder, Tensor, describe, numel, shape_of
+from onnxscope.graph.builder import Builder
+from onnxscope.graph.tensors import Tensor, describe, numel, shape_of
 from onnxscope.rewriting.linearize import Freezer
 from onnxscope.rewriting.rules.table import TRANSPOSE
 from onnxscope.rewriting.transpose import NOTHING, Transposed, TransposeRule, transpose

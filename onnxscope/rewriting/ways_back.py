@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
 
-from onnxscope.graph.builder import Tensor
+from onnxscope.graph.tensors import Tensor
 from onnxscope.rewriting.options import GRADIENT
 from onnxscope.rewriting.relevance import alpha_beta, box, epsilon, gamma, propagated
 from onnxscope.rewriting.transpose import Transposer, TransposeRule

@@ -21,7 +21,7 @@ from onnx import GraphProto, NodeProto, helper, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
 from onnxscope.errors import ScopeError
-from onnxscope.graph.builder import shape_of
+from onnxscope.graph.tensors import shape_of
 from onnxscope.runtime import Device, Session, Value, ort_value
 
 DOMAIN = "com.microsoft.nchwc"

@@ -1,4 +1,4 @@
-"""The engine: a scope's programs as sessions on one device, and F as what they compute for one image."""
+"""The engine runs a scope's programs on one device. For each image it gives F, a linear map, and r."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import onnx_graphsurgeon as gs
 
 from onnxscope.errors import BadModel, BadOption, OutOfMemory
 from onnxscope.files.models import without_weights
-from onnxscope.graph.builder import Tensor, is_float
 from onnxscope.graph.ends import find_image
+from onnxscope.graph.tensors import Tensor, is_float
 from onnxscope.linear.linear_map import ArraySpace, Block, Space
 from onnxscope.rewriting.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope, part
 from onnxscope.run.batch_size import MOST_PROBES, batch_size
@@ -22,46 +22,49 @@ from onnxscope.run.device_space import ValueSpace
 from onnxscope.run.programs import Program, Programs, tensor_bytes
 from onnxscope.runtime import Binding, Device, Session, Value, device, from_ort_value, no_memory, ort_value
 
-DEFAULT_MEMORY = 2_000_000_000
-REPEATED = {"linear", "transpose", "ledger"}  # programs whose speed is worth a longer start
+DEFAULT_MEMORY = 2_000_000_000  # bytes
+REPEATED = {
+    "linear",
+    "transpose",
+    "ledger",
+}  # programs that run often, whose session may take longer to build
 Arrays = Mapping[str, np.ndarray]
 log = logging.getLogger("onnxscope")
 
 
 @dataclass(frozen=True)
 class Running:
-    """Where and how programs run."""
+    """Where programs run, and with which limits."""
 
     device: str = "auto"  # auto, cpu or cuda
-    threads: int = 0  # of the CPU; 0 for all cores
-    tf32: bool = False  # whether CUDA may round the operands of products
-    memory: int = DEFAULT_MEMORY  # bytes that the states and a batch of probes may take
-    stateless: bool = False  # keep no states, but run the base with every batch of probes
+    threads: int = 0  # of the CPU; 0 for one on each core
+    tf32: bool = False  # whether CUDA may round the operands of products to TF32
+    memory: int = DEFAULT_MEMORY  # the most bytes that the states and a batch of probes may take together
+    stateless: bool = False  # keep no states, and run the base again with every batch of probes
 
     def engine(self, scope: Scope) -> Engine:
+        """An engine for a scope on the chosen device."""
         on = device(self.device, threads=self.threads, tf32=self.tf32)
         return Engine(scope, on, memory=self.memory, stateless=self.stateless)
 
 
 class Engine:
-    """Sessions are built when they are first needed, and serve every image."""
+    """A scope on a device. Its sessions are built when they are first needed, and are used for all images."""
 
     def __init__(
         self, scope: Scope, on: Device, *, memory: int = DEFAULT_MEMORY, stateless: bool = False
     ) -> None:
-        self.scope, self.on, self.memory = (
-            replace(scope, original=None),
-            on,
-            memory,
-        )  # the graph has its weights
+        self.scope = replace(scope, original=None)  # its weights are not needed, as the graph has them
+        self.on, self.memory = on, memory
         for constant in (t for t in scope.graph.tensors().values() if isinstance(t, gs.Constant)):
-            constant.values  # noqa: B018 - read once, for all programs
+            constant.values  # noqa: B018 - reads the values from the file, once for all programs
         self.programs = Programs(scope, stateless=stateless)
-        self.notes: list[str] = []
-        self._weights: dict[str, Value] = {}
+        self.notes: list[str] = []  # what the user should know
+        self._weights: dict[str, Value] = {}  # large ones, which sessions share
         self._sessions: dict[str, Session] = {}
 
     def session(self, program: Program) -> Session:
+        """The session of a program."""
         if program.name not in self._sessions:
             model, large = without_weights(program.graph)
             constants = {
@@ -69,16 +72,15 @@ class Engine:
             }
             self._weights.update((n, ort_value(constants[n].values)) for n in large if n not in self._weights)
             weights = {n: self._weights[n] for n in large}
-            often = program.name in REPEATED and self.on.name == "cpu" and not self.programs.stateless
-            self._sessions[program.name] = (
-                blocked_session(model, weights, program.graph, self.on)
-                if often
-                else Session(model, on=self.on, weights=weights)
-            )
+            if program.name in REPEATED and self.on.name == "cpu" and not self.programs.stateless:
+                session = blocked_session(model, weights, program.graph, self.on)
+            else:
+                session = Session(model, on=self.on, weights=weights)
+            self._sessions[program.name] = session
         return self._sessions[program.name]
 
     def about(self) -> dict[str, object]:
-        """Where and how it ran, for every result."""
+        """Where and how the programs ran: facts that are added to every result."""
         left = {name: s.left_to_cpu for name, s in self._sessions.items() if s.left_to_cpu}
         return {
             "device": self.on.name,
@@ -90,19 +92,19 @@ class Engine:
             "notes": list(self.notes),
         }
 
-    def say(self, text: str) -> None:
-        """What the user should know of this engine: at once, and with every result."""
+    def warn(self, text: str) -> None:
+        """Log a warning, and keep it as a note for all results."""
         log.warning(text)
         self.notes.append(text)
 
     @cached_property
     def inputs(self) -> list[Tensor]:
-        """The model's own."""
+        """The inputs of the model itself, without the scope's probe and cotangent."""
         return [t for t in self.scope.graph.inputs if t.name not in (PROBE, COTANGENT)]
 
     @cached_property
     def image_input(self) -> Tensor:
-        """What is given when one array is given: the image, or what it is computed from."""
+        """The input that a single array is given to: the image, or what the image is computed from."""
         own = [t for t in self.inputs if t.name == self.scope.image]
         if own:
             return own[0]
@@ -111,11 +113,11 @@ class Engine:
 
     @property
     def takes_image(self) -> bool:
-        """Whether the image is one of the model's inputs, not a tensor inside it."""
+        """Whether the image is an input of the model, and not a tensor inside it."""
         return bool(self.image_input.name == self.scope.image)
 
     def freeze(self, image: np.ndarray | Arrays) -> FrozenMap:
-        """F for an image; a mapping gives all inputs of a model that has several."""
+        """F and r for an image, or for a mapping that gives each input of the model by its name."""
         feeds = self.feeds(image if isinstance(image, Mapping) else {self.image_input.name: image})
         program = self.programs.freeze
         session = self.session(program)
@@ -126,12 +128,12 @@ class Engine:
             raise BadModel(
                 "it computes NaN or infinity for this image",
                 where=f"'{self.scope.output}'",
-                remedy="give an image, and a preprocessing, that the model was made for",
+                remedy="give an image and a preprocessing that the model was made for",
             )
         return FrozenMap(self, {n: values[n] for n in self.programs.states}, given, x0, y0)
 
     def feeds(self, given: Arrays) -> dict[str, np.ndarray]:
-        """The model's inputs in their types and shapes."""
+        """Arrays by the names of the model's inputs, brought to the inputs' types and shapes."""
         names = {t.name for t in self.inputs}
         if wrong := [n for n in given if n not in names]:
             raise BadOption(
@@ -147,7 +149,11 @@ class Engine:
 
 
 class FrozenMap:
-    """F and Fᵀ for one image: blocks that are arrays give arrays, and values on the device give values there."""
+    """F, Fᵀ and r for one image.
+
+    A block is a batch of probes or cotangents. Blocks that are arrays give arrays, and blocks that are values
+    on the device give values on the device.
+    """
 
     def __init__(
         self,
@@ -177,45 +183,42 @@ class FrozenMap:
 
     @property
     def batch(self) -> int:
+        """The number of probes or cotangents that run at once."""
         return min(self._forward.batch, self._transpose.batch)
 
     def forward(self, block: Block) -> Block:
+        """F·v for each probe v of a block."""
         return self._forward(block, self.outputs.shape)
 
     def transpose(self, block: Block) -> Block:
+        """Fᵀ·u for each cotangent u of a block."""
         return self._transpose(block, self.inputs.shape)
 
     @cached_property
     def residual(self) -> np.ndarray:
-        """r = F·0 + r, shaped as y0."""
+        """r, in the shape of y0: what the frozen branch computes for a probe of zeros, F·0 + r."""
         nothing = np.zeros((1, *self.inputs.shape), np.float32)
         affine = Pass(self.engine, self.engine.programs.affine, self._given, 0, (PROBE, FROZEN))
         return np.asarray(affine(nothing, self.outputs.shape)).reshape(self.y0.shape)
 
     def ledger(self, cotangents: np.ndarray) -> np.ndarray:
-        """What every source pays towards ⟨cotangent, y0⟩: [cotangents, sources], in the scope's order."""
+        """What each source contributes to ⟨cotangent, y0⟩: [cotangents, sources], in the scope's order."""
         sources = self.engine.scope.at_sources
-        return (
-            np.asarray(self._ledger(cotangents, (len(sources),)))
-            if sources
-            else np.zeros((len(cotangents), 0), np.float32)
-        )
+        if not sources:
+            return np.zeros((len(cotangents), 0), np.float32)
+        return np.asarray(self._ledger(cotangents, (len(sources),)))
 
     def contributions(self, cotangent: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """cotangent · value at these tensors of the base, for one cotangent, by name; the base runs beside it."""
+        """cotangent · value at these tensors of the base, for one cotangent, by the names of the tensors."""
         program = self.engine.programs.contributions(tuple(names))
         session = self.engine.session(program)
-        fed = {
-            n: v
-            for n, v in {**self._given, COTANGENT: session.value(cotangent)}.items()
-            if n in program.inputs
-        }
-        found = session.on_values(fed)
+        known = {**self._given, COTANGENT: session.value(cotangent)}
+        found = session.on_values({n: v for n, v in known.items() if n in program.inputs})
         return {name: from_ort_value(found[made]) for name, made in zip(names, program.outputs, strict=True)}
 
     @cached_property
     def _ledger(self) -> Pass:
-        """With the sources that the image decides beside the states."""
+        """The program of the ledger, with the states and the sources that depend on the image."""
         programs = self.engine.programs
         known = {**self._given, **self._states}
         if programs.sources.outputs:
@@ -231,13 +234,13 @@ class FrozenMap:
 
 
 class Pass:
-    """One program on any number of probes, in batches that the memory budget holds."""
+    """A program that is run on any number of probes, in batches that fit the memory budget."""
 
     def __init__(
         self, engine: Engine, program: Program, states: Mapping[str, Value], held: int, names: tuple[str, str]
     ) -> None:
         self._engine, self._program, self._states, self._held = engine, program, states, held
-        self._fed, self._made = names
+        self._fed, self._made = names  # the input for the probes, and the output
 
     @cached_property
     def batch(self) -> int:
@@ -279,26 +282,27 @@ class Pass:
             result[...] = self._binding(self._fed, value, self._made).numpy()
 
     def _halve(self, count: int) -> None:
-        """Go on with half as many probes, and say so."""
+        """Continue with half as many probes at once, and warn the user of it."""
         if count == 1:
             raise no_memory()
         self.batch = count // 2
-        self._engine.say(
+        self._engine.warn(
             f"{self._program.name}: out of memory with {count} probes at once; going on with {self.batch}"
         )
 
 
 def fitted(t: Tensor, array: np.ndarray) -> np.ndarray:
+    """An array for an input of the model, in the input's type and shape; a leading 1 may be missing."""
     shape = tuple(t.shape)
     if array.shape != shape and (1, *array.shape) != shape:
         raise BadOption(
-            f"has shape {array.shape}, the model's input '{t.name}' {shape}",
+            f"has shape {array.shape}, and the model's input '{t.name}' has shape {shape}",
             where="image",
-            remedy="resize it",
+            remedy="resize the image",
         )
     if array.dtype.kind not in "biuf":
         raise BadOption(
-            f"holds no numbers but {array.dtype}", where="image", remedy="give an array of numbers"
+            f"must be an array of numbers, and holds {array.dtype}", where="image", remedy="convert it"
         )
     if not np.isfinite(array).all():
         raise BadOption("holds NaN or infinity", where="image", remedy="give finite numbers")

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxscope.graph.builder import Tensor
+from onnxscope.graph.tensors import Tensor
 from onnxscope.rewriting.scope import LEDGER, TRANSPOSED, Scope, part
 
 

@@ -14,7 +14,7 @@ from functools import cached_property
 import onnx_graphsurgeon as gs
 from onnx import TensorProto, helper
 
-from onnxscope.graph.builder import Tensor, element_type, is_known
+from onnxscope.graph.tensors import Tensor, element_type, is_known
 from onnxscope.rewriting.fuse import fold_gains
 from onnxscope.rewriting.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope, graph_of, part
 from onnxscope.run import ledger_programs

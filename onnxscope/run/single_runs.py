@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 
 from onnxscope.errors import BadModel, BadOption, ScopeError
 from onnxscope.files.models import Model, save
-from onnxscope.graph.builder import Tensor, is_float
+from onnxscope.graph.tensors import Tensor, is_float
 from onnxscope.rewriting.scope import COTANGENT, PROBE, Scope, part
 from onnxscope.runtime import Session, reference
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxscope.errors import NotProved
 from onnxscope.files.results import Cells, Result, plain
-from onnxscope.graph.builder import is_float
+from onnxscope.graph.tensors import is_float
 from onnxscope.rewriting.frozen import raw_shape
 from onnxscope.rewriting.options import GRADIENT
 from onnxscope.rewriting.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from onnxscope.graph.builder import Tensor
+from onnxscope.graph.tensors import Tensor
 from onnxscope.rewriting.frozen import Frozen
 from onnxscope.rewriting.linearize import Entry, Freezer, Site
 from onnxscope.rewriting.rules.families import finite, gated, mask, ratio, tangent

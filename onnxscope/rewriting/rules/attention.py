@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from onnxscope.graph.builder import Tensor, shape_of
+from onnxscope.graph.tensors import Tensor, shape_of
 from onnxscope.rewriting.frozen import Frozen, Pair
 from onnxscope.rewriting.linearize import Entry, Freezer, Site
 from onnxscope.rewriting.rules.families import numbered

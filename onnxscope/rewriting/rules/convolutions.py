@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from onnxscope.errors import BadModel
-from onnxscope.graph.builder import describe, numel, shape_of
+from onnxscope.graph.tensors import describe, numel, shape_of
 from onnxscope.normalise.attributes import window
 from onnxscope.rewriting.frozen import Frozen
 from onnxscope.rewriting.linearize import Entry, Freezer, Site

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from onnxscope.errors import Unsupported
-from onnxscope.graph.builder import Tensor, describe, element_type, is_float, is_known, numel, values_of
+from onnxscope.graph.tensors import Tensor, describe, element_type, is_float, is_known, numel, values_of
 from onnxscope.rewriting.frozen import Frozen, Pair
 from onnxscope.rewriting.linearize import Freezer, Rule, Site
 

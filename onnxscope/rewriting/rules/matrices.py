@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxscope.graph.builder import Builder, Shape, Tensor, shape_of, values_of
+from onnxscope.graph.builder import Builder
+from onnxscope.graph.tensors import Shape, Tensor, shape_of, values_of
 from onnxscope.rewriting.transpose import Transposer
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxscope.graph.builder import ints_of, is_float, is_known, shape_of
+from onnxscope.graph.tensors import ints_of, is_float, is_known, shape_of
 from onnxscope.rewriting.frozen import Frozen
 from onnxscope.rewriting.linearize import Entry, Freezer, Rule, Site
 from onnxscope.rewriting.rules.families import filled, finite, numbered

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onnxscope.graph.builder import Tensor, numel
+from onnxscope.graph.tensors import Tensor, numel
 from onnxscope.rewriting.frozen import Frozen, Pair
 from onnxscope.rewriting.linearize import Entry, Freezer, Site
 from onnxscope.rewriting.rules.families import filled

@@ -15,7 +15,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxscope.graph.builder import Shape, Tensor, numel, shape_of
+from onnxscope.graph.tensors import Shape, Tensor, numel, shape_of
 from onnxscope.normalise.attributes import attributes, window
 from onnxscope.rewriting.frozen import Frozen, Pair
 from onnxscope.rewriting.linearize import Entry, Freezer, Site

@@ -11,7 +11,7 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from onnxscope.errors import Unsupported
-from onnxscope.graph.builder import Shape, Tensor, describe, element_type, is_float, shape_of
+from onnxscope.graph.tensors import Shape, Tensor, describe, element_type, is_float, shape_of
 from onnxscope.rewriting.frozen import Frozen, Pair
 from onnxscope.rewriting.linearize import Entry, Freezer, Site
 from onnxscope.rewriting.rules.families import finite, numbered, truncated, with_fixed

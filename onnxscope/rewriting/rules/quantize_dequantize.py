@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto
 
-from onnxscope.graph.builder import Shape, Tensor, element_type, is_known, numel, shape_of, values_of
+from onnxscope.graph.tensors import Shape, Tensor, element_type, is_known, numel, shape_of, values_of
 from onnxscope.normalise.attributes import attributes
 from onnxscope.rewriting.frozen import Frozen, Pair
 from onnxscope.rewriting.linearize import Entry, Freezer, Site

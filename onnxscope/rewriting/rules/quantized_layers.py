@@ -6,7 +6,7 @@ normalise/contrib_quantized.py.
 
 from __future__ import annotations
 
-from onnxscope.graph.builder import Tensor, numel, shape_of
+from onnxscope.graph.tensors import Tensor, numel, shape_of
 from onnxscope.normalise.attributes import window
 from onnxscope.rewriting.frozen import Frozen, Pair
 from onnxscope.rewriting.linearize import Entry, Freezer, Site

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onnxscope.graph.builder import Tensor, ints_of, numel, shape_of
+from onnxscope.graph.tensors import Tensor, ints_of, numel, shape_of
 from onnxscope.rewriting.frozen import Frozen, Pair
 from onnxscope.rewriting.linearize import Entry, Freezer, Rule, Site
 from onnxscope.rewriting.rules.families import filled, finite, numbered, truncated

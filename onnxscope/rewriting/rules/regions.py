@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto
 
-from onnxscope.graph.builder import Tensor, numel, shape_of
+from onnxscope.graph.tensors import Tensor, numel, shape_of
 from onnxscope.rewriting.frozen import Frozen
 from onnxscope.rewriting.linearize import Entry, Freezer, Site
 from onnxscope.rewriting.rules.families import check_countable

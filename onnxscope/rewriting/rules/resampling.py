@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from onnxscope.errors import Unsupported
-from onnxscope.graph.builder import Shape, describe, ints_of, is_float, is_known, numel, shape_of, values_of
+from onnxscope.graph.tensors import Shape, describe, ints_of, is_float, is_known, numel, shape_of, values_of
 from onnxscope.rewriting.frozen import Frozen, Pair
 from onnxscope.rewriting.linearize import Entry, Freezer, Site
 from onnxscope.rewriting.rules.matrices import eye, resize_matrix

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from onnxscope.graph.builder import Tensor, ints_of, numel, shape_of
+from onnxscope.graph.tensors import Tensor, ints_of, numel, shape_of
 from onnxscope.rewriting.frozen import Frozen
 from onnxscope.rewriting.linearize import Entry, Freezer, Site
 from onnxscope.rewriting.rules.convolutions import bias

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxscope.graph.builder import Tensor
+from onnxscope.graph.tensors import Tensor
 from onnxscope.rewriting.frozen import Frozen
 from onnxscope.rewriting.linearize import Entry, Freezer, Site
 from onnxscope.rewriting.rules.families import filled, numbered, refusal, with_fixed

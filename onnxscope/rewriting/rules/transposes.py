@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxscope.graph.builder import Tensor, ints_of, shape_of
+from onnxscope.graph.tensors import Tensor, ints_of, shape_of
 from onnxscope.normalise.attributes import attributes, window
 from onnxscope.rewriting.rules.matrices import copies_blocks, eye, on_axis, resize_matrix
 from onnxscope.rewriting.transpose import Transposer, TransposeRule
