@@ -13,8 +13,9 @@ import pytest
 import typer
 from PIL import Image
 
-from onnxscope import cli
 from onnxscope.api import opening
+from onnxscope.cli import main as cli
+from onnxscope.cli import options
 from onnxscope.errors import BadOption, NotProved
 from onnxscope.files import pictures
 from onnxscope.rewriting.options import Options
@@ -175,7 +176,7 @@ def test_tracebacks_are_for_those_who_ask(capsys, monkeypatch):
     ],
 )
 def test_output_that_no_one_reads(shell, code, said):
-    program = [sys.executable, "-c", "from onnxscope.cli import main; main()", "doctor", str(MODEL)]
+    program = [sys.executable, "-c", "from onnxscope.cli.main import main; main()", "doctor", str(MODEL)]
     done = subprocess.run(
         ["bash", "-c", shell, "bash", *program], capture_output=True, text=True, check=False, cwd=ROOT
     )
@@ -188,8 +189,8 @@ def test_a_scope_takes_no_options(capsys, scope):
 
 
 def test_names_may_hold_colons_and_equal_signs():
-    assert cli.options.named_shape("input:0:1x128x128x3") == ("input:0", (1, 128, 128, 3))
-    assert cli.options.named_policy("a=b/Relu=taylor") == ("a=b/Relu", "taylor")
+    assert options.named_shape("input:0:1x128x128x3") == ("input:0", (1, 128, 128, 3))
+    assert options.named_policy("a=b/Relu=taylor") == ("a=b/Relu", "taylor")
 
 
 def test_options_reach_the_api(monkeypatch):

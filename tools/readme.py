@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 from typer.testing import CliRunner
 
-from onnxscope.cli import app
+from onnxscope.cli.main import app
 from onnxscope.normalise.lifts import LIFTS
 from onnxscope.normalise.versions import RANDOM
 from onnxscope.rewriting.rules.table import RULES

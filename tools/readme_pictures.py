@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from onnxscope.cli import run
+from onnxscope.cli.main import run
 
 ROOT = Path(__file__).parents[1]
 MODELS, PICTURES = ROOT / "models", ROOT / ".github" / "pictures"
