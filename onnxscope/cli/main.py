@@ -1,4 +1,4 @@
-"""The command line: one verb per stage, a thin layer on the Python API."""
+"""The command line's entry: all verbs, and errors as one line on stderr."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from onnxscope.cli import evaluating, explaining, probing, rewriting, touring
+from onnxscope.cli import evaluating, explaining, guide, probing, rewriting, touring
 from onnxscope.cli.options import BAD_INPUT, FAULT, FELL_SHORT, GOOD, INTERRUPTED
 from onnxscope.cli.printing import printing
 from onnxscope.errors import NotProved, ScopeError, one_line
@@ -36,6 +36,7 @@ VERBS = (
     explaining.votes,
     explaining.compare,
     evaluating.evaluate,
+    guide.guide,
 )
 
 app = typer.Typer(
@@ -43,9 +44,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    help="See into any exported CNN: the linear map it is for one image, and that map's transpose, as plain ONNX.",
-    epilog="Exit codes: 0 good, 1 a check fell short, 2 bad input, 70 a fault of onnxscope, 130 interrupted. Errors are one line "
-    'on stderr; with --json also {"error": …} on stdout.',
+    help="See into any exported CNN: the linear map it is for one image, and that map's transpose, "
+    "as plain ONNX.",
+    epilog="Exit codes: 0 good, 1 a check fell short, 2 bad input, 70 a fault of onnxscope, 130 interrupted. "
+    'Errors are one line on stderr; with --json also {"error": …} on stdout.',
 )
 
 
