@@ -205,4 +205,4 @@ def test_pages_and_pictures_are_in_the_wheel(tmp_path: Path, monkeypatch: pytest
         names = set(packed.namelist())
     files = [file for file in GUIDE.rglob("*") if file.is_file()]
     assert {f"onnxscope/guide/{file.relative_to(GUIDE)}" for file in files} <= names
-    assert {"index.md", "pictures"} <= {f.name for f in (resources.files("onnxscope") / "guide").iterdir()}
+    assert {"index.md", "pictures"} <= {f.name for f in resources.files("onnxscope.guide").iterdir()}

@@ -17,7 +17,7 @@ from onnxscope.cli.options import AsJson, command
 from onnxscope.cli.printing import print_json, print_table, printing
 from onnxscope.errors import BadOption
 
-PAGES = resources.files("onnxscope") / "guide"
+PAGES = resources.files("onnxscope.guide")
 INDEX = "index"
 COMMENT = re.compile(r"<!--.*?-->\n*", re.DOTALL)  # the marks of generated parts
 LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")

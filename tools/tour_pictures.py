@@ -1,6 +1,6 @@
-"""Draw the guide's pictures: parts of the tours of bundled models, as Chromium shows them.
+"""Draw the guide's pictures of pages: parts of the tours of bundled models, as Chromium shows them.
 
-apt-get install chromium chromium-driver && pip install '.[test]' && python tools/guide_pictures.py
+apt-get install chromium chromium-driver && pip install '.[test]' && python tools/tour_pictures.py
 """
 
 from __future__ import annotations
