@@ -64,7 +64,7 @@ def generate(source: Path, folder: Path) -> None:
 
 def lay_out(source: Path) -> None:
     """The generator's sources: pages with their links as the site has them, and all files that they name."""
-    sources = reached([README, *GUIDE.glob("*.md")])
+    sources = reached([GUIDE / "index.md", README])
     for file in sources:
         target = source / place(file)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -82,13 +82,13 @@ def lay_out(source: Path) -> None:
 def reached(pages: Iterable[Path]) -> list[Path]:
     """These pages, and all files that they and pages among those link to, in the order of the links."""
     found: dict[Path, None] = {}
-    waiting = sorted(pages, key=lambda page: (page != README, page != GUIDE / "index.md"))
+    waiting = list(pages)
     while waiting:
         file = waiting.pop(0)
         if file not in found and file.is_file():
             found[file] = None
             named = [link.file for link in links(file)] if file.suffix == ".md" else []
-            waiting = [*(f for f in named if f is not None), *waiting]
+            waiting += [f for f in named if f is not None]
     return list(found)
 
 
@@ -128,7 +128,9 @@ def navigation(files: Iterable[Path]) -> str:
     for name in names:
         groups.setdefault(name.partition("/")[0], []).append(name)
     return "".join(
-        f"\n```{{toctree}}\n:hidden:\n:caption: {CAPTIONS[folder]}\n\n" + "\n".join(group) + "\n```\n"
+        f"\n```{{toctree}}\n:hidden:\n:caption: {CAPTIONS.get(folder, folder)}\n\n"
+        + "\n".join(group)
+        + "\n```\n"
         for folder, group in groups.items()
     )
 
