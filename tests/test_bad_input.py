@@ -16,8 +16,8 @@ import pytest
 from onnx import helper, numpy_helper
 from support import model, node, randn
 
-from onnxscope import cli
 from onnxscope.api import opening
+from onnxscope.cli import main as cli
 from onnxscope.files import models
 from onnxscope.graph import builder
 
@@ -434,7 +434,7 @@ def test_a_full_disk(place, tmp_path):
     path = tmp_path / "bad.onnx"
     onnx.save(sound(), path)
     program = (
-        "import resource, sys; from onnxscope.cli import main; resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512))\n"
+        "import resource, sys; from onnxscope.cli.main import main; resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512))\n"
         "main(['rewrite', *sys.argv[1:]])"
     )
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it returns, and that README.md says the same."""
+"""The command line: what it prints, what it returns, and that the guide has the same."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pytest
 import typer
 from PIL import Image
 
-from onnxscope import cli
 from onnxscope.api import opening
+from onnxscope.cli import main as cli
+from onnxscope.cli import options
 from onnxscope.errors import BadOption, NotProved
 from onnxscope.files import pictures
 from onnxscope.rewriting.options import Options
@@ -26,8 +27,8 @@ MODEL = ROOT / "models" / "tiny_scores.onnx"
 VERBS = typer.main.get_command(cli.app).commands
 
 sys.path.insert(0, str(ROOT / "tools"))
+import generate  # noqa: E402
 import make_model  # noqa: E402
-import readme  # noqa: E402
 
 
 @pytest.fixture
@@ -175,7 +176,7 @@ def test_tracebacks_are_for_those_who_ask(capsys, monkeypatch):
     ],
 )
 def test_output_that_no_one_reads(shell, code, said):
-    program = [sys.executable, "-c", "from onnxscope.cli import main; main()", "doctor", str(MODEL)]
+    program = [sys.executable, "-c", "from onnxscope.cli.main import main; main()", "doctor", str(MODEL)]
     done = subprocess.run(
         ["bash", "-c", shell, "bash", *program], capture_output=True, text=True, check=False, cwd=ROOT
     )
@@ -188,8 +189,8 @@ def test_a_scope_takes_no_options(capsys, scope):
 
 
 def test_names_may_hold_colons_and_equal_signs():
-    assert cli.options.named_shape("input:0:1x128x128x3") == ("input:0", (1, 128, 128, 3))
-    assert cli.options.named_policy("a=b/Relu=taylor") == ("a=b/Relu", "taylor")
+    assert options.named_shape("input:0:1x128x128x3") == ("input:0", (1, 128, 128, 3))
+    assert options.named_policy("a=b/Relu=taylor") == ("a=b/Relu", "taylor")
 
 
 def test_options_reach_the_api(monkeypatch):
@@ -261,9 +262,8 @@ def test_pictures_become_grey_for_one_channel(tmp_path):
         pictures.read(tmp_path / "white.jpg", (1, 12, 5, 5))
 
 
-def test_the_readme_is_up_to_date():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme.updated(text) == text, "run python tools/readme.py"
+def test_the_generated_parts_of_the_guide_are_up_to_date():
+    assert not generate.out_of_date(), "run python tools/generate.py"
 
 
 def test_every_frozen_operator_says_how():

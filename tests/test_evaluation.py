@@ -20,13 +20,13 @@ from PIL import Image
 from scipy.stats import spearmanr
 from support import model, node, randn
 
-from onnxscope import cli
 from onnxscope.api import opening
 from onnxscope.ask import evaluation, sensitivity
 from onnxscope.ask.contributions import contributions
 from onnxscope.ask.explain import Explainer, enlarged
 from onnxscope.ask.ledger import Ledger
 from onnxscope.ask.trials import CHANCE, MEASURES, VOTES, Trials
+from onnxscope.cli import main as cli
 from onnxscope.errors import BadOption
 from onnxscope.rewriting.scope import Scope
 

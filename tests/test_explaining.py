@@ -15,13 +15,13 @@ from PIL import Image
 from support import close, model, node, randn, run
 
 import onnxscope
-from onnxscope import cli
 from onnxscope.api.opening import opened
 from onnxscope.ask import explain
 from onnxscope.ask.contributions import contributions, passed_by_all
 from onnxscope.ask.explain import EXPLANATIONS, Explainer, enlarged
 from onnxscope.ask.ledger import ledgers
 from onnxscope.ask.votes import discussions, votes
+from onnxscope.cli import main as cli
 from onnxscope.errors import BadOption
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))

@@ -14,7 +14,8 @@ from PIL import Image
 from support import randn
 
 import onnxscope
-from onnxscope import cli
+from onnxscope.cli import main as cli
+from onnxscope.cli import options
 from onnxscope.files import pictures, preprocessing
 
 VERBS = {
@@ -219,7 +220,7 @@ def test_nan_in_an_array_file_is_refused(folder: Path, tmp_path: Path, capsys: p
     ("text", "count"), [("2GB", 2_000_000_000), ("1.5 GiB", 3 << 29), ("500", 500), ("64k", 64_000)]
 )
 def test_sizes_of_memory(text: str, count: int) -> None:
-    assert cli.options.byte_count(text) == count
+    assert options.byte_count(text) == count
 
 
 @pytest.mark.parametrize(

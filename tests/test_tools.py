@@ -137,23 +137,23 @@ def test_results_that_do_not_belong_together_are_refused(tmp_path: Path, content
         bench.joined([tmp_path / "a", tmp_path / "b"])
 
 
-def test_a_part_of_the_readme_is_written_between_its_marks(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nafter\n", encoding="utf-8")
-    measuring.write_part("bench", "a \\1 table", readme)
+def test_a_part_of_a_page_is_written_between_its_marks(tmp_path: Path) -> None:
+    page = tmp_path / "costs.md"
+    page.write_text("before\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nafter\n", encoding="utf-8")
+    measuring.write_part("bench", "a \\1 table", page)
     assert (
-        readme.read_text(encoding="utf-8")
+        page.read_text(encoding="utf-8")
         == "before\n<!-- bench:begin -->\n\na \\1 table\n\n<!-- bench:end -->\nafter\n"
     )
 
 
 @pytest.mark.parametrize("text", ["nothing\n", "<!-- bench:begin -->\n<!-- bench:end -->\n" * 2])
-def test_without_a_place_in_the_readme_nothing_is_written(tmp_path: Path, text: str) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(text, encoding="utf-8")
-    with pytest.raises(SystemExit, match=r"README\.md has [02] places for 'bench', not one"):
-        measuring.write_part("bench", "table", readme)
-    assert readme.read_text(encoding="utf-8") == text
+def test_without_a_place_on_the_page_nothing_is_written(tmp_path: Path, text: str) -> None:
+    page = tmp_path / "costs.md"
+    page.write_text(text, encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"costs\.md has [02] places for 'bench', not one"):
+        measuring.write_part("bench", "table", page)
+    assert page.read_text(encoding="utf-8") == text
 
 
 def test_contenders_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,8 @@ from PIL import Image
 from support import model, node, randn, run
 
 import onnxscope
-from onnxscope import cli
 from onnxscope.api import opening
+from onnxscope.cli import main as cli
 from onnxscope.files import pictures
 from onnxscope.linear.svd.lanczos import Lanczos
 from onnxscope.run.verify import Check, Report, verify_scope

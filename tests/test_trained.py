@@ -1,4 +1,4 @@
-"""The trained networks are what their cards and README.md say, do what they are for on data at hand, and can be trained again."""
+"""The trained networks are what their cards and the guide say, do what they are for on data at hand, and can be trained again."""
 
 from __future__ import annotations
 
@@ -56,12 +56,11 @@ def test_the_card_is_that_of_the_file(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_readme_says_what_the_card_says(name: str) -> None:
-    (row,) = re.findall(
-        rf"^\| \[`{name}`\]\(models/{name}\.md\) \|.*\|$",
-        (ROOT / "README.md").read_text(encoding="utf-8"),
-        re.MULTILINE,
-    )
+def test_the_table_of_networks_has_the_figures_of_the_card(name: str) -> None:
+    pages = [ROOT / "README.md", *(ROOT / "onnxscope" / "guide").glob("*.md")]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    row_of_name = rf"^\| \[`{name}`\]\((?:\.\./)*models/{name}\.md\) \|.*\|$"
+    (row,) = re.findall(row_of_name, text, re.MULTILINE)
     figures = re.findall(r"[0-9.]+ (?:dB|%)", row)
     card = (MODELS / f"{name}.md").read_text(encoding="utf-8")
     assert figures

@@ -2,7 +2,7 @@
 
     python tools/bench.py                           # all networks, some fifteen minutes on two quiet cores
     python tools/bench.py edsr_small --json a.json  # one of them, its results kept
-    python tools/bench.py --from a.json b.json --readme
+    python tools/bench.py --from a.json b.json --guide
 
 The contenders for one network and batch take turns in one process; memory is measured in processes of its own.
 """
@@ -45,7 +45,9 @@ def main() -> None:
         metavar="FILE",
         help="measure nothing, take results that were kept",
     )
-    parser.add_argument("--readme", action="store_true", help="write the tables into README.md")
+    parser.add_argument(
+        "--guide", action="store_true", help="write the tables into the guide's page costs.md"
+    )
     options = parser.parse_args()
     if wrong := [name for name in options.names if name not in NAMES]:
         parser.error(f"there is no network '{wrong[0]}': choose {', '.join(NAMES)}")
@@ -61,7 +63,7 @@ def main() -> None:
         sys.exit(f"bench: {failed}")
     text = report(results)
     print(text)
-    if options.readme:
+    if options.guide:
         write_part("bench", text)
 
 

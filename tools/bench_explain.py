@@ -1,7 +1,7 @@
 """Measure what explanations cost: ledger and votes in passes of Fᵀ, and three methods beside Captum on the same network.
 
     pip install '.[bench]' && pip install --no-deps captum tqdm
-    python tools/bench_explain.py --readme
+    python tools/bench_explain.py --guide
 
 Captum explains the network that onnx2torch makes of the ONNX file. Both start from the image: freezing and torch's forward pass count.
 """
@@ -97,7 +97,7 @@ def enlarged(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what explanations cost.")
-    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
+    parser.add_argument("--guide", action="store_true", help="write the table into the guide's page costs.md")
     options = parser.parse_args()
     about = machine(PACKAGES)
     head = ["milliseconds on " + NAME, "onnxscope", "compared with", "ratio"]
@@ -108,7 +108,7 @@ def main() -> None:
         ]
     )
     print(text)
-    if options.readme:
+    if options.guide:
         write_part("explain", text)
 
 

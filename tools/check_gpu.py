@@ -80,12 +80,14 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=4, help="for the rounds of each network and batch (4)"
     )
-    parser.add_argument("--readme", action="store_true", help="write the tables into README.md")
+    parser.add_argument(
+        "--guide", action="store_true", help="write the tables into the guide's page costs.md"
+    )
     options = parser.parse_args()
     if wrong := [name for name in options.names if name not in NAMES]:
         parser.error(f"there is no network '{wrong[0]}': choose {', '.join(NAMES)}")
-    if options.readme and options.device == "cpu":
-        parser.error("a rehearsal is not for README.md: leave --readme out")
+    if options.guide and options.device == "cpu":
+        parser.error("a rehearsal is not for the guide: leave --guide out")
     if options.device == "cuda" and (reason := no_cuda()):
         print(f"CUDA does not run here: {reason}")
         sys.exit(2)
@@ -98,7 +100,7 @@ def main() -> None:
             report.problems.append(f"{name}: {error}")
     text = report.text(machine(PACKAGES, gpu() if options.device == "cuda" else ""))
     print(text)
-    if options.readme:
+    if options.guide:
         write_part("gpu", text)
     sys.exit(1 if report.problems else 0)
 

@@ -1,4 +1,4 @@
-"""What the measuring tools share: processes, interleaved medians, tables, and their place in README.md.
+"""What the measuring tools share: processes, interleaved medians, tables, and their place in the guide.
 
 It imports nothing large: a process that measures its peak memory inherits the peak of the one that starts it.
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-README = Path(__file__).parents[1] / "README.md"
+COSTS = Path(__file__).parents[1] / "onnxscope" / "guide" / "costs.md"
 NAMES = (
     "resnet50",
     "vgg19",
@@ -69,7 +69,10 @@ def milliseconds(run: Callable[[], object]) -> float:
 def interleaved(
     contenders: Mapping[str, Callable[[], object]], seconds: float, least: int = 3, most: int = 25
 ) -> dict[str, float]:
-    """Median milliseconds of each: rounds in which everyone has a turn, in shuffled order, so that the machine's moods hit all alike."""
+    """Median milliseconds of each, from rounds in which all take a turn in shuffled order.
+
+    So what slows the machine down for a while slows all of them down alike.
+    """
     for run in contenders.values():
         run()  # the first run allocates
     took: dict[str, list[float]] = {name: [] for name in contenders}
@@ -127,16 +130,22 @@ def table(head: Cells, rows: Sequence[Cells]) -> str:
     return "\n".join([written[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *written[1:]])
 
 
-def write_part(name: str, text: str, readme: Path = README) -> None:
-    """Put a generated part between its marks in README.md."""
-    before = readme.read_text(encoding="utf-8")
-    pattern = re.compile(rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
+def write_part(name: str, text: str, page: Path = COSTS) -> None:
+    """Put a generated part between its marks on a page of the guide."""
+    write(page, with_part(name, text, page))
+
+
+def with_part(name: str, text: str, page: Path) -> str:
+    """The page's text with this text between the marks of its generated part."""
+    marks = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    pattern = re.compile(rf"({marks[0]}\n).*?({marks[1]})", re.DOTALL)
+    before = page.read_text(encoding="utf-8")
     after, found = pattern.subn(lambda m: f"{m[1]}\n{text}\n\n{m[2]}", before)
     if found != 1:
         raise SystemExit(
-            f"{readme.name} has {found} places for '{name}', not one between <!-- {name}:begin --> and <!-- {name}:end -->"
+            f"{page.name} has {found} places for '{name}', not one between {' and '.join(marks)}"
         )
-    write(readme, after)
+    return after
 
 
 def write(path: Path, text: str) -> None:

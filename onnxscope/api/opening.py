@@ -55,6 +55,7 @@ class Diagnosis(Result):
 
     @property
     def ok(self) -> bool:
+        """Whether nothing stops the rewrite."""
         return not self.problems
 
     @property

@@ -28,6 +28,7 @@ class Contribution(Result):
 
     @property
     def total(self) -> float:
+        """What all elements of the tensor add together."""
         return float(self.values.sum())
 
     @property

@@ -45,6 +45,7 @@ class Votes(Result):
         }
 
     def mask(self, score: int) -> np.ndarray:
+        """Rows × columns: true where the pixel votes for this score."""
         return np.asarray(self.winner == score)
 
 

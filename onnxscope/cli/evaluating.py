@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from onnxscope.cli.asking import question_of
 from onnxscope.cli.explaining import Layer
-from onnxscope.cli.options import Asked, Labels, question_of
+from onnxscope.cli.options import Asked, Labels
 from onnxscope.cli.printing import counting, print_json, print_table, printing, working
 from onnxscope.errors import BadOption, printable
 

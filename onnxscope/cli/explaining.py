@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from onnxscope.cli.asking import question
 from onnxscope.cli.folders import over_folder
-from onnxscope.cli.options import Labels, Score, question
+from onnxscope.cli.options import Labels, Score
 from onnxscope.cli.printing import counting, print_json, print_table, printing, working
 from onnxscope.cli.probing import finish
 from onnxscope.errors import BadOption

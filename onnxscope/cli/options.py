@@ -223,27 +223,6 @@ def command(verb: Callable[..., None]) -> Callable[..., None]:
     return typed(verb, get_type_hints(verb, include_extras=True), verb)
 
 
-def question(verb: Callable[..., None]) -> Callable[..., None]:
-    """A verb whose first parameter is a question: it takes the options of every question and then its own."""
-    return question_of(Asked)(verb)
-
-
-def question_of(group: type[Asked]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The same with the options of this group."""
-
-    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
-        def run(asked: Asked, **own: Any) -> None:
-            from onnxscope.cli.question import Question  # only now: it imports all the rest
-
-            verb(Question(verb.__name__.rstrip("_"), asked, own.get("labels")), **own)
-
-        hints = get_type_hints(verb, localns={"Question": group}, include_extras=True)
-        first, *others = inspect.signature(verb).parameters
-        return typed(verb, {"asked": hints[first], **{name: hints[name] for name in others}}, run)
-
-    return decorate
-
-
 def typed(
     verb: Callable[..., None], hints: Mapping[str, Any], run: Callable[..., None]
 ) -> Callable[..., None]:

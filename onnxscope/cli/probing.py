@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from onnxscope.cli.options import FELL_SHORT, INTERRUPTED, question
+from onnxscope.cli.asking import question
+from onnxscope.cli.options import FELL_SHORT, INTERRUPTED
 from onnxscope.cli.printing import counting, print_facts, working
 from onnxscope.files.pixels import parse_pixel
 

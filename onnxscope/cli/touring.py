@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onnxscope.cli.options import FELL_SHORT, INTERRUPTED, Labels, question
+from onnxscope.cli.asking import question
+from onnxscope.cli.options import FELL_SHORT, INTERRUPTED, Labels
 from onnxscope.cli.printing import print_facts, working
 
 if TYPE_CHECKING:

@@ -38,6 +38,7 @@ class Visit(Result):
 
     @property
     def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the search for singular triplets."""
         return bool(self.facts.get("svd", {}).get("stopped") == "interrupted")
 
     @property

@@ -1,21 +1,27 @@
-"""Write the generated parts of README.md: the operator table and the help of the command line. `--check` only compares."""
+"""Write the generated parts of the guide: the Python reference, the commands' help, the table of operators.
+
+python tools/generate.py          # write them
+python tools/generate.py --check  # only compare
+"""
 
 from __future__ import annotations
 
-import re
+import argparse
 import sys
 from collections import defaultdict
 from pathlib import Path
 
+import reference
 import typer
+from measuring import COSTS, with_part, write
 from typer.testing import CliRunner
 
-from onnxscope.cli import app
+from onnxscope.cli.main import app
 from onnxscope.normalise.lifts import LIFTS
 from onnxscope.normalise.versions import RANDOM
 from onnxscope.rewriting.rules.table import RULES
 
-README = Path(__file__).parents[1] / "README.md"
+GUIDE = COSTS.parent
 WIDTH = 100
 FIRST = "residual"  # the verb whose options others share
 LIKE_FIRST = (
@@ -94,19 +100,31 @@ def help_of(arguments: list[str]) -> str:
     return "\n".join(line.rstrip() for line in shown.output.strip().splitlines())
 
 
-def updated(text: str) -> str:
-    """The README with its generated parts written anew."""
-    for name, part in (("operators", operators()), ("help", helps())):
-        pattern = re.compile(rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
-        text, found = pattern.subn(lambda m, part=part: f"{m[1]}\n{part}\n\n{m[2]}", text)
-        if found != 1:
-            raise SystemExit(f"{README.name} has {found} places for '{name}', not one")
-    return text
+PARTS = {
+    "command-line": ("help", helps),
+    "operators": ("operators", operators),
+    "python": ("python", reference.python),
+}
+
+
+def out_of_date() -> dict[Path, str]:
+    """The pages whose generated part would change, and their new text."""
+    pages = {GUIDE / f"{topic}.md": (name, part) for topic, (name, part) in PARTS.items()}
+    new = {page: with_part(name, part(), page) for page, (name, part) in pages.items()}
+    return {page: text for page, text in new.items() if text != page.read_text(encoding="utf-8")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write the generated parts of the guide.")
+    parser.add_argument("--check", action="store_true", help="only compare; a difference is an error")
+    check = parser.parse_args().check
+    pages = out_of_date()
+    if check and pages:
+        sys.exit(f"out of date: {', '.join(p.name for p in pages)}; run python tools/generate.py")
+    for page, text in pages.items():
+        write(page, text)
+        print(f"{page.name} written")
 
 
 if __name__ == "__main__":
-    before = README.read_text(encoding="utf-8")
-    after = updated(before)
-    if "--check" in sys.argv:
-        sys.exit(0 if after == before else f"{README.name} is out of date: run python tools/readme.py")
-    README.write_text(after, encoding="utf-8")
+    main()

@@ -1,6 +1,6 @@
-"""Draw README.md's pictures: parts of the tours of bundled models, as Chromium shows them.
+"""Draw the guide's pictures of pages: parts of the tours of bundled models, as Chromium shows them.
 
-apt-get install chromium chromium-driver && pip install '.[test]' && python tools/readme_pictures.py
+apt-get install chromium chromium-driver && pip install '.[test]' && python tools/tour_pictures.py
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from onnxscope.cli import run
+from onnxscope.cli.main import run
 
 ROOT = Path(__file__).parents[1]
-MODELS, PICTURES = ROOT / "models", ROOT / ".github" / "pictures"
+MODELS, PICTURES = ROOT / "models", ROOT / "onnxscope" / "guide" / "pictures"
 sys.path.insert(0, str(ROOT / "tests"))
 
 from browser import Browser, browser  # noqa: E402  its folder was not known before

@@ -1,0 +1,128 @@
+"""The command line's entry: all verbs, and errors as one line on stderr."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from onnxscope.cli import evaluating, explaining, guide, probing, rewriting, touring
+from onnxscope.cli.options import BAD_INPUT, FAULT, FELL_SHORT, GOOD, INTERRUPTED
+from onnxscope.cli.printing import printing
+from onnxscope.errors import NotProved, ScopeError, one_line
+
+DEBUG = "ONNXSCOPE_DEBUG"  # an environment variable
+REPORT = f"please report it with the model (set {DEBUG}=1 for the traceback)"
+VERBS = (
+    rewriting.rewrite,
+    rewriting.doctor,
+    rewriting.verify,
+    probing.residual,
+    probing.column,
+    probing.row,
+    probing.project,
+    probing.svd,
+    probing.filter_,
+    touring.tour,
+    explaining.ledger,
+    explaining.contributions,
+    explaining.votes,
+    explaining.compare,
+    evaluating.evaluate,
+    guide.guide,
+)
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="See into any exported CNN: the linear map it is for one image, and that map's transpose, "
+    "as plain ONNX.",
+    epilog="Exit codes: 0 good, 1 a check fell short, 2 bad input, 70 a fault of onnxscope, 130 interrupted. "
+    'Errors are one line on stderr; with --json also {"error": …} on stdout.',
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one verb; whatever the user can cause ends in one line on stderr."""
+    if sys.stdout is None or sys.stderr is None:  # closed by the shell
+        sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115
+        sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # for terminals that lack a letter
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    try:
+        with printing():
+            code = int(app(arguments, prog_name="onnxscope", standalone_mode=False) or GOOD)
+    except NotProved as error:
+        return complain(str(error), FELL_SHORT, arguments)
+    except ScopeError as error:
+        return complain(str(error), BAD_INPUT, arguments)
+    except TyperException as error:
+        return complain(f"{error.format_message().rstrip('.')}; see 'onnxscope --help'", BAD_INPUT, arguments)
+    except MemoryError:
+        return complain(
+            "there is not enough memory; give smaller sizes with --input-shape, or use a larger machine",
+            BAD_INPUT,
+            arguments,
+        )
+    except RecursionError:
+        return complain(
+            "the model's functions or bodies are nested too deeply; export it without them",
+            BAD_INPUT,
+            arguments,
+        )
+    except Exception as error:  # nothing of the above, so no one's fault but ours
+        if os.environ.get(DEBUG):
+            traceback.print_exc()
+        return complain(f"internal error: {type(error).__name__}: {error}; {REPORT}", FAULT, arguments)
+    return complain("interrupted", code, arguments) if code == INTERRUPTED else code
+
+
+def complain(text: str, code: int, arguments: Sequence[str] | None) -> int:
+    """One line for people, and an object for machines that asked for one."""
+    line = one_line(text)
+    with printing():
+        if "--json" in (sys.argv[1:] if arguments is None else arguments):
+            typer.echo(json.dumps({"error": line}))
+    typer.echo(f"onnxscope: error: {line}", err=True)
+    return code
+
+
+@app.callback(invoke_without_command=False)
+def version_option(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=lambda asked: show_version(asked),
+            help="Show the version and exit.",
+        ),
+    ] = False,
+) -> None:
+    """The options before the verb."""
+
+
+def show_version(asked: bool) -> None:
+    if asked:
+        from onnxscope.version import VERSION
+
+        typer.echo(f"onnxscope {VERSION}")
+        raise typer.Exit
+
+
+for verb in VERBS:
+    app.command(verb.__name__.rstrip("_"))(verb)
