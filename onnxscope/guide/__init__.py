@@ -1,0 +1,1 @@
+"""The documentation as Markdown pages with their pictures, readable without a network: `onnxscope guide`."""
