@@ -1,4 +1,4 @@
-"""Draw the pictures of the guide that need no browser: python tools/guide_pictures.py
+"""Draw the pictures of the guide that need no browser: python tools/guide_answers.py
 
 Each is what one command of the guide writes for a bundled model.
 `overview.png`, the picture of README.md, puts three answers side by side.
@@ -7,6 +7,7 @@ Each is what one command of the guide writes for a bundled model.
 from __future__ import annotations
 
 import io
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -15,7 +16,6 @@ import numpy as np
 from PIL import Image
 
 import onnxscope
-from onnxscope.cli import run
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -44,8 +44,7 @@ def written_by(command: str, folder: Path) -> bytes:
     """The picture that a command writes."""
     words = [str(MODELS / word) if (MODELS / word).exists() else word for word in command.split()]
     target = folder / "answer"
-    if run([*words, "-o", str(target)]):
-        raise SystemExit(f"failed: onnxscope {command}")
+    subprocess.run(["onnxscope", *words, "-o", str(target)], check=True)
     return target.with_suffix(".png").read_bytes()
 
 
