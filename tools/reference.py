@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 import onnxscope
-from onnxscope.api import interpreter as answering
+from onnxscope.api import model as answering
 from onnxscope.api import opening
 from onnxscope.ask import interpreter as asking
 from onnxscope.files.results import Result
