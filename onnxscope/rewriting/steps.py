@@ -83,7 +83,7 @@ class Treatment:
     name: str = ""
     op: str = ""
     taylor: bool = False  # whether its policy is `taylor`; it holds for all nodes that its rule writes
-    note: str = ""
-    tangent: bool = True  # False if what its rule writes under `taylor` is not the derivative
-    asked_policy: bool = False  # whether its rule has read the policy
-    opaque: bool = False
+    note: str = field(default="", init=False)
+    tangent: bool = field(default=True, init=False)  # False if what `taylor` writes is not the derivative
+    asked_policy: bool = field(default=False, init=False)  # whether its rule has read the policy
+    opaque: bool = field(default=False, init=False)
