@@ -304,7 +304,11 @@ MODELS: Mapping[str, tuple[Callable[[], onnx.ModelProto], Sequence[str], str]] =
         ("--input-shape", "x:1x3x8x8", "--input-shape", "x:1x3x8x9"),
         "--input-shape: 'x' is named twice",
     ),
-    "a size of any length": (sound, ("--input-shape", "x:" + "9" * 5000), "not a name and sizes"),
+    "a size of any length": (
+        sound,
+        ("--input-shape", "x:" + "9" * 5000),
+        "must be the name of an input and its sizes",
+    ),
     "no such image": (sound, ("--image-input", "nosuch"), "--image-input: the model has no tensor 'nosuch'"),
     "no such output": (sound, ("--output", "nosuch"), "--output: the model has no tensor 'nosuch'"),
     "no such opaque node": (sound, ("--opaque", "nosuch"), "'nosuch'"),
@@ -315,7 +319,7 @@ MODELS: Mapping[str, tuple[Callable[[], onnx.ModelProto], Sequence[str], str]] =
     "a policy for nothing": (
         sound,
         ("--policy-for", "taylor"),
-        "--policy-for taylor: not a name and a policy",
+        "--policy-for taylor: must be the name of a node or an operator and a policy",
     ),
     "a shape that does not fit": (
         sound,
@@ -324,8 +328,12 @@ MODELS: Mapping[str, tuple[Callable[[], onnx.ModelProto], Sequence[str], str]] =
     ),
     "a shape of another rank": (sound, ("--input-shape", "x:1x3x8"), "--input-shape x: 1x3x8 does not fit"),
     "a shape too small for the kernel": (free_sizes, ("--input-shape", "x:1x3x2x2"), "conv"),
-    "a shape without a name": (sound, ("--input-shape", "1x3x8x8"), "not a name and sizes"),
-    "a shape of letters": (sound, ("--input-shape", "x:axb"), "not a name and sizes"),
+    "a shape without a name": (
+        sound,
+        ("--input-shape", "1x3x8x8"),
+        "must be the name of an input and its sizes",
+    ),
+    "a shape of letters": (sound, ("--input-shape", "x:axb"), "must be the name of an input and its sizes"),
 }
 
 
@@ -472,13 +480,13 @@ IMAGES: Mapping[str, tuple[str, bytes | np.ndarray | None, str]] = {
     "of another shape": (
         "cat.npy",
         np.zeros((1, 3, 9, 9), np.float32),
-        "has shape 1x3x9x9, the model's input 1x3x8x8",
+        "has the shape 1x3x9x9, and must have the shape 1x3x8x8",
     ),
     "with NaN": ("cat.npy", np.full((1, 3, 8, 8), np.nan), "holds NaN"),
     "of objects": ("cat.npy", np.array([{}]), "allow_pickle=False"),
     "without end": ("cat.npy", b"\x93NUMPY\x01\x00v\x00" + ENDLESS.ljust(117) + b"\n", "cannot be read"),
     "damaged": ("cat.png", b"\x89PNG\r\n\x1a\n" + bytes(40), "--image"),
-    "of words": ("cat.npy", np.array(["meow"]), "holds no array of numbers"),
+    "of words": ("cat.npy", np.array(["meow"]), "does not hold an array of numbers"),
 }
 
 

@@ -185,7 +185,7 @@ def test_output_that_no_one_reads(shell, code, said):
 
 def test_a_scope_takes_no_options(capsys, scope):
     assert cli.run(["verify", str(scope), "--policy", "taylor"]) == 2
-    assert "is a scope, in which sizes and policies are settled" in capsys.readouterr().err
+    assert "is a scope, whose sizes and policies cannot be changed" in capsys.readouterr().err
 
 
 def test_names_may_hold_colons_and_equal_signs():

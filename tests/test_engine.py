@@ -268,7 +268,7 @@ def test_several_inputs_are_given_by_name() -> None:
     [
         (np.zeros((1, 3, 5, 6), np.float32), "has shape"),
         (np.full((1, 3, 6, 6), np.nan, np.float32), "NaN"),
-        (np.full((3, 6, 6), "a"), "no numbers"),
+        (np.full((3, 6, 6), "a"), "must be an array of numbers"),
     ],
 )
 def test_images_that_do_not_fit_are_refused(image: np.ndarray, said: str) -> None:

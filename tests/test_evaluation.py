@@ -428,7 +428,7 @@ def test_one_score_has_no_others_to_compare_with(folder: Path, evaluate: Evaluat
     [
         (
             lambda f: [p.unlink() for p in f.iterdir()],
-            "holds no pictures; name a folder with files in .png, .jpg, .jpeg",
+            "holds no pictures; name a folder with files that end in .png, .jpg, .jpeg",
         ),
         (
             lambda f: [(f / f"{n}.png").write_bytes(b"no") for n in "abc"],

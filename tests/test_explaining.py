@@ -468,7 +468,7 @@ def test_comparison(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
         ("ledger", "net", ["--score", "4"], "there is no score '4'"),
         ("compare", "net", ["--score", "eel"], "there is no score 'eel'"),
         ("compare", "net", ["--method", "magic"], "there is no method 'magic'"),
-        ("votes", "larger", [], "gives no scores but an image"),
+        ("votes", "larger", [], "its output must be scores, and is an image"),
         ("votes", "one", [], "one score only"),
         ("contributions", "net", ["--tensor", "nowhere"], "there is no tensor 'nowhere'"),
         ("compare", "net", ["--method", "grad-cam", "--layer", "nowhere"], "no tensor 'nowhere'"),

@@ -133,7 +133,7 @@ def test_labels_are_found(
 
 def test_labels_that_are_nowhere(tmp_path: Path) -> None:
     onnx.save(model([node("Relu", ["x"])], {"x": randn(1, 2)}, ["y"]), tmp_path / "net.onnx")
-    with pytest.raises(onnxscope.BadOption, match=r"put them, one a line, into 'net\.labels\.txt'"):
+    with pytest.raises(onnxscope.BadOption, match=r"put them, one on each line, into 'net\.labels\.txt'"):
         onnxscope.find_labels(tmp_path / "net.onnx")
 
 

@@ -112,7 +112,9 @@ def test_sixteen_bits_are_rounded_to_eight(tmp_path):
     [np.full((4, 4), 0.5, np.float32), np.full((4, 4), 70000, np.int32), np.full((4, 4), -1, np.int32)],
 )
 def test_pixels_without_a_white_are_refused(tmp_path, levels):
-    with pytest.raises(BadOption, match=r"--image '.*a.tiff': holds pixels beyond 16 bits or with fractions"):
+    with pytest.raises(
+        BadOption, match=r"--image '.*a.tiff': has pixels with fractions or more than 16 bits"
+    ):
         pictures.read(saved(tmp_path / "a.tiff", levels), (1, 3, 4, 4))
 
 
@@ -164,16 +166,17 @@ def test_arrays_are_taken_as_they_are(tmp_path):
         assert pictures.picture_size(tmp_path / f"{name}.npy") == (4, 5)
     assert pictures.picture_size(tmp_path / "one.npy", "nhwc") == (3, 4)
     assert pictures.read(tmp_path / "vector.npy", (1, 10)).shape == (1, 10)
-    with pytest.raises(BadOption, match="has shape 3x4x5, the model's input 2x3x4x5"):
+    with pytest.raises(BadOption, match="has the shape 3x4x5, and must have the shape 2x3x4x5"):
         pictures.read(tmp_path / "one.npy", (2, 3, 4, 5))
     with pytest.raises(
-        BadOption, match="has shape 10, which is no picture; give all sizes with --input-shape"
+        BadOption, match="has the shape 10, which is not that of a picture; give all sizes with --input-shape"
     ):
         pictures.picture_size(tmp_path / "vector.npy")
 
 
 @pytest.mark.parametrize(
-    ("value", "cause"), [(np.nan, "holds NaN"), (np.inf, "holds NaN"), (1e300, "float32 does not reach")]
+    ("value", "cause"),
+    [(np.nan, "holds NaN"), (np.inf, "holds NaN"), (1e300, "outside the range of float32")],
 )
 def test_arrays_without_sense_are_refused(tmp_path, value, cause):
     np.save(tmp_path / "a.npy", np.full((1, 3, 4, 4), value))
@@ -286,15 +289,15 @@ REFUSED = {
     ),
     "words": ({"mean": "a,b"}, "--mean: 'a' is not a number"),
     "nothing": ({"mean": ""}, "--mean: '' is not a number"),
-    "nan": ({"mean": "nan"}, "--mean: nan should be finite numbers"),
-    "two figures": ({"mean": "1,2"}, "--mean: 2 figures fit no picture"),
-    "std of zero": ({"std": "1,0,1"}, "--std: 1.0,0.0,1.0 should be positive numbers"),
-    "scale below zero": ({"scale": "-1"}, "--scale: -1.0 should be positive numbers"),
+    "nan": ({"mean": "nan"}, "--mean: the values must be finite numbers, not nan"),
+    "two figures": ({"mean": "1,2"}, "--mean: there are 2 values, and a picture has 1, 3 or 4 channels"),
+    "std of zero": ({"std": "1,0,1"}, "--std: the values must be positive numbers, not 1.0,0.0,1.0"),
+    "scale below zero": ({"scale": "-1"}, "--scale: the values must be positive numbers, not -1.0"),
     "scale by zero": ({"scale": "1/0"}, "--scale: '1/0' is not a number"),
     "order": ({"channels": "grb"}, "--channels: there is no order 'grb'"),
     "luma of three": (
         {"channels": "luma", "mean": "1,2,3"},
-        "--mean: 1.0,2.0,3.0 is more than the one that luma takes",
+        "--mean: luma has one channel, and there are 3 values: 1.0,2.0,3.0",
     ),
     "layout": ({"layout": "chwn"}, "--layout: there is no layout 'chwn'"),
     "fit": ({"fit": "stretch"}, "--fit: there is no fit 'stretch'"),
@@ -314,7 +317,7 @@ def test_options_that_are_refused(kind):
     [
         ({"channels": "luma"}, (1, 3, 4, 4), "--channels luma: the model's input 1x3x4x4 has 3 channels"),
         ({"channels": "bgr"}, (1, 4, 8, 8), "--channels bgr: the model's input 1x4x8x8 has 4 channels"),
-        ({"preset": "imagenet"}, (1, 4, 8, 8), "--mean: 3 figures for 4 channels"),
+        ({"preset": "imagenet"}, (1, 4, 8, 8), "--mean: there are 3 values for 4 channels"),
         ({"layout": "nchw"}, (1, 8, 8, 3), "--layout: the model's input 1x8x8x3 has 8 channels"),
         ({}, (1, 10), "--layout: 1x10 is not the shape of a picture"),
     ],
@@ -327,7 +330,7 @@ def test_options_that_contradict_the_model(options, shape, line):
 
 def test_figures_beyond_float32_are_named(tmp_path, random_pixels):
     with pytest.raises(
-        BadOption, match="--scale, --mean, --std: pixels become numbers that float32 does not reach"
+        BadOption, match="--scale, --mean, --std: they turn pixels into numbers outside the range of float32"
     ):
         pictures.read(saved(tmp_path / "a.png", random_pixels), (1, 3, 5, 7), Preprocess(1e300))
 
@@ -409,5 +412,5 @@ def test_pixels_on_the_command_line():
     assert pixels.parse_pixel(" 1, 2,3") == (1, 2, 3)
     assert pixels.parse_pixel("7") == (7,)
     for text in ("", "1,,2", "a", "-1,0,0", "1.5", "²", "9" * 30):
-        with pytest.raises(BadOption, match=r"--pixel: .* names no pixel; write CHANNEL,Y,X"):
+        with pytest.raises(BadOption, match=r"--pixel: .* does not name a pixel; write CHANNEL,Y,X"):
             pixels.parse_pixel(text)

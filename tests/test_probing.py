@@ -174,15 +174,15 @@ def test_presets_reach_the_image(folder: Path, tmp_path: Path) -> None:
     [
         (["column", "--pixel", "3,0,0"], "pixel 3,0,0 lies outside of 3x8x6 (channel, y, x)"),
         (["row", "--pixel", "0,16,0"], "pixel 0,16,0 lies outside of 3x16x12"),
-        (["column", "--pixel", "a"], "'a' names no pixel"),
+        (["column", "--pixel", "a"], "'a' does not name a pixel"),
         (["svd", "-k", "145"], "-k"),
         (["svd", "--tol", "1e-9"], "--tol"),
         (["residual", "--device", "npu"], "there is no device 'npu'"),
-        (["residual", "--memory", "much"], "'much' is no size"),
+        (["residual", "--memory", "much"], "must be a number of bytes with a unit, not 'much'"),
         (["column", "--pixel", "0,0,0", "--memory", "1kB"], "the budget is"),
         (["residual", "--preset", "vgg"], "there is no preset 'vgg'"),
         (["residual", "--image", "none.png"], "cannot be read"),
-        (["svd", "--start", "none.npz"], "no result of 'onnxscope svd'"),
+        (["svd", "--start", "none.npz"], "is not a result of 'onnxscope svd'"),
         (["svd", "-o", "no/where"], "no/where.npz"),
     ],
 )
@@ -220,7 +220,7 @@ def test_nan_in_an_array_file_is_refused(folder: Path, tmp_path: Path, capsys: p
     ("text", "count"), [("2GB", 2_000_000_000), ("1.5 GiB", 3 << 29), ("500", 500), ("64k", 64_000)]
 )
 def test_sizes_of_memory(text: str, count: int) -> None:
-    assert options.byte_count(text) == count
+    assert options.parse_bytes(text) == count
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""What Python users call: rewrite, doctor, verify and load, and the one object that every question is put to."""
+"""What Python users call: functions that open models, and the objects that answer questions."""

@@ -1,4 +1,4 @@
-"""Answers that are arrays: they print, draw and save themselves."""
+"""Answers that are arrays, or hold arrays. They can be printed, drawn and saved."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ from onnxscope.show.sheets import Picture, alone, png, sheet
 
 
 class PixelArray(np.ndarray):
-    """An array that knows how to be looked at; what is computed from it is an ordinary array."""
+    """An array of pixels, which can be drawn.
 
-    _look: Callable[[np.ndarray], Picture] | None
+    What is computed from it is an ordinary array, and a part of it cannot be drawn.
+    """
+
+    _look: Callable[[np.ndarray], Picture] | None  # makes a picture of the array
 
     @classmethod
     def of(cls, values: np.ndarray, look: Callable[[np.ndarray], Picture]) -> PixelArray:
+        """The values as an array that is drawn by `look`."""
         found = values.view(cls)
         found._look = look
         return found
@@ -35,22 +39,23 @@ class PixelArray(np.ndarray):
 
     @property
     def picture(self) -> Picture:
+        """The array with what is needed to draw it."""
         if self._look is None:
             raise BadOption(
-                "a part of an answer has no picture", where="plot", remedy="plot the whole answer"
+                "a part of an answer cannot be drawn", where="plot", remedy="plot the whole answer"
             )
         return self._look(np.asarray(self))
 
     def plot(self) -> Drawing:
-        """The array as a picture, with its scale below."""
+        """The array as a picture, with its scale below it."""
         return Drawing(png(sheet([[self.picture]])))
 
     def save(self, path: str | Path) -> Path:
-        """As FILE.png."""
+        """Write the picture as FILE.png."""
         return self.plot().save(path)
 
     def to_dict(self) -> dict[str, Any]:
-        """Shape and values, for JSON."""
+        """The shape and the values, as JSON has them."""
         return {"shape": list(self.shape), "values": plain(np.asarray(self))}
 
     def _repr_html_(self) -> str:
@@ -62,7 +67,7 @@ class PixelArray(np.ndarray):
 
 @dataclass(frozen=True, repr=False)
 class Singular(Svd, Result):
-    """Singular triplets with how far they can be trusted."""
+    """Singular values σ with their eigen-inputs v and eigen-outputs u, F·v = σ·u, and their residuals."""
 
     @property
     def title(self) -> str:
@@ -75,7 +80,7 @@ class Singular(Svd, Result):
 
 @dataclass(frozen=True, repr=False)
 class Explanation(Result):
-    """A map over pixels for each score that was asked for."""
+    """Maps by an explanation method: one for each score, with a value for each pixel of the image."""
 
     method: str
     scores: Sequence[str]

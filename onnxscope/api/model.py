@@ -1,4 +1,4 @@
-"""The front door: a model on its device, and one object for an image that every question is put to."""
+"""The objects that users work with: an opened model, and its linear interpreter for one image."""
 
 from __future__ import annotations
 
@@ -29,11 +29,15 @@ from onnxscope.show.views import Views
 if TYPE_CHECKING:
     from onnxscope.show.tour.visit import Visit
 
-Score = int | str | None  # its number or its label; the highest where there is none
+Score = int | str | None  # a score's number or its label; None for the highest score
 
 
 class OpenModel(OpenScope):
-    """A model, ready for images: no session is built twice, and other ways back start from the same base."""
+    """What `load` returns: a model that is ready to be frozen for images.
+
+    Sessions are built when they are first needed, and are used for all images. Explanation methods start from
+    the same base, so that the model is read and normalised once.
+    """
 
     def __init__(
         self, scope: Scope, running: Running, preprocess: Preprocess, labels: Sequence[str] = ()
@@ -42,26 +46,34 @@ class OpenModel(OpenScope):
         self.scope, self.running, self.preprocess, self.labels = scope, running, preprocess, list(labels)
 
     def freeze(self, image: np.ndarray | Mapping[str, np.ndarray] | str | Path) -> LinearInterpreter:
-        """The linear interpreter of an image: an array in the model's own scale, or a file.
+        """The linear interpreter of an image.
 
-        A mapping names all inputs where the model has several.
+        The image is a file, which is preprocessed, or an array of the model's own values. If the model has
+        several inputs, give a mapping from their names to arrays.
         """
         if isinstance(image, (str, Path)):
             image = self.read(Path(image))
         return LinearInterpreter(self.engine.freeze(image), self)
 
     def read(self, file: Path) -> np.ndarray:
-        """A picture file, fitted to the model's input and preprocessed, or an .npy array of the model's own values."""
+        """A file as the model's image.
+
+        A picture is brought to the size of the model's input and preprocessed. An .npy file must hold an
+        array of the model's own values.
+        """
         return pictures.read(file, self.image_shape, self.preprocess)
 
     @cached_property
     def explainer(self) -> Explainer:
-        """Opens other ways back, each once."""
+        """Opens the model with other explanation methods, each of them once."""
         return Explainer(self.scope, self.running, layout=self.preprocess.layout)
 
 
 class LinearInterpreter(Interpreter):
-    """F(x0) and r(x0) of one image, y1 = F·x1 + r. Pixels are (channel, y, x), elements of a vector numbers."""
+    """F(x0) and r(x0) of one image x0: the affine map y1 = F·x1 + r that the model is for it.
+
+    A pixel is named by (channel, y, x), and an element of a vector, such as a score, by its number.
+    """
 
     def __init__(self, frozen: FrozenMap, model: OpenModel) -> None:
         super().__init__(frozen, model.preprocess.layout)
@@ -69,7 +81,7 @@ class LinearInterpreter(Interpreter):
 
     @cached_property
     def views(self) -> Views:
-        """How arrays are looked at."""
+        """Draws arrays in the shape of the image or of the output."""
         return Views(self, self.model.preprocess)
 
     @property
@@ -83,31 +95,34 @@ class LinearInterpreter(Interpreter):
         return Scores(self.output.reshape(-1), self.model.labels)
 
     def residual(self) -> PixelArray:
-        """r: what all sources of the network, carried to the output, add up to."""
+        """r, the part of the output that does not come from the image: all sources, carried to the output."""
         return PixelArray.of(super().residual(), lambda a: self.views.like_output(a, "residual"))
 
     def column(self, pixel: Pixel) -> PixelArray:
-        """F·δ: what one input pixel does, shaped as the output."""
+        """The column of F for one pixel of the image: how it changes the output, in the output's shape."""
         return PixelArray.of(super().column(pixel), lambda a: self.views.like_output(a, f"column of {pixel}"))
 
     def row(self, pixel: Pixel) -> PixelArray:
-        """Fᵀ·δ: what one output pixel, or score, looks at, shaped as the image."""
+        """The row of F for one pixel of the output, or one score: how each pixel of the image changes it."""
         return PixelArray.of(super().row(pixel), lambda a: self.views.like_image(a, f"row of {pixel}"))
 
     def svd(self, k: int, **options: Unpack[SvdOptions]) -> Singular:
-        """The k largest singular values with their eigen-inputs v and eigen-outputs u: F·v = σ·u."""
+        """The k largest singular values σ of F with their eigen-inputs v and eigen-outputs u: F·v = σ·u."""
         found = super().svd(k, **options)
         return Singular(**vars(found) | {"draw": lambda: draw.triplets(self.views, found)})
 
     def ledger(self, score: Score = None) -> Ledger:
-        """A score and its parts: the image's, and that of each layer's biases."""
+        """A score and its parts: the contribution of the image, and that of each layer's biases."""
         index = self.scores.index(score)
         (book,) = ledger.ledgers(self, [index])
         name = self.scores.name(index)
         return replace(book, name=name, draw=lambda: draw.ledger(book, name))
 
     def contributions(self, score: Score = None, tensors: Sequence[str] = ()) -> Contributions:
-        """What the pixels of feature maps add to a score, and the bias of the layers behind each."""
+        """What the pixels of feature maps contribute to a score, and what the biases after each map add.
+
+        The feature maps are these tensors of the model, or all that every path from the image passes.
+        """
         index = self.scores.index(score)
         found = [
             replace(c, draw=lambda c=c: draw.contributions([c]))  # type: ignore[misc]
@@ -116,7 +131,11 @@ class LinearInterpreter(Interpreter):
         return Contributions(found, self.scores.name(index), draw=lambda: draw.contributions(found))
 
     def votes(self, among: int = 0, progress: Callable[[int, int], None] | None = None) -> Votes:
-        """The score that each pixel votes for, among so many of the highest scores, or among all (0)."""
+        """The score that each pixel votes for: the one that it contributes most to.
+
+        `among` is the number of the highest scores that pixels can vote for, 0 for all. `progress` is called
+        with the numbers of scores that are done and of all.
+        """
         chosen = votes.candidates(self, self.scores.highest(among) if among else ())
         discussed = self.model.explainer.opened(DISCUSSION).freeze(self.map.fed)
         found = votes.votes(discussed, chosen, progress)
@@ -126,7 +145,10 @@ class LinearInterpreter(Interpreter):
     def explain(
         self, method: str, scores: Score | Sequence[int | str] = None, *, layer: str = ""
     ) -> Explanation:
-        """Maps over pixels of one score or of several, by one of the explanation methods."""
+        """Explain one score or several by an explanation method: a map over the image's pixels for each.
+
+        `layer` names the feature map that Grad-CAM and its relatives use. Unless it is given, the last is.
+        """
         chosen = list(scores) if isinstance(scores, Sequence) and not isinstance(scores, str) else [scores]
         indices = [self.scores.index(s) for s in chosen]
         maps = self.explainer.at(layer).maps(method, self.image, indices)
@@ -135,8 +157,12 @@ class LinearInterpreter(Interpreter):
         return Explanation(method, names, maps, draw=drawn)
 
     def tour(self, path: str | Path | None = None, *, k: int = 8, seconds: float = 20.0) -> Visit:
-        """Everything worth seeing, as one page; written to `path` if one is given."""
-        from onnxscope.show.tour.guide import Effort, Guide  # only now, for the same reason as charts
+        """One page with everything worth seeing about the model and the image.
+
+        It shows `k` singular triplets, as far as they are found in this number of seconds. If a path is
+        given, the page is written there.
+        """
+        from onnxscope.show.tour.guide import Effort, Guide  # imported here as charts take half a second
         from onnxscope.show.tour.visit import visit
 
         guide = Guide(self, self.views, self.explainer, self.scores, Effort(k, seconds))

@@ -1,4 +1,4 @@
-"""Models and scopes opened: rewrite, doctor, verify and load, with typed results and no output of their own."""
+"""The functions that open a model or a scope: rewrite, doctor, verify and load. They print nothing."""
 
 from __future__ import annotations
 
@@ -24,28 +24,24 @@ from onnxscope.run.engine import DEFAULT_MEMORY, Running
 from onnxscope.run.verify import Check, Report, prove_base, verify_scope
 
 ModelSource = str | Path | bytes | onnx.ModelProto | Model
-KEPT_BYTES = (
-    64 << 20
-)  # an opened model keeps its original up to this size, so that a tour can compare the two
+KEPT_BYTES = 64 << 20  # an opened model keeps its original up to this size, for a tour to compare the two
 
 
 class Choices(TypedDict, total=False):
-    """What can be chosen about a rewrite; the command line has the same options."""
+    """The choices about a rewrite. The command line has them as options."""
 
-    input_shapes: Mapping[str, Sequence[int]]  # sizes that the model leaves free
-    image: str | None  # the tensor that is the image; the only image-like input otherwise
-    output: str | None  # the tensor to explain; the first output before a softmax otherwise
-    policy: str | None  # freeze (the default) or taylor
-    policy_for: Mapping[str, str]  # another policy for a node or an operator
+    input_shapes: Mapping[str, Sequence[int]]  # of inputs whose sizes the model leaves free
+    image: str | None  # the tensor that is the image; by default the only image-like input
+    output: str | None  # the tensor to explain; by default the first output, before a softmax
+    policy: str | None  # how non-linear nodes are frozen: freeze (the default) or taylor
+    policy_for: Mapping[str, str]  # another policy for a node or an operator, by its name
     opaque: Iterable[str]  # nodes or operators that are taken as constant decisions
-    method: (
-        str | None
-    )  # what the transposed branch computes: gradient (Fᵀ, the default) or an explanation method
+    method: str | None  # of the transposed branch: gradient (Fᵀ, the default) or an explanation method
 
 
 @dataclass(frozen=True, repr=False)
 class Diagnosis(Result):
-    """What a rewrite would do, node by node, and what stops it."""
+    """What a rewrite would do with each node, and the problems that prevent the rewrite."""
 
     steps: tuple[Step, ...]
     image: str
@@ -70,7 +66,7 @@ class Diagnosis(Result):
 
 
 def options_of(chosen: Choices) -> Options:
-    """The options of a rewrite as one value."""
+    """The choices as the one value that the rewriting takes."""
     return Options(
         {name: tuple(shape) for name, shape in (chosen.get("input_shapes") or {}).items()},
         chosen.get("image"),
@@ -82,6 +78,7 @@ def options_of(chosen: Choices) -> Options:
 
 
 def loaded_original(model: ModelSource | Scope) -> Model:
+    """A loaded model, which must not be a scope."""
     if isinstance(model, Scope):
         raise BadModel("is a scope already", where="model", remedy="name the original model")
     loaded = models.load(model)
@@ -99,7 +96,11 @@ def rewrite(
     options: Options | None = None,
     **chosen: Unpack[Choices],
 ) -> Scope:
-    """Rewrite a model into a scope, and prove that its base still computes what the model computes."""
+    """Rewrite a model into a scope: the model itself, its frozen linear map F, and the transpose of F.
+
+    Unless `prove` is False, it is checked that the rewritten model still computes what the model computes.
+    The choices are given by name, or all at once as `options`.
+    """
     scope = build(loaded_original(model), options or options_of(chosen))
     if prove:
         prove_base(scope)
@@ -109,14 +110,17 @@ def rewrite(
 def doctor(
     model: ModelSource | Scope, *, options: Options | None = None, **chosen: Unpack[Choices]
 ) -> Diagnosis:
-    """Say how every node would be treated, without writing anything."""
+    """Tell how a rewrite would treat each node of a model, and what prevents it. Nothing is written."""
     found = survey(loaded_original(model), options or options_of(chosen))
     problems = (str(found.y1),) if isinstance(found.y1, ScopeError) else ()
     return Diagnosis(tuple(found.freezer.steps), found.x.name, found.y.name, tuple(found.notes), problems)
 
 
 def opened(model: ModelSource | Scope, *, options: Options | None = None, **chosen: Unpack[Choices]) -> Scope:
-    """A scope, or the one that a model would become. Of a scope too, image, output and method can be chosen anew."""
+    """The scope that a model is rewritten into, or a scope that is given.
+
+    The image, the output and the method of a given scope can be chosen anew.
+    """
     options = options or options_of(chosen)
     if isinstance(model, Scope):
         return chosen_anew(model, "scope", options)
@@ -127,10 +131,10 @@ def opened(model: ModelSource | Scope, *, options: Options | None = None, **chos
 
 
 def chosen_anew(scope: Scope, where: str, options: Options) -> Scope:
-    """The same scope, or one between other tensors or with another way back."""
+    """A scope, rewritten if the options choose another image, output or method."""
     if replace(options, image=None, output=None, method=None) != Options():
         raise BadOption(
-            "is a scope, in which sizes and policies are settled",
+            "is a scope, whose sizes and policies cannot be changed",
             where=where,
             remedy="leave these options out, or rewrite the original model with them",
         )
@@ -153,12 +157,14 @@ def load(
     options: Options | None = None,
     **chosen: Unpack[Choices],
 ) -> OpenModel:
-    """A model or a scope, opened to be frozen for images.
+    """Open a model or a scope, ready to be frozen for images.
 
-    `preset` is the preprocessing of pictures: imagenet, unit (the default), signed, caffe, raw, or a Preprocess; `layout`
-    says where pictures have their channels: auto, nchw or nhwc. `labels` are the names of the scores. `device` is auto,
-    cpu or cuda; `tf32` lets CUDA round the operands of products. `memory` bounds, in bytes, what the states and a batch of
-    probes take; `stateless` keeps no states but runs the base with every batch.
+    `preset` is the preprocessing of pictures: imagenet, unit (the default), signed, caffe, raw, or a
+    Preprocess. `layout` is the order of a picture's axes in the model: auto, nchw or nhwc. `labels` are the
+    names of the scores. `device` is auto, cpu or cuda, `threads` the number of the CPU's threads (0: one on
+    each core), and `tf32` lets CUDA round the operands of products. `memory` is the most bytes that the
+    states and a batch of probes may take; with `stateless` no states are kept, and the model runs again with
+    every batch. The choices about the rewrite are given by name, or all at once as `options`.
     """
     scope = opened(model, options=options, **chosen)
     if scope.original is not None and scope.original.nbytes > KEPT_BYTES:
@@ -177,7 +183,11 @@ def verify(
     options: Options | None = None,
     **chosen: Unpack[Choices],
 ) -> Report:
-    """All proofs of a scope, of a saved scope, or of the scope that a model would become."""
+    """Prove a scope, or the scope that a model is rewritten into, with numbers.
+
+    The report has the figure and the bound of each claim. They are measured on the image `image_values`, or
+    on random numbers drawn with the seed.
+    """
     return verify_scope(opened(model, options=options, **chosen), image=image_values, seed=seed)
 
 

@@ -1,4 +1,4 @@
-"""Pictures and labels as the models want them, without the plumbing."""
+"""Reading pictures as the input of a model, and finding the names of its scores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onnxscope.errors import BadOption
 from onnxscope.files import models, pictures
 from onnxscope.files.preprocessing import Preprocess, preprocessing
 
-METADATA = ("names", "classes", "labels", "class_names")  # under which exporters keep labels in a model
+METADATA = ("names", "classes", "labels", "class_names")  # keys under which exporters store labels
 
 
 def read_image(
@@ -24,8 +24,8 @@ def read_image(
 ) -> np.ndarray:
     """A picture file as a model's input, preprocessed by a preset: imagenet, unit, signed, caffe or raw.
 
-    Without a `shape` the picture keeps its size and becomes [1, 3, rows, columns]. `load(model, preset=…).freeze(file)`
-    fits a picture to the model's own input.
+    Unless a `shape` is given, the picture keeps its size and becomes [1, 3, rows, columns]. To fit a picture
+    to a model's own input, use `load(model, preset=…).freeze(file)`.
     """
     chosen = preset if isinstance(preset, Preprocess) else preprocessing(preset)
     if shape is None:
@@ -35,9 +35,10 @@ def read_image(
 
 
 def find_labels(source: str | Path) -> list[str]:
-    """The names of the scores, from a text file with one label a line, or of a model.
+    """The names of a model's scores.
 
-    A model's are looked for in its metadata, and then in the files MODEL.labels.txt, MODEL.txt and labels.txt in its folder.
+    The source is a text file with one name on each line, or a model. A model's names are looked for in its
+    metadata, and then in the files MODEL.labels.txt, MODEL.txt and labels.txt in its folder.
     """
     path = Path(source)
     if path.suffix.lower() != ".onnx":
@@ -49,15 +50,15 @@ def find_labels(source: str | Path) -> list[str]:
     file = next((f for f in candidates if f.is_file()), None)
     if file is None:
         raise BadOption(
-            "has no labels in its metadata, and none lie in its folder",
+            "has no labels in its metadata, and there is no file of labels in its folder",
             where=f"'{path}'",
-            remedy=f"put them, one a line, into '{candidates[0].name}'",
+            remedy=f"put them, one on each line, into '{candidates[0].name}'",
         )
     return read_labels(file)
 
 
 def labels_in(proto: onnx.ModelProto) -> list[str]:
-    """The labels that an exporter wrote into a model: a list, or a mapping from numbers."""
+    """The labels in a model's metadata, stored as a list or as a mapping from numbers; empty if none are."""
     held = {p.key: p.value for p in proto.metadata_props}
     for text in (held[key] for key in METADATA if key in held):
         value = literal(text)
@@ -69,7 +70,7 @@ def labels_in(proto: onnx.ModelProto) -> list[str]:
 
 
 def literal(text: str) -> Any:
-    """JSON, or a Python literal, as exporters write either."""
+    """The value of a text, which may be JSON, a Python literal, or words separated by commas."""
     for parse in (json.loads, ast.literal_eval):
         try:
             return parse(text)

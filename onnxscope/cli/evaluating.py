@@ -1,10 +1,7 @@
-"""The verb that puts explanations to the test: evaluate."""
+"""The verb evaluate, which measures how good explanations are on a folder of pictures."""
 
 from __future__ import annotations
 
-import csv
-import importlib.util
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,27 +13,33 @@ import typer
 from onnxscope.cli.asking import question_of
 from onnxscope.cli.explaining import Layer
 from onnxscope.cli.options import Asked, Labels
-from onnxscope.cli.printing import counting, print_json, print_table, printing, working
+from onnxscope.cli.printing import counting, print_json, printing, working
 from onnxscope.errors import BadOption, printable
 
 if TYPE_CHECKING:
-    from onnxscope.ask.sensitivity import Effect
+    import numpy as np
+
     from onnxscope.ask.trials import Trials
     from onnxscope.cli.question import Question
 
 TABLES = (".csv", ".parquet")
-PLOTTED = ("insertion", "deletion", "pointing", "mass_inside")
-Rows = list[dict[str, Any]]
+Rows = list[dict[str, Any]]  # of the table, one for each picture and method
+Skipped = list[dict[str, str]]  # pictures that cannot be read, and why
 Folder = Annotated[
     Path,
     typer.Argument(
         metavar="FOLDER",
-        help="Pictures NAME.png instead of one --image, and masks NAME.mask.png of "
-        "their objects, if there are any.",
+        help="A folder of pictures NAME.png, in place of --image, and of masks NAME.mask.png "
+        "of their objects, if there are any.",
     ),
 ]
 Methods = Annotated[
-    str, typer.Option("--method", metavar="NAME[,NAME…]", help="Explanation methods, and 'votes'.")
+    str,
+    typer.Option(
+        "--method",
+        metavar="NAME[,NAME…]",
+        help="Explanation methods, separated by commas, which may include 'votes'.",
+    ),
 ]
 Count = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Only the first N pictures. [default: all]")
@@ -44,18 +47,24 @@ Count = Annotated[
 Randomise = Annotated[
     bool,
     typer.Option(
-        "--randomise", help="Also compare with the same network, its weights random from the top down."
+        "--randomise",
+        help="Also compare with explanations of the network with random weights, drawn layer by layer "
+        "from the output on.",
     ),
 ]
 Fgsm = Annotated[
     float | None,
-    typer.Option(metavar="K", min=0, help="Also attack the class by K of 255 levels, and compare what paid."),
+    typer.Option(
+        metavar="K",
+        min=0,
+        help="Also change each pixel by K of 255 levels against the class, and compare the contributions.",
+    ),
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class AskedOfFolder(Asked):
-    """What every question has, with a folder of pictures for the image."""
+    """The options that every question has, with a folder of pictures for the image."""
 
     image: Folder
 
@@ -70,228 +79,121 @@ def evaluate(
     randomise: Randomise = False,
     fgsm: Fgsm = None,
 ) -> None:
-    """Put explanations of the highest scores of all pictures in a folder to the test, as a table, OUT.csv (or OUT.parquet) and OUT.png.
+    """Measure how good explanations of the highest scores of all pictures in a folder are.
+
+    Writes a table, OUT.csv (or OUT.parquet), and a chart, OUT.png.
 
     \b
     Example:
       onnxscope evaluate classifier.onnx scenes --method votes,discussion,grad-cam,guided
     """
-    from onnxscope.ask.sensitivity import weighted
-    from onnxscope.ask.trials import CHANCE, Trials, checked
-    from onnxscope.files.folders import first_readable, pictures_in
+    from onnxscope.ask.trials import CHANCE, checked
+    from onnxscope.cli import evaluation_results as results
+    from onnxscope.files.folders import pictures_in
     from onnxscope.files.models import check_target
 
     methods = checked([name.strip() for name in method.split(",")])
-    target = check_target(q.target(*TABLES), q.sources)
-    check_can_write(target)
+    table = check_target(q.target(*TABLES), q.sources)
+    results.check_can_write(table)
     pictures = pictures_in(q.file)[:count]
-    chart = check_target(target.with_suffix(".png"), [q.model, *pictures])
-    with working(f"opening {q.model.name}"):
-        first = q.at(first_readable(pictures))
-        trials = Trials(first.opened.explainer.at(layer))
-        if randomise:
-            weighted(trials.explainer.scope)
-    with counting("pictures") as progress:
-        rows, skipped = tried(first, trials, pictures, [*methods, CHANCE], labels, progress)
-    read = [p for p in pictures if printable(p.name) not in {one["picture"] for one in skipped}]
-    masks = len({row["picture"] for row in rows if row["mask_share"]})
-    facts: dict[str, Any] = {
-        "written": [str(target), str(chart)],
-        "pictures": len(read),
-        "masks": masks,
-        "skipped": skipped,
-        "methods": means(rows),
-    }
+    chart = check_target(table.with_suffix(".png"), [q.model, *pictures])
+    first, trials = opened(q, pictures, layer, randomise)
+    rows, skipped, seen = measured(first, trials, pictures, [*methods, CHANCE], labels)
+    facts = {"written": [str(table), str(chart)], **results.summary(rows, len(seen), skipped)}
     if randomise:
-        with counting("layers") as progress:
-            facts["randomised"] = [
-                {"layer": name, **{m: {"distance": d, "rank_distance": s} for m, (d, s) in found.items()}}
-                for name, found in trials.without_weights(methods, [first.read(p) for p in read], progress)
-            ]
+        facts["randomised"] = without_weights(trials, methods, [first.read(p) for p in seen])
     if fgsm is not None:
         with working("attacking"):
-            facts["fgsm"] = summed_up([trials.attack(first.read(p), fgsm * first.level) for p in read]) | {
-                "levels": fgsm
-            }
-    write(target, rows)
-    plot(chart, facts["methods"])
+            effects = [trials.attack(first.read(p), fgsm * first.level) for p in seen]
+        facts["fgsm"] = results.mean_effect(effects) | {"levels": fgsm}
+    results.write_table(table, rows)
+    results.write_chart(chart, facts["methods"])
     with printing():
         if q.as_json:
             print_json({**facts, **first.facts()})
         else:
-            show(facts)
+            results.show(facts)
 
 
-def tried(
-    q: Question,
-    trials: Trials,
-    pictures: Sequence[Path],
-    methods: Sequence[str],
-    labels: Path | None,
-    progress: Any,
-) -> tuple[Rows, list[dict[str, str]]]:
-    """A row for each picture and method, and the pictures that cannot be read, with the reasons."""
-    from onnxscope.ask.scores import Scores, read_labels
-    from onnxscope.ask.trials import MEASURES
-    from onnxscope.files.folders import mask_of
+def opened(q: Question, pictures: Sequence[Path], layer: str, randomise: bool) -> tuple[Question, Trials]:
+    """The question about the first picture that can be read, and the network, opened for explanations."""
+    from onnxscope.ask.sensitivity import weighted
+    from onnxscope.ask.trials import Trials
+    from onnxscope.files.folders import first_readable
 
-    rows, skipped, names = [], [], read_labels(labels)
-    for k, picture in enumerate(pictures, 1):
-        beside = mask_of(picture)
-        try:
-            image, mask = q.read(picture), q.read_mask(beside) if beside.exists() else None
-        except BadOption as error:
-            skipped.append({"picture": printable(picture.name), "why": error.cause})
-            continue
-        if mask is not None and mask.all() == mask.any():  # all of the image, or nothing
-            mask = None
-        scores = Scores(trials.network(image), names)
-        about = {
-            "picture": printable(picture.name),
-            "class": scores.name(scores.index(None)),
-            "mask_share": None if mask is None else float(mask.mean()),
-        }
-        for method in methods:
-            measured = trials.measures(method, image, mask)
-            rows.append(
-                {**about, "method": method, **{name: defined(measured.get(name)) for name in MEASURES}}
-            )
-        progress(k, len(pictures))
+    with working(f"opening {q.model.name}"):
+        first = q.at(first_readable(pictures))
+        trials = Trials(first.opened.explainer.at(layer))
+        if randomise:
+            weighted(trials.explainer.scope)  # fails early if the network has no weights
+    return first, trials
+
+
+def measured(
+    q: Question, trials: Trials, pictures: Sequence[Path], methods: Sequence[str], labels: Path | None
+) -> tuple[Rows, Skipped, list[Path]]:
+    """A row for each picture and method, the pictures that cannot be read, and those that can."""
+    from onnxscope.ask.scores import read_labels
+
+    rows, skipped, seen, names = Rows(), Skipped(), list[Path](), read_labels(labels)
+    with counting("pictures") as progress:
+        for k, picture in enumerate(pictures, 1):
+            try:
+                image, mask = with_mask(q, picture)
+            except BadOption as error:
+                skipped.append({"picture": printable(picture.name), "why": error.cause})
+                continue
+            about = {"picture": printable(picture.name), **facts_of(trials, image, mask, names)}
+            rows += [{**about, "method": m, **measures(trials, m, image, mask)} for m in methods]
+            seen.append(picture)
+            progress(k, len(pictures))
     if not rows:
         raise BadOption(
-            f"no picture fits; {skipped[0]['picture']} {skipped[0]['why']}",
+            f"no picture can be used; {skipped[0]['picture']} {skipped[0]['why']}",
             where=f"'{pictures[0].parent}'",
             remedy="name another folder",
         )
-    return rows, skipped
+    return rows, skipped, seen
 
 
-def defined(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else float(value)
+def with_mask(q: Question, picture: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """A picture as the model's image, and its mask; None if there is no mask, or it covers all or nothing."""
+    from onnxscope.files.folders import mask_of
+
+    file = mask_of(picture)
+    image, mask = q.read(picture), q.read_mask(file) if file.exists() else None
+    return image, None if mask is not None and mask.all() == mask.any() else mask
 
 
-def means(rows: Rows) -> dict[str, dict[str, float]]:
-    """Of each method's measures, where they apply."""
-    from onnxscope.ask.trials import MEASURES, mean
+def facts_of(
+    trials: Trials, image: np.ndarray, mask: np.ndarray | None, labels: Sequence[str]
+) -> dict[str, Any]:
+    """The class with the highest score, and the share of the picture that the mask covers."""
+    from onnxscope.ask.scores import Scores
 
-    return {
-        method: {
-            name: mean([row[name] for row in rows if row["method"] == method and row[name] is not None])
-            for name in MEASURES
-        }
-        for method in dict.fromkeys(row["method"] for row in rows)
-    }
+    scores = Scores(trials.network(image), labels)
+    share = None if mask is None else float(mask.mean())
+    return {"class": scores.name(scores.index(None)), "mask_share": share}
 
 
-def summed_up(effects: Sequence[Effect]) -> dict[str, Any]:
-    """The means of what attacks did."""
-    from onnxscope.ask.trials import mean
-
-    def before_and_after(pairs: Sequence[tuple[float, float]]) -> dict[str, float]:
-        return {
-            name: mean(values)
-            for name, values in zip(("before", "after"), zip(*pairs, strict=True), strict=True)
-        }
-
-    return {
-        "score": before_and_after([e.scores for e in effects]),
-        "depth": before_and_after([e.depths for e in effects]),
-        "still_named": mean([float(e.named) for e in effects]),
-        "ledger": mean([e.ledger for e in effects]),
-        "inside": {name: mean([e.inside[name] for e in effects]) for name in effects[0].inside},
-    }
-
-
-# what is written and shown
-
-
-def check_can_write(target: Path) -> None:
-    if target.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise BadOption(
-            "Parquet needs pyarrow", where=f"-o '{target}'", remedy="pip install pyarrow, or write .csv"
-        )
-
-
-def write(target: Path, rows: Rows) -> None:
-    from onnxscope.files import models
-
-    if target.suffix.lower() == ".parquet":
-        data = io.BytesIO()
-        importlib.import_module("pyarrow.parquet").write_table(
-            importlib.import_module("pyarrow").Table.from_pylist(rows), data
-        )
-        table = data.getvalue()
-    else:
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-        table = text.getvalue().encode()
-    models.write({target: iter([table])}, target)
-
-
-def plot(target: Path, methods: dict[str, dict[str, float]]) -> None:
-    """A bar for each method and measure that applies to it."""
-    from onnxscope.ask.trials import MEASURES
-    from onnxscope.files import models
-    from onnxscope.show.charts import elements
-
-    shown = [m for m in PLOTTED if any(not math.isnan(found[m]) for found in methods.values())]
-    drawn, _ = elements({MEASURES[m]: [found[m] for found in methods.values()] for m in shown}, list(methods))
-    models.write({target: iter([drawn])}, target)
-
-
-def show(facts: dict[str, Any]) -> None:
+def measures(trials: Trials, method: str, image: np.ndarray, mask: np.ndarray | None) -> dict[str, Any]:
+    """All measures of a method on an image; None for those that do not apply."""
     from onnxscope.ask.trials import MEASURES
 
-    columns = [
-        m
-        for m in MEASURES
-        if any(not math.isnan(found[m]) for found in facts["methods"].values()) and not m.endswith("_score")
-    ]
-    print_table(
-        ["method", *(MEASURES[m] for m in columns)],
-        [[method, *(figure(found[m]) for m in columns)] for method, found in facts["methods"].items()],
-    )
-    for stage in facts.get("randomised", [])[:1]:
-        typer.echo(
-            "\n1 − correlation with the trained network's, and 1 − rank correlation, the weights being random from the end down to"
-        )
-        print_table(
-            ["layer", *(m for m in stage if m != "layer")],
-            [
-                [
-                    stage["layer"],
-                    *(
-                        f"{figure(d['distance'])} {figure(d['rank_distance'])}"
-                        for m, d in stage.items()
-                        if m != "layer"
-                    ),
-                ]
-                for stage in facts["randomised"]
-            ],
-        )
-    if "fgsm" in facts:
-        show_attack(facts["fgsm"])
-    for one in facts["skipped"]:
-        typer.echo(f"skipped {one['picture']}: {one['why']}")
-    typer.echo(
-        f"{facts['pictures']} pictures, {facts['masks']} with masks, {len(facts['skipped'])} skipped; "
-        f"written {', '.join(facts['written'])}"
-    )
+    found = trials.measures(method, image, mask)
+    defined = {name: float(value) for name, value in found.items() if not math.isnan(value)}
+    return {name: defined.get(name) for name in MEASURES}
 
 
-def show_attack(found: dict[str, Any]) -> None:
-    typer.echo(
-        f"\nFGSM by {found['levels']:g} of 255 levels: score {found['score']['before']:.4g} → {found['score']['after']:.4g}, "
-        f"still the highest of {100 * found['still_named']:.0f} %; ledger correlated by {found['ledger']:.2f}, "
-        f"its depth {found['depth']['before']:.2f} → {found['depth']['after']:.2f}"
-    )
-    print_table(
-        ["tensor", "correlation of contributions"],
-        [[name, f"{value:.2f}"] for name, value in found["inside"].items()],
-    )
+def without_weights(
+    trials: Trials, methods: Sequence[str], images: Sequence[np.ndarray]
+) -> list[dict[str, Any]]:
+    """How far explanations move away from those of the trained network without its weights.
 
-
-def figure(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
+    The weights are replaced by random ones layer by layer from the last one on, with a result for each layer.
+    """
+    with counting("layers") as progress:
+        return [
+            {"layer": layer, **{m: {"distance": d, "rank_distance": r} for m, (d, r) in found.items()}}
+            for layer, found in trials.without_weights(methods, images, progress)
+        ]

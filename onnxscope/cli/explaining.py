@@ -11,7 +11,7 @@ from onnxscope.cli.folders import over_folder
 from onnxscope.cli.options import Labels, Score
 from onnxscope.cli.printing import counting, print_json, print_table, printing, working
 from onnxscope.cli.probing import finish
-from onnxscope.errors import BadOption
+from onnxscope.errors import BadOption, shape_text
 
 if TYPE_CHECKING:
     from onnxscope.api.model import LinearInterpreter
@@ -19,20 +19,23 @@ if TYPE_CHECKING:
 
 COMPARED = "saliency,input-x-gradient,guided,grad-cam,lrp-composite,discussion"
 Methods = Annotated[
-    str, typer.Option("--method", metavar="NAME[,NAME…]", help="Explanation methods, or 'all'.")
+    str,
+    typer.Option(
+        "--method", metavar="NAME[,NAME…]", help="Explanation methods, separated by commas, or 'all'."
+    ),
 ]
 Layer = Annotated[
     str,
-    typer.Option(metavar="NAME", help="The feature map of class activation maps. [default: the last one]"),
+    typer.Option(metavar="NAME", help="The feature map that class activation maps use. [default: the last]"),
 ]
 
 
 def checked(q: Question) -> LinearInterpreter:
-    """The frozen network, whose output must be scores."""
+    """The linear interpreter of the question's image, for a network whose output must be scores."""
     shape = q.x.output.shape
     if len(shape) == len(q.x.image.shape) > 2 and max(shape[1:]) != q.x.output.size:
         raise BadOption(
-            f"gives no scores but an image of {'x'.join(map(str, shape))}",
+            f"its output must be scores, and is an image of {shape_text(shape)}",
             where=f"'{q.model}'",
             remedy="look at it with 'onnxscope tour', or name scores inside it with --output",
         )
@@ -41,9 +44,9 @@ def checked(q: Question) -> LinearInterpreter:
 
 @question
 def ledger(q: Question, score: Score = None, labels: Labels = None) -> None:
-    """Which layer paid for a score: the image's part, and what each layer's biases add, as a table and a .png chart.
+    """Show what the image and each layer's biases contribute to a score, as a table and a .png chart.
 
-    With a folder as the image, the mean shares over its pictures and their spread.
+    If the image is a folder, show the mean shares over its pictures and their spread.
 
     \b
     Example:
@@ -55,7 +58,7 @@ def ledger(q: Question, score: Score = None, labels: Labels = None) -> None:
         return {name: value / (book.score or 1) for name, value in book.entries.items()}
 
     if q.file.is_dir():
-        over_folder(q, shares, "paid by", "share of the score")
+        over_folder(q, shares, "part", "share of the score")
         return
     with working(f"opening {q.model.name}"):
         book = checked(q).ledger(score)
@@ -75,16 +78,17 @@ Tensors = Annotated[
     typer.Option(
         "--tensor",
         metavar="NAME",
-        help="A tensor of the network. Repeatable. [default: all that every path passes]",
+        help="A feature map. Repeatable. [default: all that every path from the image passes]",
     ),
 ]
 
 
 @question
 def contributions(q: Question, score: Score = None, labels: Labels = None, tensors: Tensors = None) -> None:
-    """What the pixels of feature maps add to a score, and the bias that remains behind each, as a table, .npz and .png.
+    """Show what the pixels of feature maps contribute to a score, as a table, .npz and .png.
 
-    With a folder as the image, the mean share of that bias over its pictures and its spread, as a table and .png.
+    What the pixels of a map do not contribute, the biases of the layers after it do. If the image is a
+    folder, show the mean share of these biases over its pictures and its spread, as a table and .png.
 
     \b
     Example:
@@ -96,7 +100,7 @@ def contributions(q: Question, score: Score = None, labels: Labels = None, tenso
         return {c.tensor: c.bias / (c.score or 1) for c in checked(one).contributions(score, tensors or ())}
 
     if q.file.is_dir():
-        over_folder(q, shares, "behind", "bias as a share of the score")
+        over_folder(q, shares, "tensor", "share of the biases after it")
         return
     with working(f"opening {q.model.name}"):
         found = checked(q).contributions(score, tensors or ())
@@ -120,10 +124,13 @@ def votes(
     q: Question,
     labels: Labels = None,
     among: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Only among the N highest scores; 0 for all.")
+        int,
+        typer.Option(metavar="N", min=0, help="Let pixels vote only for the N highest scores; 0 for all."),
     ] = 0,
 ) -> None:
-    """The score that each pixel votes for: what image and biases, all of them brought back to the pixels, add most to.
+    """Show which score each pixel contributes most to, biases included, as .npz and .png.
+
+    All biases are brought back to the pixels of the image, so that the votes account for the whole score.
 
     \b
     Example:
@@ -147,7 +154,7 @@ def votes(
 def compare(
     q: Question, method: Methods = COMPARED, score: Score = None, labels: Labels = None, layer: Layer = ""
 ) -> None:
-    """Explanations of a score by several methods side by side, as .npz and .png.
+    """Explain a score by several methods, with a map for each, as .npz and .png.
 
     \b
     Example:

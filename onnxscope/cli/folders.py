@@ -1,4 +1,4 @@
-"""A question put to every picture in a folder."""
+"""A verb that is given a folder as its image answers for each picture, and shows the means."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from onnxscope.cli.question import Question
 
 
-def over_folder(q: Question, ask: Callable[[Question], dict[str, float]], of: str, shares: str) -> None:
-    """What `ask` tells of each picture in a folder, shares of a score by name: their means and standard deviations."""
+def over_folder(q: Question, ask: Callable[[Question], dict[str, float]], names: str, shares: str) -> None:
+    """Print and draw the means of shares of a score over the pictures in a folder, and their spread.
+
+    `ask` returns the shares of one picture by name. `names` and `shares` are the headings of the table.
+    """
     from statistics import fmean, pstdev
 
     from onnxscope.files.folders import first_readable, pictures_in
@@ -51,7 +54,7 @@ def over_folder(q: Question, ask: Callable[[Question], dict[str, float]], of: st
             )
         else:
             print_table(
-                [of, f"mean {shares}", "spread"],
+                [names, f"mean {shares}", "spread"],
                 [[n, f"{100 * means[n]:.1f} %", f"{100 * spreads[n]:.1f} %"] for n in means],
             )
             typer.echo(f"{len(answers)} pictures, {len(skipped)} skipped; written {written}")

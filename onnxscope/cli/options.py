@@ -1,4 +1,4 @@
-"""The options that verbs of the command line share, and what they become."""
+"""The options that several verbs of the command line share, and the values that they stand for."""
 
 from __future__ import annotations
 
@@ -19,17 +19,21 @@ if TYPE_CHECKING:
     from onnxscope.run.engine import Running
 
 GOOD, FELL_SHORT, BAD_INPUT, FAULT = 0, 1, 2, 70  # exit codes
-INTERRUPTED = 130  # what typer makes of Ctrl-C
+INTERRUPTED = 130  # the exit code that typer returns after Ctrl-C
 SIZE = re.compile("[0-9]{1,9}")
 MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(|k|M|G|T)(i?)B?", re.IGNORECASE)
 POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="The .onnx file.")]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="The model, an .onnx file.")]
 ModelOrScope = Annotated[
-    Path, typer.Argument(metavar="MODEL|SCOPE", help="The .onnx file, rewritten or not.")
+    Path, typer.Argument(metavar="MODEL|SCOPE", help="The model, an .onnx file, or its scope.")
 ]
 InputShape = Annotated[
-    list[str] | None, typer.Option(metavar="NAME:1x3x224x224", help="Fix an input's free sizes. Repeatable.")
+    list[str] | None,
+    typer.Option(
+        metavar="NAME:1x3x224x224",
+        help="The shape of an input whose sizes the model leaves free. Repeatable.",
+    ),
 ]
 ImageInput = Annotated[
     str | None,
@@ -43,7 +47,7 @@ DefaultPolicy = Annotated[
     str | None,
     typer.Option(
         metavar="freeze|taylor",
-        help="How non-linear nodes are frozen: their gain, or their tangent. [default: freeze]",
+        help="How non-linear nodes are frozen: by a gain, or by their tangent (taylor). [default: freeze]",
     ),
 ]
 PolicyFor = Annotated[
@@ -52,7 +56,9 @@ PolicyFor = Annotated[
 ]
 Opaque = Annotated[
     list[str] | None,
-    typer.Option(metavar="NODE|OP", help="Take a node or operator as a constant decision. Repeatable."),
+    typer.Option(
+        metavar="NODE|OP", help="Take what a node or operator computes as a constant decision. Repeatable."
+    ),
 ]
 WayBack = Annotated[
     str | None,
@@ -63,39 +69,61 @@ WayBack = Annotated[
         "explanation method, such as guided. [default: gradient]",
     ),
 ]
-Labels = Annotated[Path | None, typer.Option(metavar="FILE", help="Names of the scores, one a line.")]
-Score = Annotated[
-    str | None, typer.Option(metavar="N|LABEL", help="The score to explain. [default: the highest]")
+Labels = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A text file with the names of the scores, one on each line."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Score = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|LABEL", help="The score to explain, by its number or name. [default: the highest]"
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 ImageFile = Annotated[
-    Path, typer.Option(metavar="FILE", help="PNG, JPEG, …, or .npy with the model's own values.")
+    Path,
+    typer.Option(
+        metavar="FILE", help="A picture (PNG, JPEG, …), or an .npy file with the model's own values."
+    ),
 ]
 Preset = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Preprocessing: imagenet, unit, signed, caffe or raw. [default: unit]"),
 ]
-Mean = Annotated[str | None, typer.Option(metavar="M[,M,M]", help="Subtracted from the scaled pixels.")]
-Std = Annotated[str | None, typer.Option(metavar="S[,S,S]", help="What they are divided by then.")]
+Mean = Annotated[
+    str | None, typer.Option(metavar="M[,M,M]", help="What is subtracted from the scaled pixels.")
+]
+Std = Annotated[
+    str | None, typer.Option(metavar="S[,S,S]", help="What the pixels are divided by after that.")
+]
 Scale = Annotated[
     str | None, typer.Option(metavar="1/255", help="What pixels of 0…255 are multiplied by first.")
 ]
 Channels = Annotated[str | None, typer.Option(metavar="rgb|bgr|luma", help="The order of the channels.")]
-Layout = Annotated[str, typer.Option(metavar="auto|nchw|nhwc", help="Where pictures have their channels.")]
+Layout = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|nchw|nhwc", help="The order of an image's axes: channels first (nchw) or last (nhwc)."
+    ),
+]
 Fit = Annotated[
     str | None,
     typer.Option(
         metavar="resize|crop", help="How a picture is brought to the model's size. [default: resize]"
     ),
 ]
-DeviceName = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to run.")]
-Threads = Annotated[int, typer.Option(metavar="N", help="Of the CPU; 0 for all cores.")]
-Memory = Annotated[str, typer.Option(metavar="SIZE", help="What the states and a batch of probes may take.")]
-Tf32 = Annotated[bool, typer.Option("--tf32", help="Let CUDA round the operands of products.")]
+DeviceName = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="The device to run on.")]
+Threads = Annotated[
+    int, typer.Option(metavar="N", help="How many threads of the CPU to use; 0 for one on each core.")
+]
+Memory = Annotated[
+    str, typer.Option(metavar="SIZE", help="The most memory that the states and a batch of probes may take.")
+]
+Tf32 = Annotated[bool, typer.Option("--tf32", help="Let CUDA round the operands of products to TF32.")]
 Stateless = Annotated[
-    bool, typer.Option("--stateless", help="Keep no states: the base runs beside every batch of probes.")
+    bool, typer.Option("--stateless", help="Keep no states: run the model again with every batch of probes.")
 ]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="OUT", help="Where to write. [default: MODEL.VERB]")
@@ -104,7 +132,7 @@ Out = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Rewriting:
-    """The options about the rewrite."""
+    """The options about how the model is rewritten."""
 
     input_shape: InputShape = None
     image_input: ImageInput = None
@@ -114,7 +142,7 @@ class Rewriting:
     opaque: Opaque = None
 
     def options(self, method: str | None = None) -> Options:
-        """As the one value that the rewriting takes."""
+        """The options as the one value that the rewriting takes."""
         from onnxscope.rewriting.options import Options
         from onnxscope.rewriting.steps import FREEZE, Policy
 
@@ -132,7 +160,7 @@ class Rewriting:
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """The options about picture files."""
+    """The options about how pictures are preprocessed."""
 
     preset: Preset = None
     mean: Mean = None
@@ -143,7 +171,7 @@ class Pictures:
     fit: Fit = None
 
     def preprocess(self) -> Preprocess:
-        """What they make of a picture's pixels."""
+        """The preprocessing that the options describe."""
         from onnxscope.files.preprocessing import preprocessing
 
         return preprocessing(**asdict(self))
@@ -151,7 +179,7 @@ class Pictures:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """The options about where and how to run."""
+    """The options about where the model runs, and with which limits."""
 
     device: DeviceName = "auto"
     threads: Threads = 0
@@ -160,14 +188,15 @@ class Machine:
     stateless: Stateless = False
 
     def running(self) -> Running:
+        """The options as the one value that an engine takes."""
         from onnxscope.run.engine import Running
 
-        return Running(**{**asdict(self), "memory": byte_count(self.memory)})
+        return Running(**{**asdict(self), "memory": parse_bytes(self.memory)})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What every question has: a model, an image, and the options about them."""
+    """The options that every question about an image has."""
 
     model: ModelOrScope
     image: ImageFile
@@ -179,6 +208,7 @@ class Asked:
 
 
 def once(option: str, pairs: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """The pairs, whose names must all be different."""
     names = set()
     for name, value in pairs:
         if name in names:
@@ -188,45 +218,52 @@ def once(option: str, pairs: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, A
 
 
 def named_shape(text: str) -> tuple[str, tuple[int, ...]]:
-    """`input:0:1x3x224x224` is the input `input:0`."""
+    """A name and a shape: `input:0:1x3x224x224` is ("input:0", (1, 3, 224, 224))."""
     name, _, sizes = text.rpartition(":")
     shape = tuple(int(size) if SIZE.fullmatch(size) else 0 for size in sizes.split("x"))
     if not name or 0 in shape:
         raise BadOption(
-            "not a name and sizes", where=f"--input-shape {text}", remedy="write it as NAME:1x3x224x224"
+            "must be the name of an input and its sizes",
+            where=f"--input-shape {text}",
+            remedy="write it as NAME:1x3x224x224",
         )
     return name, shape
 
 
 def named_policy(text: str) -> tuple[str, str]:
+    """A name and a policy: `Relu=taylor` is ("Relu", "taylor")."""
     name, _, policy = text.rpartition("=")
     if not name:
         raise BadOption(
-            "not a name and a policy",
+            "must be the name of a node or an operator and a policy",
             where=f"--policy-for {text}",
             remedy="write it as NODE=freeze or OP=taylor",
         )
     return name, policy
 
 
-def byte_count(text: str) -> int:
-    """`2GB` is two thousand million, `2GiB` two times 2³⁰."""
+def parse_bytes(text: str) -> int:
+    """A number of bytes: `2GB` is 2·10⁹, and `2GiB` is 2·2³⁰."""
     found = MEMORY.fullmatch(text.strip())
     if not found:
-        raise BadOption(f"'{text}' is no size", where="--memory", remedy="write it as 2GB or 500MB")
+        raise BadOption(
+            f"must be a number of bytes with a unit, not '{text}'",
+            where="--memory",
+            remedy="write it as 2GB or 500MB",
+        )
     number, unit, binary = found.groups()
     return int(float(number) * (1024 if binary else 1000) ** POWERS[unit.lower()])
 
 
 def command(verb: Callable[..., None]) -> Callable[..., None]:
-    """A verb as typer wants it: every parameter that is a group of options becomes these options."""
+    """A function for typer: each parameter of the verb that is a group of options becomes these options."""
     return typed(verb, get_type_hints(verb, include_extras=True), verb)
 
 
 def typed(
     verb: Callable[..., None], hints: Mapping[str, Any], run: Callable[..., None]
 ) -> Callable[..., None]:
-    """`run` with the name and the help of a verb, its parameters given by options of these types."""
+    """A function for typer with the verb's name and help, which calls `run` with options of these types."""
     defaults = {p.name: p.default for p in inspect.signature(verb).parameters.values()}
     names = [name for name in hints if name != "return"]
 
@@ -241,7 +278,7 @@ def typed(
 
 
 def value_of(name: str, kind: Any, given: Mapping[str, Any]) -> Any:
-    """What was given for an option, or for all options of a group."""
+    """The value that was given for an option, or a group filled with the values of its options."""
     if not is_dataclass(kind):
         return given[name]
     inside = get_type_hints(kind, include_extras=True)
@@ -249,7 +286,7 @@ def value_of(name: str, kind: Any, given: Mapping[str, Any]) -> Any:
 
 
 def expanded(name: str, kind: Any, default: Any) -> Iterator[inspect.Parameter]:
-    """A parameter, or those of the group of options that it is."""
+    """The parameter for an option, or the parameters for all options of a group."""
     if not is_dataclass(kind):
         yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
         return

@@ -1,4 +1,4 @@
-"""What the command line prints: tables, JSON, and that something is under way."""
+"""How the command line prints: tables, JSON, and progress."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from rich.table import Table
 
 from onnxscope.errors import BadOption, printable
 
-PIPED_WIDTH = 160  # of tables that do not go to a terminal
+PIPED_WIDTH = 160  # columns of text in a table that is not printed to a terminal
 
 
 @contextmanager
 def printing() -> Iterator[None]:
-    """Printing to someone who may have read enough: the exit code stays what it is."""
+    """Print to a reader that may stop reading, such as `head`; the exit code is the same then."""
     try:
         yield
         sys.stdout.flush()
@@ -38,13 +38,13 @@ def printing() -> Iterator[None]:
 
 
 def working(text: str) -> Status:
-    """Says on a terminal that something is under way."""
+    """Show a text on the terminal while work is in progress."""
     return Console(stderr=True).status(text)
 
 
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, moved by how many of how many are done."""
+    """Show a progress bar on the terminal. It is moved by calling the given function with done and total."""
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -53,27 +53,21 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table with these headings."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*map(printable, row))
-    text, terminal = (
-        io.StringIO(),
-        sys.stdout.isatty(),
-    )  # rich itself would end the process where a pipe is closed
-    Console(
-        file=text,
-        highlight=False,
-        markup=False,
-        force_terminal=terminal,
-        width=None if terminal else PIPED_WIDTH,
-    ).print(table)
+    # rich writes into a text first: if it printed itself, it would end the process where a pipe is closed
+    text, terminal = io.StringIO(), sys.stdout.isatty()
+    width = None if terminal else PIPED_WIDTH
+    Console(file=text, highlight=False, markup=False, force_terminal=terminal, width=width).print(table)
     typer.echo(text.getvalue(), nl=False)
 
 
 def print_facts(facts: Mapping[str, Any], lines: Iterable[tuple[str, str]], as_json: bool) -> None:
-    """What a verb did: an object for machines, or labelled lines."""
+    """Print what a verb did: the facts as JSON, or lines of text with their labels."""
     with printing():
         if as_json:
             print_json(facts)
@@ -89,7 +83,7 @@ def print_json(value: Any) -> None:
 
 
 def finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they become null."""
+    """The value with None for NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {k: finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""The verbs that ask F something: residual, column, row, project, svd and filter."""
+"""The verbs that show the map F·x + r itself: residual, column, row, project, svd and filter."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ if TYPE_CHECKING:
 
 Pixels = Annotated[
     list[str],
-    typer.Option("--pixel", metavar="C,Y,X", help="Channel, y and x, or the number of a score. Repeatable."),
+    typer.Option(
+        "--pixel", metavar="C,Y,X", help="A pixel by channel, y and x, or a score by its number. Repeatable."
+    ),
 ]
 Probe = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="What to carry: a picture, or .npy. [default: the image or its output]"
+        metavar="FILE", help="The picture or .npy file to carry. [default: the image, or its output]"
     ),
 ]
-Back = Annotated[bool, typer.Option("--back", help="Carry an output (.npy) back through Fᵀ.")]
+Back = Annotated[bool, typer.Option("--back", help="Carry an output (.npy) back to the image by Fᵀ.")]
 
 
 @question
 def residual(q: Question) -> None:
-    """What the network's biases alone make of an image: r = y0 − F·x0, as .npz and .png.
+    """Show the residual r = y0 − F·x0, the part of the output that the biases add, as .npz and .png.
 
     \b
     Example:
@@ -52,7 +54,7 @@ def residual(q: Question) -> None:
 
 @question
 def column(q: Question, pixel: Pixels) -> None:
-    """What single input pixels do: F's columns, as .npz and .png.
+    """Show how pixels of the image change the output: columns of F, as .npz and .png.
 
     \b
     Example:
@@ -72,7 +74,7 @@ def column(q: Question, pixel: Pixels) -> None:
 
 @question
 def row(q: Question, pixel: Pixels) -> None:
-    """What single output pixels, or scores, look at: F's rows, as .npz and .png.
+    """Show what pixels of the output, or scores, depend on in the image: rows of F, as .npz and .png.
 
     \b
     Example:
@@ -92,7 +94,7 @@ def row(q: Question, pixel: Pixels) -> None:
 
 @question
 def project(q: Question, probe: Probe = None, back: Back = False) -> None:
-    """Any image carried through the decisions of this one, F·x, or an output carried back, Fᵀ·u, as .npz and .png.
+    """Carry another image through the frozen map, F·x, or an output back, Fᵀ·u, as .npz and .png.
 
     \b
     Example:
@@ -118,47 +120,54 @@ def project(q: Question, probe: Probe = None, back: Back = False) -> None:
 class Search:
     """The options about the search for singular triplets."""
 
-    k: Annotated[int, typer.Option("-k", metavar="K", help="How many triplets.")] = 8
+    k: Annotated[int, typer.Option("-k", metavar="K", help="How many singular triplets.")] = 8
     tol: Annotated[
-        float, typer.Option(metavar="TOL", help="Their two-sided residual over the largest σ.")
+        float,
+        typer.Option(
+            metavar="TOL", help="The largest residual that a triplet may have, divided by the largest σ."
+        ),
     ] = 1e-4
     method: Annotated[
-        str, typer.Option(metavar="lanczos|power", help="power is the paper's Algorithm 1.")
+        str, typer.Option(metavar="lanczos|power", help="The solver; power is Algorithm 1 of the paper.")
     ] = "lanczos"
     block: Annotated[
-        int, typer.Option(metavar="N", help="Vectors that go through F at once; needed to find a σ N times.")
+        int,
+        typer.Option(
+            metavar="N", help="How many vectors run through F at once; to find a σ that occurs N times."
+        ),
     ] = 1
     basis: Annotated[
         int | None,
-        typer.Option(metavar="N", help="The most vectors kept on a side. [default: K + 32 or more]"),
+        typer.Option(metavar="N", help="The most vectors to keep on each side. [default: K + 32 or more]"),
     ] = None
     start: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Go on from an earlier result (.npz).")
+        Path | None, typer.Option(metavar="FILE", help="Continue from an earlier result (.npz).")
     ] = None
-    seed: Annotated[int, typer.Option(min=0, help="Of the random start.")] = 0
-    steps: Annotated[int, typer.Option(metavar="N", help="Of the power method, for each triplet.")] = 100
-    momentum: Annotated[float, typer.Option(metavar="M", help="Of the power method.")] = 0.0
+    seed: Annotated[int, typer.Option(min=0, help="The seed of the random start.")] = 0
+    steps: Annotated[int, typer.Option(metavar="N", help="Steps of the power method for each triplet.")] = 100
+    momentum: Annotated[float, typer.Option(metavar="M", help="The momentum of the power method.")] = 0.0
     seconds: Annotated[
-        float | None, typer.Option(metavar="S", help="Stop after so long, with what has converged.")
+        float | None,
+        typer.Option(metavar="S", help="Stop after this time, with the triplets that have converged."),
     ] = None
     passes: Annotated[
-        int | None, typer.Option(metavar="N", help="Stop after so many passes of F and Fᵀ together.")
+        int | None, typer.Option(metavar="N", help="Stop after this number of passes of F and Fᵀ together.")
     ] = None
 
     def options(self, progress: Callable[[Progress], None]) -> SvdOptions:
-        """As the solver takes them."""
-        from onnxscope.cli.question import earlier
+        """The options as the solver takes them."""
+        from onnxscope.cli.question import saved_triplets
 
         given: dict[str, Any] = {name: value for name, value in asdict(self).items() if name != "k"}
-        given |= {"start": earlier(self.start) if self.start else None, "progress": progress}
+        given |= {"start": saved_triplets(self.start) if self.start else None, "progress": progress}
         return cast("SvdOptions", given)
 
 
 @question
 def svd(q: Question, search: Search) -> None:
-    """The largest singular values of F with their eigen-inputs and eigen-outputs, as .npz and .png.
+    """Find the largest singular values of F with their eigen-inputs and eigen-outputs, as .npz and .png.
 
-    Interrupted or out of budget, it writes what it has; the exit code then is 130 or 1.
+    If it is interrupted, or stopped by a limit, it writes what it has found; the exit code is then 130 or 1.
 
     \b
     Example:
@@ -178,11 +187,13 @@ def svd(q: Question, search: Search) -> None:
 
 
 def progress_line(step: Progress, k: int) -> str:
+    """How far the search is: passes, converged triplets, and the singular values as they are now."""
     sigma = f"{step.sigma[0]:.4g} … {step.sigma[-1]:.4g}" if len(step.sigma) else ""
     return f"{step.passes} passes, {step.converged} of {k} converged, σ {sigma}"
 
 
 def svd_facts(found: Svd) -> dict[str, Any]:
+    """The facts about a decomposition, without its vectors."""
     return {
         "sigma": found.sigma.tolist(),
         "residual": found.residual.tolist(),
@@ -205,11 +216,14 @@ def filter_(
     side: Annotated[
         str,
         typer.Option(
-            metavar="columns|rows", help="What each input pixel does, or each output pixel looks at."
+            metavar="columns|rows",
+            help="A column for each pixel of the image, or a row for each of the output.",
         ),
     ] = "columns",
 ) -> None:
-    """All of F, streamed to OUT.npy, or to a Zarr folder OUT.zarr; the same command goes on where one was stopped.
+    """Write all of F to OUT.npy, or to a Zarr folder OUT.zarr.
+
+    If it was stopped, the same command continues where it stopped.
 
     \b
     Example:
@@ -225,14 +239,14 @@ def filter_(
 
 
 def finish(q: Question, arrays: dict[str, Any], rows: Rows, facts: dict[str, Any]) -> None:
-    """Write the arrays and the pictures, and say so."""
+    """Write the arrays and the pictures, and print the facts."""
     written = q.write(arrays, rows, facts)
     facts = {"written": [str(path) for path in written], **q.facts(), **facts}
     print_facts(facts, lines(facts), q.as_json)
 
 
 def lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """Facts as labelled lines; empty ones say nothing."""
+    """Facts as lines of text with their labels; those without a value are left out."""
     shown = {
         key.replace("_", " "): value for key, value in facts.items() if value not in (None, "", [], (), {})
     }
@@ -240,14 +254,12 @@ def lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def text(value: Any) -> str:
+    """A fact as text; lists of lists are separated by bars, and other lists by commas."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, (list, tuple)):
-        return (
-            ", ".join(map(text, value))
-            if not value or not isinstance(value[0], (list, tuple))
-            else " | ".join(map(text, value))
-        )
+        nested = any(isinstance(entry, (list, tuple)) for entry in value[:1])
+        return (" | " if nested else ", ").join(map(text, value))
     return str(value)
 
 

@@ -1,4 +1,4 @@
-"""One question on the command line: the model opened, the image frozen, and where the answer is written."""
+"""A question on the command line: it opens the model, freezes the image, and writes the answer."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ from onnxscope.rewriting.scope import is_scope
 from onnxscope.show.sheets import Rows, save
 from onnxscope.show.views import Views
 
-RESULTS = (".npz", ".png")
-WRITTEN = {"filter": (), "tour": (".html",), "ledger": (".png",), "evaluate": ()}  # by other verbs
+RESULTS = (".npz", ".png")  # what most verbs write
+# What other verbs write. Where it is empty, it depends on an option, and the verb itself checks its files.
+WRITTEN = {"filter": (), "tour": (".html",), "ledger": (".png",), "evaluate": ()}
 
 
 class Question:
-    """A model, opened and frozen for an image when its answer is first needed."""
+    """A model and an image with the options about them. The model is opened when it is first needed."""
 
     def __init__(
         self, verb: str, asked: Asked, labels: Path | None = None, opened: OpenModel | None = None
@@ -44,27 +45,28 @@ class Question:
         self.options = asked.rewriting.options()
         self._labels, self._opened = labels, opened
         self._began = time.perf_counter()
-        for suffix in WRITTEN.get(verb, RESULTS):  # known to be good before anything is computed
+        for suffix in WRITTEN.get(verb, RESULTS):  # fail before anything is computed
             check_target(self.target(suffix), self.sources)
 
     def at(self, image: Path) -> Question:
-        """The same put to another image, of the model that is opened already."""
+        """The same question about another image; the model is not opened again."""
         return Question(self.verb, replace(self.asked, image=image), self._labels, self._opened)
 
     @property
     def opened(self) -> OpenModel:
-        """The model, rewritten, or the scope that it is."""
+        """The model, opened: rewritten if it is not a scope already."""
         if self._opened is None:
             loaded, options = models.load(self.model), self.options
             if not is_scope(loaded):
-                settled = free_sizes(loaded, self.file, self.preprocess.layout)
-                options = replace(options, shapes={**settled, **options.shapes})
+                found = shape_from_picture(loaded, self.file, self.preprocess.layout)
+                options = replace(options, shapes={**found, **options.shapes})
             scope = opened(loaded, options=options)
             self._opened = OpenModel(scope, self.running, self.preprocess, read_labels(self._labels))
         return self._opened
 
     @cached_property
     def x(self) -> LinearInterpreter:
+        """The linear interpreter of the image."""
         return self.opened.freeze(self.file)
 
     @property
@@ -76,18 +78,18 @@ class Question:
         return self.opened.read(file)
 
     def read_mask(self, file: Path) -> np.ndarray:
-        """Rows × columns of a picture, fitted as the image is: true where it is bright."""
+        """A picture as rows × columns, fitted like the image: True where it is bright."""
         size = channels_last(np.empty(self.opened.image_shape), self.preprocess.layout).shape[:2]
         order = Preprocess(layout="nchw", fit=self.preprocess.fit)
         return np.asarray(pictures.read(file, (1, 1, *size), order)[0, 0] > 0.5)
 
     @property
     def level(self) -> np.ndarray:
-        """What one of a picture's 255 levels is to the model, for each channel."""
+        """How much the model's values change by one of a picture's 255 levels, for each channel."""
         return self.preprocess.level(self.opened.image_shape)
 
     def probe(self, file: Path | None, back: bool) -> np.ndarray:
-        """What is to be carried: the image or its output, unless a file is named."""
+        """What is to be carried by F, or back by Fᵀ: a file, or else the image, or its output."""
         like = self.x.output if back else self.x.image
         if file is None:
             return like
@@ -99,11 +101,11 @@ class Question:
 
     @property
     def sources(self) -> list[Path]:
-        """What no result may replace."""
+        """The files that no result may overwrite."""
         return [self.model, self.file]
 
     def target(self, *suffixes: str) -> Path:
-        """OUT, or MODEL.VERB, with the first of these suffixes unless it has one of them."""
+        """The file to write: OUT if it has one of these suffixes, or OUT or MODEL.VERB with the first one."""
         out = self.asked.out
         if out is None:
             return self.model.with_name(f"{self.model.stem}.{self.verb}{suffixes[0]}")
@@ -113,7 +115,7 @@ class Question:
         return named.with_name(named.name + suffixes[0])
 
     def write(self, arrays: Mapping[str, Any], rows: Rows, facts: Mapping[str, Any]) -> list[Path]:
-        """The arrays with all that it takes to repeat the run, and the picture."""
+        """Write the arrays, with all that is needed to repeat the run, and their pictures on one sheet."""
         table, picture = (check_target(self.target(suffix), self.sources) for suffix in RESULTS)
         about = {"verb": self.verb, **self.identity(), **self.facts(), **facts}
         file = io.BytesIO()
@@ -124,12 +126,13 @@ class Question:
         return [table, save(picture, rows, f"{self.model.name}, {self.file.name}: {self.verb}")]
 
     def write_chart(self, png: bytes) -> Path:
+        """Write a chart to OUT.png."""
         target = check_target(self.target(".png"), self.sources)
         models.write({target: iter([png])}, target)
         return target
 
     def identity(self) -> dict[str, Any]:
-        """What the answer depends on: model, image, preprocessing, and what was chosen."""
+        """What the answer depends on: the model, the image, the preprocessing and the other options."""
         return {
             **self.x.identity(),
             "model": self.model.name,
@@ -141,37 +144,48 @@ class Question:
         }
 
     def facts(self) -> dict[str, Any]:
-        """How it went."""
+        """How the answer was computed, and the time since the question was asked."""
         about = self.x.about()
         return {key: about[key] for key in ("device", "precision", "left_to_cpu", "notes")} | {
             "seconds": round(time.perf_counter() - self._began, 3)
         }
 
 
-def earlier(file: Path) -> Triplets:
-    """The triplets of a saved result."""
+def saved_triplets(file: Path) -> Triplets:
+    """The singular triplets in a file that `onnxscope svd` wrote."""
     try:
         with np.load(file, allow_pickle=False) as saved:
             return Triplets(saved["sigma"], saved["u"], saved["v"], saved["residuals"])
-    except Exception as error:  # of damaged files NumPy raises what its parsers raise
+    except Exception as error:  # for damaged files NumPy raises whatever its parsers raise
         raise BadOption(
-            "is no result of 'onnxscope svd'", where=f"--start '{file}'", remedy="name its .npz file"
+            "is not a result of 'onnxscope svd'",
+            where=f"--start '{file}'",
+            remedy="name the .npz file that it wrote",
         ) from error
 
 
-def free_sizes(model: Model, file: Path, layout: str) -> dict[str, tuple[int, ...]]:
-    """The height and the width, taken from the picture, of the one image input that leaves them free."""
-    constants = {t.name for t in model.proto.graph.initializer}
+def shape_from_picture(model: Model, file: Path, layout: str) -> dict[str, tuple[int, ...]]:
+    """The shape of the model's image input, by its name, with free sizes taken from a picture.
+
+    This is possible if exactly one input can be a batch of one picture and has free sizes, and the number of
+    its channels is fixed. Otherwise the result is empty.
+    """
+    constants = {t.name for t in model.proto.graph.initializer}  # old files list them among the inputs
     inputs = [i for i in model.proto.graph.input if i.name not in constants]
-    shapes = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in inputs}
-    free = {n: [1, *s[1:]] for n, s in shapes.items() if len(s) == 4 and s[0] in (0, 1) and 0 in s[1:]}
+    sizes = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in inputs}  # 0 where free
+    free = {
+        name: [1, *shape[1:]]
+        for name, shape in sizes.items()
+        if len(shape) == 4 and shape[0] in (0, 1) and 0 in shape[1:]
+    }
     if len(free) != 1:
         return {}
-    ((found, shape),) = free.items()
+    ((name, shape),) = free.items()
     channels = channels_axis(shape, layout)
     if not shape[channels]:
         return {}
-    space = [axis for axis in range(1, 4) if axis != channels]
-    for axis, size in zip(space, pictures.picture_size(file, layout), strict=True):
-        shape[axis] = shape[axis] or size
-    return {found: tuple(shape)}
+    rows, columns = (axis for axis in (1, 2, 3) if axis != channels)
+    height, width = pictures.picture_size(file, layout)
+    shape[rows] = shape[rows] or height
+    shape[columns] = shape[columns] or width
+    return {name: tuple(shape)}

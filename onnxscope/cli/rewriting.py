@@ -1,4 +1,4 @@
-"""The verbs of the rewriter: rewrite, doctor and verify."""
+"""The verbs that rewrite a model and prove the result: rewrite, doctor and verify."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from onnxscope.api.opening import Diagnosis, Report
     from onnxscope.rewriting.scope import Scope
 
-CLOCK_TICK = 20_000_000  # by so many nanoseconds a file may look older than it is
+CLOCK_TICK = 20_000_000  # nanoseconds by which a file's time may lie before the time when it was written
 
 OutFile = Annotated[
     Path | None,
@@ -34,9 +34,9 @@ OutFile = Annotated[
 ]
 ProofImage = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="PNG, JPEG or .npy to prove it on. [default: random numbers]"),
+    typer.Option(metavar="FILE", help="The picture or .npy file to prove it on. [default: random numbers]"),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Of the random numbers.")]
+Seed = Annotated[int, typer.Option(min=0, help="The seed of the random numbers.")]
 
 
 @command
@@ -60,7 +60,7 @@ def rewrite(
     began = time.time_ns()
     target = out or model.parent / f"{model.stem}.scope.onnx"
     if str(out) == "-":
-        raise BadOption("a scope cannot go to standard output", where="-o -", remedy="name a file")
+        raise BadOption("a scope cannot be written to standard output", where="-o -", remedy="name a file")
     models.check_target(target, [model])
     with working(f"rewriting {model.name}"):
         scope = opening.rewrite(model, options=chosen.options(method))
@@ -70,7 +70,7 @@ def rewrite(
 
 
 def about(scope: Scope, target: Path, began: int) -> dict[str, Any]:
-    """What a rewrite did."""
+    """The facts about a rewrite: what was written, what was chosen, and how nodes were treated."""
     files = [p.stat() for p in (target, Path(f"{target}.data")) if p.exists()]
     return {
         "written": str(target),
@@ -88,7 +88,9 @@ def about(scope: Scope, target: Path, began: int) -> dict[str, Any]:
 
 
 def shown(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """The facts as lines of text with their labels."""
     ratio = facts["bytes"] / max(facts["source_bytes"], 1)
+    size = f"{facts['bytes']:,} bytes, {ratio:.2f} times the source"
     return [
         ("image", facts["image"]),
         ("output", facts["output"]),
@@ -96,10 +98,7 @@ def shown(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("method", facts["method"]),
         ("active nodes", ", ".join(f"{count} {how}" for how, count in facts["nodes"].items()) or "none"),
         *(("note", note) for note in facts["notes"]),
-        (
-            "written",
-            f"{facts['written']}, {facts['bytes']:,} bytes, {ratio:.2f} times the source, in {facts['seconds']:.1f} s",
-        ),
+        ("written", f"{facts['written']}, {size}, in {facts['seconds']:.1f} s"),
     ]
 
 
@@ -110,7 +109,7 @@ def doctor(
     chosen: Rewriting,
     as_json: AsJson = False,
 ) -> None:
-    """Say node by node how MODEL would be rewritten, and what stops it; nothing is written.
+    """Show how each node of MODEL would be rewritten, and what prevents the rewrite. Nothing is written.
 
     \b
     Example:
@@ -146,7 +145,9 @@ def verify(
     chosen: Rewriting,
     as_json: AsJson = False,
 ) -> None:
-    """Prove a scope with numbers, or the scope that MODEL would become: each claim with its figure, bound and noise floor.
+    """Prove with numbers that a scope, or the scope that MODEL is rewritten into, computes what it should.
+
+    Each claim is printed with its figure, its bound and the noise floor.
 
     \b
     Example:
@@ -171,6 +172,7 @@ def verify(
 
 
 def image_shape(scope: Scope) -> tuple[int, ...]:
+    """The shape of the image, which must be an input of the model."""
     for t in scope.graph.inputs:
         if t.name == scope.image:
             return tuple(t.shape)

@@ -1,4 +1,4 @@
-"""The verb that shows everything: tour."""
+"""The verb tour, which makes a page about a model and an image."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ def tour(
     labels: Labels = None,
     k: Annotated[int, typer.Option("-k", metavar="K", min=1, help="How many singular triplets.")] = 8,
     seconds: Annotated[
-        float, typer.Option(metavar="S", help="What these may take; it goes on with those it has.")
+        float,
+        typer.Option(metavar="S", help="How long to search for them; the page shows those that are found."),
     ] = 20.0,
 ) -> None:
-    """Everything worth seeing of a model and an image on one page, OUT.html, with its pictures and figures in the folder OUT.
+    """Make a page with everything worth seeing about a model and an image.
 
-    A part that cannot be made is left out; the page says why, and the exit code is 1.
+    The page is OUT.html, and its pictures and figures are in the folder OUT. A part that fails is left out;
+    the page tells why, and the exit code is 1.
 
     \b
     Example:
@@ -42,10 +44,10 @@ def tour(
     command = shlex.join(["onnxscope", *sys.argv[1:]])
     with working(f"opening {q.model.name}") as status:
 
-        def say(text: str) -> None:
+        def show(text: str) -> None:
             status.update(f"{q.model.name}: {text}")
 
-        guide = Guide(q.x, q.views, q.x.explainer, q.x.scores, effort, say)
+        guide = Guide(q.x, q.views, q.x.explainer, q.x.scores, effort, show)
         seen = visit(guide, q.opened.scope, q.identity(), command)
         written = seen.write(target, q.sources)
     proved = seen.facts["proofs"]["ok"]

@@ -117,7 +117,7 @@ def flat_index(
     name = f"pixel {','.join(map(str, numbers))}"
     if len(numbers) != len(axes):
         raise BadOption(
-            f"{name} has {len(numbers)} number(s), and a pixel of {sizes_text(shape, axes)} has {len(axes)}",
+            f"{name} has {len(numbers)} number(s), and {sizes_text(shape, axes)} takes {len(axes)}",
             where=where,
             remedy=f"give {len(axes)} number(s)",
         )

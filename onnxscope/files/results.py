@@ -34,7 +34,7 @@ class Drawing:
         return self.png
 
     def save(self, path: str | Path) -> Path:
-        """Write the picture to a file, whose name must end in .png."""
+        """Write the picture as FILE.png."""
         return save_bytes(Path(path), self.png, ".png")
 
 

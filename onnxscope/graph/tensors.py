@@ -81,7 +81,7 @@ def ints_of(tensor: Tensor) -> list[int]:
 
 
 def producer_name(tensor: Tensor) -> str:
-    """How errors name the place where a tensor is computed: its node, or the tensor itself if it is an input."""
+    """How errors name the place where a tensor is computed: its node, or the tensor if it is an input."""
     return describe(tensor.inputs[0]) if tensor.inputs else f"tensor '{tensor.name}'"
 
 
