@@ -170,7 +170,7 @@ def test_the_mark_of_a_contact_sheet_is_on_its_channel():
     shown = panel(Picture(values, mark=(5, 2, 3)), 1.0)
     step = 10 * 7 + TILE_GAP  # 3 × 10 pixels are enlarged 7 times
     assert shown.marked == (2 * step + 21, step + 14, 2 * step + 28, step + 21)
-    assert "framed: 5,2,3" in shown.notes
+    assert "framed: 5,2,3 (channel, y, x)" in shown.notes
 
 
 def test_all_pictures_of_a_sheet_share_a_scale():

@@ -392,7 +392,7 @@ def test_every_claim_and_its_figure_is_there(folder: Path) -> None:
     )
     for claim, check in proofs["checks"].items():
         assert claim in text and f"{check['figure']:.1e}" in text and check["figure"] <= check["bound"]
-    assert "All claims on this page were tested and hold" in text
+    assert "All claims behind it were tested and hold" in text
 
 
 def guide(folder: Path, name: str, preset: str = "unit", **settings: Any) -> Guide:
@@ -542,7 +542,7 @@ def test_what_is_not_proved_is_said(
     assert (
         "Not all claims hold" in text
         and "does not hold" in text
-        and "All claims on this page were tested and hold" not in text
+        and "All claims behind it were tested and hold" not in text
     )
 
 

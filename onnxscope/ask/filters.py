@@ -128,9 +128,8 @@ class Sampled:
 
     places: list[Place]
     reaches: list[Reach]
-    afar: (
-        np.ndarray
-    )  # rows × columns: the energy there of filters that belong far away, as a share of all energy
+    # rows × columns: the energy there of filters whose own places are far away, as a share of all energy
+    afar: np.ndarray
 
     @property
     def farthest(self) -> int:

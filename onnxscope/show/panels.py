@@ -82,7 +82,7 @@ def panel(picture: Picture, sheet_scale: float) -> Panel:
     scale = sheet_scale if picture.scale is None else picture.scale
     values = picture.values
     mark = None if picture.mark is None else tuple(picture.mark)
-    notes = [f"framed: {','.join(map(str, mark))}"] if mark is not None else []
+    notes = [] if mark is None else [framed(mark)]
     if picture.vector:
         pixels, marked = bars(values.reshape(-1), scale, mark)
         notes = [*bar_notes(values.reshape(-1)), *notes]
@@ -100,6 +100,12 @@ def panel(picture: Picture, sheet_scale: float) -> Panel:
         [*notes, *outside(values, low, high)],
         picture.vector,
     )
+
+
+def framed(mark: Pixel) -> str:
+    """A note on the marked pixel or element."""
+    numbers = ",".join(map(str, mark))
+    return f"framed: {numbers} (channel, y, x)" if len(mark) > 1 else f"framed: element {numbers}"
 
 
 def legend(scale: float, vector: bool) -> str:

@@ -43,9 +43,7 @@ def bases(g: Guide) -> SectionAndFigures:
     if g.kind != SCORES:
         text.append(covered(found))
     if len(found.sigma) > 1:
-        repeated = (
-            " Those of bicubic enlargement repeat for every colour channel." if g.kind == LARGER else ""
-        )
+        repeated = " Each of bicubic's comes once for every colour channel." if g.kind == LARGER else ""
         decay = chart(
             "sigma",
             lines(series, "number of the triplet", "σ"),

@@ -133,18 +133,18 @@ def farthest_taker(g: Guide, s: Sampled) -> Row:
         g.views.output((0, *place)),
         g.views.like_image(receptive(g.x, [place])[0], "its receptive filter"),
     ]
-    title = f"The output pixel that takes most from far away, {place}"
+    title = f"The output pixel that takes most energy from far away, {place}"
     return farthest(g, "taker", s, pictures, (title, "what the sampled output pixels take from far away"))
 
 
 def farthest_giver(g: Guide, s: Sampled) -> Row:
-    """The input pixel that has the largest effect far away, and where all sampled pixels have theirs."""
+    """The input pixel that has most effect far away, and where all sampled pixels have theirs."""
     place = s.places[s.farthest]
     pictures = [
         g.views.image((0, *place)),
         g.views.like_output(projective(g.x, [place])[0], "its projective filter"),
     ]
-    title = f"The input pixel with the largest effect far away, {place}"
+    title = f"The input pixel with most energy far away, {place}"
     return farthest(g, "giver", s, pictures, (title, "the effect of the sampled input pixels far away"))
 
 
@@ -170,7 +170,7 @@ def verdict(taking: Sampled, giving: Sampled) -> list[str]:
     return paragraphs(f"""
         {len(far)} output pixels were sampled, spread evenly over the picture. Far away means further than
         {FAR:g} of the picture's shorter side. The median filter has {percent(float(np.median(far)))} of its
-        energy far away, and the filter that reaches farthest {percent(max(far))}. {meaning}
+        energy far away; the largest share is {percent(max(far))}. {meaning}
 
         An input pixel spreads its effect over {np.median(counts):.0f} output pixels in the median, and over
         {max(counts):.0f} at most (counted by energy). Where this number is large, one pixel helps to fill a
@@ -182,7 +182,7 @@ def table_of(taking: Sampled, giving: Sampled) -> Table:
     measures: dict[str, tuple[Callable[[Reach], float], Callable[[float], str]]] = {
         "energy far away": (lambda r: r.far, percent),
         "radius in pixels": (lambda r: r.radius, "{:.1f}".format),
-        "spread over pixels": (lambda r: r.pixels, "{:.0f}".format),
+        "pixels it spreads over": (lambda r: r.pixels, "{:.0f}".format),
     }
     rows = []
     for side, s in (("receptive", taking), ("projective", giving)):

@@ -24,19 +24,19 @@ def by_other_means(g: Guide) -> SectionAndFigures:
     maps = [map_by(g, name, highest[0]) for name in methods]
     elected, first = next(iter(tally)), highest[0]
     agree = (
-        "which is also the highest score"
+        "which is also the highest of them"
         if elected == first
-        else f"while {g.scores.name(first)} has the highest score"
+        else f"but {g.scores.name(first)} is the highest of them"
     )
     text = paragraphs(f"""
-        Not only the image's contribution to a score can be assigned to pixels, but also that of the biases,
-        which are carried back from their layer to the image. Then every pixel adds something to every score,
+        Not only the image's contribution to a score can be assigned to pixels, but also that of the biases:
+        they are carried back from their layers to the image. Then every pixel adds something to every score,
         and votes for the score that it adds most to. Of the {len(highest)} highest scores,
         {g.scores.name(elected)} gets the most votes, {agree}.
 
-        Well-known explanation methods go back through the network in the same way, with other rules at some
-        nodes. They answer other questions, so their maps need not agree. All maps are for
-        {g.scores.name(first)}.""")
+        Below are the maps of well-known explanation methods for {g.scores.name(first)}. They go back through
+        the same network, some with other rules at some nodes. They answer other questions, so they need not
+        agree.""")
     parts = [
         Row(voters, "The pixels that vote for each score, and their share"),
         *(Row(maps[k : k + IN_A_ROW]) for k in range(0, len(maps), IN_A_ROW)),

@@ -11,7 +11,7 @@ ABOUT = {  # the facts that the foot of the page states, and what it calls them
     "model": "model",
     "model_sha256": "SHA-256 of the model",
     "file": "image file",
-    "file_sha256": "SHA-256 of the image file",
+    "file_sha256": "SHA-256 of the file",
     "image": "image tensor",
     "output": "output tensor",
     "sizes": "sizes of the inputs",
@@ -37,7 +37,7 @@ def summary(g: Guide, facts: dict[str, Any]) -> list[str]:
     }
     what = kinds.get(g.kind) or f"computes an output of shape {output} from an image of shape {image}"
     holds = (
-        "All claims on this page were tested and hold; the proofs are at its end."
+        "All claims behind it were tested and hold: see the proofs at the end."
         if facts["proofs"]["ok"]
         else "Not all claims hold: see the proofs at the end."
     )
@@ -46,10 +46,10 @@ def summary(g: Guide, facts: dict[str, Any]) -> list[str]:
     if "parts" in facts:
         residual = f"For this image the norm of r is {percent(facts['parts']['residual'])} of the output's. "
     return paragraphs(f"""
-        This network {what}. Its decisions (which Relu is open, which pixel a MaxPool picks) were frozen for
-        one image, {facts["file"]}. What remains is exactly y = F·x + r, a matrix F with {g.x.output.size:,}
-        rows and {g.x.image.size:,} columns, and a residual r that comes from the biases. This page shows
-        both.
+        This network {what}. Its decisions (such as which Relu is open, or which pixel a MaxPool picks) were
+        frozen for one image, {facts["file"]}. What remains is exactly an affine map, y = F·x + r: a matrix F
+        with {g.x.output.size:,} rows and {g.x.image.size:,} columns, and a residual r that comes from the
+        biases. This page shows both.
 
         {residual}{holds}
 
