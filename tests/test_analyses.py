@@ -1,4 +1,4 @@
-"""The questions of the tour: ledgers, filters and bicubic enlargement, against matrices and numbers worked out by hand."""
+"""Ledgers, filters and bicubic enlargement, compared with matrices and numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from onnxscope import LinearInterpreter
 from onnxscope.ask.filters import (
     along_a_line,
     at_places,
-    chosen,
     energies,
     grid,
     moved,
+    places_by_contrast,
     projective,
     reach,
     receptive,
@@ -99,20 +99,20 @@ def convolution(weight: np.ndarray, height: int, width: int) -> np.ndarray:
 def chain(
     layers: Sequence[tuple[str, np.ndarray, np.ndarray]], x: np.ndarray
 ) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """Of every output of a chain of matrices with Relus between them: its row of F, and what each layer's bias pays."""
+    """Matrices with Relus between them: for every output its row of F, and each bias's contribution."""
     states, masks = [x], []
     for _, matrix, bias in layers:
         before = matrix @ states[-1] + bias
         masks.append(before > 0)
         states.append(before.clip(0))
-    after, paid = np.eye(len(layers[-1][2])), {}  # what follows a layer, as a matrix
+    after, added = np.eye(len(layers[-1][2])), {}  # what follows a layer, as a matrix
     for (name, matrix, bias), mask in zip(
         reversed(layers), reversed([*masks[:-1], np.ones(len(after), bool)]), strict=True
     ):
         after = after * mask
-        paid[name] = after @ bias
+        added[name] = after @ bias
         after = after @ matrix
-    return [(row, {name: values[k] for name, values in paid.items()}) for k, row in enumerate(after)]
+    return [(row, {name: values[k] for name, values in added.items()}) for k, row in enumerate(after)]
 
 
 def dense_chain() -> tuple[onnx.ModelProto, list[tuple[str, np.ndarray, np.ndarray]], np.ndarray]:
@@ -159,16 +159,16 @@ def test_every_entry_is_that_of_the_chain_written_out(make: Callable, policy: st
     proto, layers, x0 = make()
     x = onnxscope.load(proto, policy=policy).freeze(x0)
     every = range(x.output.size)
-    for book, (row, paid) in zip(
+    for book, (row, added) in zip(
         ledgers(x, every), chain(layers, x0.reshape(-1).astype(np.float64)), strict=True
     ):
         assert list(book.layers) == [name for name, *_ in layers]
-        np.testing.assert_allclose([book.layers[name] for name in paid], list(paid.values()), atol=2e-5)
+        np.testing.assert_allclose([book.layers[name] for name in added], list(added.values()), atol=2e-5)
         np.testing.assert_allclose(book.input, row @ x0.reshape(-1), atol=2e-5)
 
 
-def test_a_tangent_pays_its_offset() -> None:
-    """y = W2·h(W1·x + b1) + b2 with h′ and h − h′·z at z = W1·x0 + b1, written out for the logistic function."""
+def test_a_tangent_contributes_its_offset() -> None:
+    """y = W2·h(W1·x + b1) + b2 with h′ and h − h′·z at z = W1·x0 + b1, for the logistic function h."""
     w1, b1, w2, b2, x0 = (
         randn(4, 6, seed=60),
         randn(6, seed=61),
@@ -255,7 +255,7 @@ def test_chosen_places() -> None:
     """Flat on the left, then a slope, and in the slope an edge."""
     row = np.concatenate([np.zeros(10), 0.01 * np.arange(14)])
     row[17:] += 1
-    places = chosen(np.repeat(row[None, :, None], 24, 0).repeat(3, 2))
+    places = places_by_contrast(np.repeat(row[None, :, None], 24, 0).repeat(3, 2))
     assert all(4 <= y < 20 and 4 <= x < 20 for y, x in places.values())
     assert abs(places["an edge"][1] - 16.5) <= 2
     assert places["a flat place"][1] <= 6  # so that all that its contrast is averaged over is flat
@@ -266,7 +266,7 @@ def test_chosen_places() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_chosen_places_lie_in_the_smallest_pictures(size: Place, channels: int) -> None:
     for picture in (image(*size, channels), np.zeros((*size, channels))):
-        places = chosen(picture)
+        places = places_by_contrast(picture)
         assert list(places) == ["an edge", "in between", "a flat place"]
         assert all(0 <= y < size[0] and 0 <= x < size[1] for y, x in places.values())
 
@@ -437,7 +437,7 @@ def gathered() -> LinearInterpreter:
 
 
 def test_where_there_is_nothing_counts_for_nothing() -> None:
-    """Of all that comes from afar each row of the first column gives its part, and the first filter that has anything is the farthest."""
+    """Each row of the first column has its part of the energy; the first filter with any is the farthest."""
     found = sampled(receptive, gathered(), SIZE, 12)
     assert [r.energy for r in found.reaches] == 8 * [*11 * [0.0], 300.0]
     want = np.zeros(SIZE)

@@ -1,4 +1,4 @@
-"""Explanations put to the test: measures whose answers are known by hand, and the verb on folders of all kinds."""
+"""Measures of explanations with known values, and the verb `evaluate` on all kinds of folders."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def test_random_weights_leave_little_of_a_gradient() -> None:
 
 
 def test_an_attack_on_a_linear_network() -> None:
-    """Every value moves against its weight, so the score falls by the step times Σ|w|, and the image alone pays."""
+    """Every value moves against its weight: the score falls by step · Σ|w|; only the image contributes."""
     weights, image = randn(2, 12, seed=11), randn(1, 3, 2, 2, seed=12)
     trials = Trials(Explainer(opening.opened(linear_model(weights, image.shape))))
     score = int((weights @ image.reshape(-1)).argmax())
@@ -243,7 +243,7 @@ def test_an_attack_on_a_linear_network() -> None:
     assert trials.attack(image, 0.0).inside["x"] == pytest.approx(1)
 
 
-def test_depth_is_where_payments_were_made() -> None:
+def test_depth_is_the_mean_depth_of_contributions() -> None:
     assert sensitivity.depth(Ledger(3, 3, {"a": 0, "b": 0})) == 0
     assert sensitivity.depth(Ledger(-3, 0, {"a": 0, "b": -3})) == 1
     assert sensitivity.depth(Ledger(0, 1, {"a": 0, "b": -1})) == 0.5
@@ -436,7 +436,7 @@ def test_one_score_has_no_others_to_compare_with(folder: Path, evaluate: Evaluat
         ),
         (
             lambda f: onnx.save(networks.edsr(4, 1, size=SIDE), f.parent / "net.onnx"),
-            "the network makes no scores but an image",
+            "the output must be a vector of scores, and it is an image",
         ),
     ],
 )
@@ -455,7 +455,10 @@ def test_what_cannot_be_evaluated(
         (["--method", "guided,nosuch"], "there is no method 'nosuch'"),
         (["--method", "grad-cam", "--layer", "nosuch"], "no tensor 'nosuch'"),
         (["--labels", "absent.txt"], "cannot be read as text"),
-        (["--image-input", "conv0a"], "'conv0a' is not what the model is fed with"),
+        (
+            ["--image-input", "conv0a"],
+            "the image must be an input of the model, and 'conv0a' is a tensor inside it",
+        ),
     ],
 )
 def test_options_that_do_not_fit(

@@ -169,7 +169,7 @@ def test_smoothgrad_of_a_linear_network_is_its_gradient() -> None:
 
 
 def test_class_activation_maps_by_hand() -> None:
-    """Conv, Relu, mean, dense: the gradients at the feature map are the dense weights over its number of pixels."""
+    """Conv, Relu, mean, dense: the gradients at the feature map are the dense weights by its pixels."""
     w, v = randn(5, 3, 3, 3), randn(2, 5, seed=1)
     nodes = [
         node("Conv", ["x", "w"], ["c"], pads=[1] * 4),
@@ -226,7 +226,7 @@ needs_torch = pytest.mark.skipif(
 
 @pytest.fixture(scope="module", params=["scenes_vgg", "scenes_vgg_bn", "scenes_resnet"])
 def trained(request: pytest.FixtureRequest) -> tuple[onnx.ModelProto, np.ndarray, dict[str, object]]:
-    """A bundled classifier, a scene, and torch's values and gradients of its highest score at every node, in float64."""
+    """A bundled classifier, a scene, and torch's values and gradients of its highest score, in float64."""
     import torch
     from torch_graph import OPERATORS
 
@@ -275,7 +275,7 @@ def test_class_activation_maps_are_torchs(
 
 @needs_torch
 def test_full_gradients_are_torchs(trained: tuple[onnx.ModelProto, np.ndarray, dict[str, object]]) -> None:
-    """A bias is what a convolution adds and what a BatchNormalization adds, as in this package; the ledger's layers are their sums."""
+    """A bias is what a Conv or a BatchNormalization adds; its contributions sum up to the ledger's entry."""
     proto, x0, found = trained
     values, score = found["values"], found["score"]
     biases = {}
@@ -285,12 +285,12 @@ def test_full_gradients_are_torchs(trained: tuple[onnx.ModelProto, np.ndarray, d
         if n.op_type == "BatchNormalization":
             scale, shift, mean, var = (values[i].numpy() for i in n.input[1:])
             biases[n.name] = shift - mean * scale / np.sqrt(var + 1e-5)
-    paid = {
+    added = {
         name: gradient(found, name)[0] * (b.reshape(-1, 1, 1) if gradient(found, name).ndim == 4 else b)
         for name, b in biases.items()
     }
     (book,) = ledgers(onnxscope.load(proto).freeze(x0), [score])
-    for name, want in paid.items():
+    for name, want in added.items():
         assert book.layers[name] == pytest.approx(
             want.sum(), abs=1e-4 * max(abs(book.score), np.abs(want).sum())
         ), name
@@ -304,7 +304,7 @@ def test_full_gradients_are_torchs(trained: tuple[onnx.ModelProto, np.ndarray, d
             )
         return np.sum(spread, axis=0)
 
-    want = psi(x0[0] * gradient(found, "image")[0]) + sum(psi(p) for p in paid.values() if p.ndim == 3)
+    want = psi(x0[0] * gradient(found, "image")[0]) + sum(psi(p) for p in added.values() if p.ndim == 3)
     close(Explainer(opened(proto)).maps("fullgrad", x0, [score])[0], want, 1e-4, "fullgrad")
 
 

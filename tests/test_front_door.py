@@ -80,6 +80,13 @@ def test_labels_and_numbers_name_the_same_score(x: onnxscope.LinearInterpreter) 
         x.ledger("kind 9")
 
 
+def test_objects_print_what_they_are(x: onnxscope.LinearInterpreter) -> None:
+    assert repr(x) == "LinearInterpreter(F: (1, 3, 16, 16) → (1, 6))"
+    assert repr(x.model) == "OpenModel(image 'image' (1, 3, 16, 16), output 'scores')"
+    assert repr(x.svd(2)).splitlines()[0] == "2 of 2 singular triplets, 2 converged"
+    np.testing.assert_array_equal(x.row("kind 2"), x.row(2))
+
+
 def test_rows_stay_arrays(x: onnxscope.LinearInterpreter) -> None:
     """What is computed from an answer, or cut out of it, is an ordinary array."""
     row = x.row(2)

@@ -12,12 +12,13 @@ import pytest
 from browser import browser
 from PIL import Image, ImageDraw
 
-from onnxscope.show.page import Page, Row, Section, Shown, Table, files, html, setting
+from onnxscope.show.page import Page, PagePicture, Row, Section, Table, column_class, files, html
 
 LONG_NAME = "transposed/features/denseblock3/denselayer12/conv2/Conv_quant_dequant_linear_output_0"
 SUMMARY = (
-    "The network doubles the size of an image. For this image it is an affine map, which alone carries 98.2 % of the output; "
-    "the biases of its layers pay the rest. The first vectors are smooth: slow changes of brightness pass."
+    "The network doubles the size of an image. For this image it is an affine map, which carries 98.2 % of "
+    "the output; the biases of its layers add the rest. The first vectors are smooth: slow changes of "
+    "brightness pass."
 )
 SCHEMES = [(1280, False), (1280, True), (390, False), (390, True)]
 
@@ -50,20 +51,24 @@ def chart(dark: bool) -> bytes:
 def example() -> Page:
     """A bit of everything."""
     pair = [
-        Shown("image", waves(192, 24), "the image", "The image x0, 24 × 24 pixels."),
-        Shown("output", waves(192, 48), "the network's output", "The output y0 = F·x0 + r, 48 × 48 pixels."),
+        PagePicture("image", waves(192, 24), "the image", "The image x0, 24 × 24 pixels."),
+        PagePicture(
+            "output", waves(192, 48), "the network's output", "The output y0 = F·x0 + r, 48 × 48 pixels."
+        ),
     ]
-    residual = Shown(
+    residual = PagePicture(
         "residual",
         waves(768, 96, 3),
         "the residual",
         "The residual r, around grey: what the biases of all layers add.",
     )
     six = [
-        Shown(f"vector-{i}", waves(192, 24, i / 2), f"output singular vector {i}", f"σ{i} = {9.71 / i:.3f}")
+        PagePicture(
+            f"vector-{i}", waves(192, 24, i / 2), f"output singular vector {i}", f"σ{i} = {9.71 / i:.3f}"
+        )
         for i in range(1, 7)
     ]
-    spectrum = Shown(
+    spectrum = PagePicture(
         "spectrum",
         chart(False),
         "singular values, falling",
@@ -77,7 +82,7 @@ def example() -> Page:
             [f"body.{i}.conv", "Conv", f"{(-1) ** i * 1.25 / (i + 1):+.3f}", f"{40 / (i + 1):.1f} %"]
             for i in range(5)
         ],
-        "What layers pay",
+        "What layers contribute",
     )
     proofs = Table(
         ["proof", "node", "figure", "bound", "samples", "time", "result"],
@@ -108,7 +113,7 @@ def example() -> Page:
                 [Row(pair, "One image"), Row([residual])],
             ),
             Section(
-                "What the network is made of",
+                "Singular vectors",
                 [SUMMARY],
                 [Row(six, "Output singular vectors"), Row([spectrum])],
             ),
@@ -116,7 +121,7 @@ def example() -> Page:
             Section("Proofs", ["Each proof states a figure, and the bound that it has to keep."], [proofs]),
         ],
         about,
-        f"onnxscope tour models/edsr_small.onnx --image cat.png --output {LONG_NAME} -k 40 --seed 0 -o tour.html",
+        f"onnxscope tour models/edsr_small.onnx --image cat.png --output {LONG_NAME} -k 40 -o tour.html",
     )
 
 
@@ -137,7 +142,7 @@ class Tags(HTMLParser):
 
 def test_all_texts_are_escaped():
     evil = '<script>alert("x")</script>'
-    picture = Shown("picture", waves(8, 8), f'" onload="{evil}', evil)
+    picture = PagePicture("picture", waves(8, 8), f'" onload="{evil}', evil)
     table = Table([evil], [[evil]], evil)
     text = html(Page(evil, [evil], [Section(evil, [evil], [Row([picture], evil), table])], table, evil))
     tags = Tags(text)
@@ -182,11 +187,13 @@ def test_nothing_outside_is_referred_to():
 
 def test_columns_of_numbers_stand_to_the_right():
     assert {
-        setting([cell])
+        column_class([cell])
         for cell in ("3", "-0.5", "+3.1e-07", "1,024", "12.5 ms", "98 %", "1.2×", "≤1e-5", "40 MiB/s")
     } == {"number"}
-    assert {setting([cell]) for cell in ("", "1.31.1", "3 of 5", "24×24", "Conv_3", "5 words")} == {"text"}
-    assert [setting(cells) for cells in (["1", "–", ""], ["1", "failed"], ["1", LONG_NAME])] == [
+    assert {column_class([cell]) for cell in ("", "1.31.1", "3 of 5", "24×24", "Conv_3", "5 words")} == {
+        "text"
+    }
+    assert [column_class(cells) for cells in (["1", "–", ""], ["1", "failed"], ["1", LONG_NAME])] == [
         "number",
         "text",
         "long",
@@ -215,7 +222,7 @@ def test_files():
 @pytest.mark.parametrize("name", ["spectrum", "spectrum.dark"])
 def test_two_pictures_of_one_name_are_refused(name):
     page = example()
-    again = Section("again", [], [Row([Shown(name, waves(8, 8), "again")])])
+    again = Section("again", [], [Row([PagePicture(name, waves(8, 8), "again")])])
     with pytest.raises(ValueError, match=re.escape(f"two pictures of the page are called '{name}.png'")):
         files(dataclasses.replace(page, sections=[*page.sections, again]))
 
@@ -253,7 +260,7 @@ def test_pictures_of_a_row_have_one_width(window, written, width, lines):
 
 
 def test_only_pictures_that_are_not_made_smaller_keep_hard_edges():
-    large, small = Shown("large", waves(512, 8), "large"), Shown("small", waves(192, 8), "small")
+    large, small = PagePicture("large", waves(512, 8), "large"), PagePicture("small", waves(192, 8), "small")
     assert all(Row(pictures).enlarged for pictures in ([large], [large, large], 6 * [small], [small, large]))
     assert not any(Row(pictures).enlarged for pictures in (3 * [large], 7 * [small], [small, small, large]))
 
@@ -270,7 +277,9 @@ def test_prints_are_light_and_have_no_contents(window, written):
     window.emulate(1280, dark=True, media="print")
     window.open(written)
     assert window.places("nav")[0]["height"] == 0
-    style = "return [getComputedStyle(document.body).backgroundColor, document.querySelector('.chart img').currentSrc]"
-    paper, chart_source = window.driver.execute_script(style)
+    paper, chart_source = window.driver.execute_script(
+        "return [getComputedStyle(document.body).backgroundColor,"
+        " document.querySelector('.chart img').currentSrc]"
+    )
     assert paper == "rgb(255, 255, 255)"
     assert chart_source != Tags(html(example())).attributes("source")[0]["srcset"]

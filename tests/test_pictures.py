@@ -9,20 +9,9 @@ import pytest
 from PIL import Image
 
 from onnxscope.errors import BadOption
-from onnxscope.show import sheets
-from onnxscope.show.sheets import (
-    HALF,
-    LINE,
-    MARGIN,
-    PADDING,
-    SHORTER,
-    TILE_GAP,
-    Picture,
-    magnitude,
-    panel,
-    save,
-    sheet,
-)
+from onnxscope.show import panels, sheets
+from onnxscope.show.panels import HALF, SHORTER, TILE_GAP, Picture, magnitude, panel
+from onnxscope.show.sheets import LINE, MARGIN, PADDING, save, sheet
 
 
 def drawn(picture, **scale):
@@ -36,9 +25,9 @@ def random_values(*shape):
 
 def test_signed_values_stand_around_grey():
     values = np.array([0, 1, -1, 0.25, -0.25, 2, -2], np.float32)
-    np.testing.assert_array_equal(sheets.signed_pixels(values, 1.0), [128, 255, 1, 160, 96, 255, 1])
-    np.testing.assert_array_equal(sheets.signed_pixels(values / 50, 0.02), [128, 255, 1, 160, 96, 255, 1])
-    assert (sheets.signed_pixels(np.zeros(4), 0.0) == 128).all()
+    np.testing.assert_array_equal(panels.signed_pixels(values, 1.0), [128, 255, 1, 160, 96, 255, 1])
+    np.testing.assert_array_equal(panels.signed_pixels(values / 50, 0.02), [128, 255, 1, 160, 96, 255, 1])
+    assert (panels.signed_pixels(np.zeros(4), 0.0) == 128).all()
 
 
 def test_colours_are_kept():
@@ -73,16 +62,16 @@ def test_one_channel_is_grey():
 def test_small_pictures_are_enlarged_by_a_whole_number(size, factor):
     values = random_values(*size, 3)
     pixels = drawn(Picture(values, natural=True))
-    assert sheets.enlargement(*size) == factor
+    assert panels.enlargement(*size) == factor
     if size != (1, 1):  # bars show that
         np.testing.assert_array_equal(
-            pixels, np.kron(sheets.natural_pixels(values), np.ones((factor, factor, 1), np.uint8))
+            pixels, np.kron(panels.natural_pixels(values), np.ones((factor, factor, 1), np.uint8))
         )
 
 
 def test_natural_pictures():
     floats = np.array([[[0, 0.2, 1], [-0.5, 0.5, 1.5]]], np.float32)
-    np.testing.assert_array_equal(sheets.natural_pixels(floats), [[[0, 51, 255], [0, 128, 255]]])
+    np.testing.assert_array_equal(panels.natural_pixels(floats), [[[0, 51, 255], [0, 128, 255]]])
     shown = panel(Picture(floats, natural=True), 9.0)
     assert shown.legend == "" and shown.notes == ["2 of 6 values lie outside of 0 to 1 and are cut off"]
     whole = np.random.default_rng(0).integers(0, 256, (200, 210, 3)).astype(np.uint8)
@@ -93,12 +82,12 @@ def test_natural_pictures():
 def test_other_numbers_of_channels_become_a_contact_sheet():
     values = random_values(7, 6, 5)
     pixels = drawn(Picture(values))
-    factor = sheets.enlargement(2 * 7, 3 * 6)
+    factor = panels.enlargement(2 * 7, 3 * 6)
     assert pixels.shape == (2 * 7 * factor + TILE_GAP, 3 * 6 * factor + 2 * TILE_GAP, 3)
     for channel in range(5):
         top, left = channel // 3 * (7 * factor + TILE_GAP), channel % 3 * (6 * factor + TILE_GAP)
         tile = pixels[top : top + 7 * factor : factor, left : left + 6 * factor : factor, 0]
-        np.testing.assert_array_equal(tile, sheets.signed_pixels(values[..., channel], magnitude(values)))
+        np.testing.assert_array_equal(tile, panels.signed_pixels(values[..., channel], magnitude(values)))
     assert (pixels[7 * factor : 7 * factor + TILE_GAP] == 255).all() and (
         pixels[-7 * factor :, -6 * factor :] == 255
     ).all()
@@ -111,14 +100,17 @@ def test_a_vector_becomes_bars():
     wide = pixels.shape[1] // 4
     for i, value in enumerate(values):
         bar = pixels[:, i * wide]
-        assert (bar == sheets.ABOVE).all(axis=1).sum() == max(0, round(HALF * value / 4))
-        assert (bar == sheets.BELOW).all(axis=1).sum() == max(0, round(HALF * -value / 4))
+        assert (bar == panels.ABOVE).all(axis=1).sum() == max(0, round(HALF * value / 4))
+        assert (bar == panels.BELOW).all(axis=1).sum() == max(0, round(HALF * -value / 4))
     assert (
-        (pixels[0, 0] == sheets.ABOVE).all()
-        and (pixels[-1, wide] == sheets.NO_BAR).all()
-        and (pixels[HALF] == sheets.ZERO).all()
+        (pixels[0, 0] == panels.ABOVE).all()
+        and (pixels[-1, wide] == panels.NO_BAR).all()
+        and (pixels[HALF] == panels.ZERO).all()
     )
-    assert panel(Picture(values), 4.0).notes == ["4 values from left to right", "extreme: +4.00e+00 at 0"]
+    assert panel(Picture(values), 4.0).notes == [
+        "4 values from left to right",
+        "largest in size: +4.00e+00 at element 0",
+    ]
 
 
 def test_a_map_of_one_pixel_is_a_vector():
@@ -136,16 +128,16 @@ def test_bars_of_a_long_vector_span_the_extremes_of_several_elements():
     pixels = drawn(Picture(values))
     assert pixels.shape == (2 * HALF + 1, 1000, 3)
     bar = pixels[:, 200]
-    assert (bar == sheets.ABOVE).all(axis=1).sum() == HALF and (bar == sheets.BELOW).all(
+    assert (bar == panels.ABOVE).all(axis=1).sum() == HALF and (bar == panels.BELOW).all(
         axis=1
     ).sum() == HALF / 2
     assert panel(Picture(values, mark=(1004,)), 2.0).marked == (200, 0, 201, 2 * HALF + 1)
-    assert panel(Picture(values), 2.0).notes[0] == "5000 values from left to right, 5 to a bar"
+    assert panel(Picture(values), 2.0).notes[0] == "5000 values from left to right, 5 in each bar"
 
 
 def test_nothing_at_all():
     assert (drawn(Picture(np.zeros((4, 4, 3)))) == 128).all()
-    assert (drawn(Picture(np.zeros(4)))[:HALF] == sheets.NO_BAR).all()
+    assert (drawn(Picture(np.zeros(4)))[:HALF] == panels.NO_BAR).all()
     assert panel(Picture(np.zeros((4, 4, 3))), 0.0).legend == "grey = 0 everywhere"
 
 
@@ -178,7 +170,7 @@ def test_the_mark_of_a_contact_sheet_is_on_its_channel():
     shown = panel(Picture(values, mark=(5, 2, 3)), 1.0)
     step = 10 * 7 + TILE_GAP  # 3 × 10 pixels are enlarged 7 times
     assert shown.marked == (2 * step + 21, step + 14, 2 * step + 28, step + 21)
-    assert "framed: 5,2,3" in shown.notes
+    assert "framed: 5,2,3 (channel, y, x)" in shown.notes
 
 
 def test_all_pictures_of_a_sheet_share_a_scale():
@@ -188,17 +180,17 @@ def test_all_pictures_of_a_sheet_share_a_scale():
     )
     second = MARGIN + 200 + MARGIN
     np.testing.assert_array_equal(
-        pixels[MARGIN : MARGIN + 200, MARGIN : MARGIN + 200], sheets.signed_pixels(small, magnitude(large))
+        pixels[MARGIN : MARGIN + 200, MARGIN : MARGIN + 200], panels.signed_pixels(small, magnitude(large))
     )
     np.testing.assert_array_equal(
-        pixels[MARGIN : MARGIN + 200, second : second + 200], sheets.signed_pixels(large, magnitude(large))
+        pixels[MARGIN : MARGIN + 200, second : second + 200], panels.signed_pixels(large, magnitude(large))
     )
 
 
 def test_a_scale_that_is_told():
     values = random_values(200, 200, 3)
     shown = panel(Picture(values, scale=1.0), magnitude(values))
-    np.testing.assert_array_equal(shown.pixels, sheets.signed_pixels(values, 1.0))
+    np.testing.assert_array_equal(shown.pixels, panels.signed_pixels(values, 1.0))
     assert shown.legend == "grey = 0, white and black = ±1"
     assert shown.notes == [
         f"{np.count_nonzero(np.abs(values) > 1)} of 120000 values lie outside of -1 to 1 and are cut off"
@@ -247,7 +239,7 @@ def test_text_is_never_cut(text):
             assert (edge == 255).all()
 
 
-def test_lines_do_not_end_beside_an_equals_sign():
+def test_lines_do_not_end_next_to_an_equals_sign():
     lines = sheets.wrapped("grey = 0, white = +3.10e-02, black = -3.10e-02", 150)
     assert lines == ["grey = 0,", "white = +3.10e-02,", "black = -3.10e-02"]
 
@@ -275,7 +267,7 @@ def test_the_file_is_the_sheet_and_always_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("name", "cause"),
     [
-        ("a.jpg", r"pictures are written as PNG; call it \.png"),
+        ("a.jpg", r"the file must end in \.png; call it NAME\.png"),
         ("nowhere/a.png", "there is no folder"),
         ("folder.png", "is a folder"),
     ],
@@ -307,7 +299,10 @@ def test_a_picture_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     [
         (Picture(np.full((2, 2, 3), np.inf), "x"), "holds NaN or infinity"),
         *(
-            (Picture(np.zeros((2, 2, 3)), "x", scale=scale), f"{scale} is no scale")
+            (
+                Picture(np.zeros((2, 2, 3)), "x", scale=scale),
+                f"the scale must be a positive number, not {scale}",
+            )
             for scale in (0.0, -1.0, np.nan, np.inf)
         ),
         (

@@ -31,38 +31,38 @@ TO_XYZ = np.array(
 )
 VALUES = np.array([[0.0, 1.0, -2.0], [0.5, 4.0, 3.0]])
 
-CHARTS: dict[str, Callable[[], charts.Drawn]] = {
+CHARTS: dict[str, Callable[[], charts.LightAndDark]] = {
     "lines": lambda: charts.lines({"one": [3, 2, 1], "other": [2, 1]}, "number", "σ"),
-    "bars": lambda: charts.bars(["a", "b"], [1.5, -0.5], "paid"),
+    "bars": lambda: charts.bars(["a", "b"], [1.5, -0.5], "contribution"),
     "elements": lambda: charts.elements({"y0": [1, -2, 3], "r": [0, 1, 2]}, ["cat", "dog", "fish"]),
     "many elements": lambda: charts.elements({"y0": list(range(charts.MOST_BARS + 1))}),
-    "signed map": lambda: charts.map_of(VALUES, "paid", signed=True),
+    "signed map": lambda: charts.map_of(VALUES, "contribution", signed=True),
     "map of sizes": lambda: charts.map_of(VALUES.clip(0), "share", signed=False, mark=(1, 2)),
     "matrix": lambda: charts.matrix(abs(VALUES), (20, 30), ("output", "input"), "size"),
 }
 MISSING, ENDLESS = float("nan"), float("inf")
-EXTREMES: dict[str, Callable[[], charts.Drawn]] = {
+EXTREMES: dict[str, Callable[[], charts.LightAndDark]] = {
     "no series": lambda: charts.lines({}, "number", "σ"),
     "an empty series": lambda: charts.lines({"one": []}, "number", "σ"),
     "one value": lambda: charts.lines({"one": [1.0]}, "number", "σ"),
     "only zeros": lambda: charts.lines({"one": [0.0, 0.0]}, "number", "σ"),
     "a line with gaps": lambda: charts.lines({"one": [1.0, MISSING, ENDLESS]}, "number", "σ"),
-    "no bars": lambda: charts.bars([], [], "paid"),
-    "a bar of zero": lambda: charts.bars(["a"], [0.0], "paid"),
-    "bars of all sizes": lambda: charts.bars(["a", "b"], [1e38, -1e-38], "paid"),
-    "a bar that is missing": lambda: charts.bars(["a", "b"], [1.0, MISSING], "paid"),
+    "no bars": lambda: charts.bars([], [], "contribution"),
+    "a bar of zero": lambda: charts.bars(["a"], [0.0], "contribution"),
+    "bars of all sizes": lambda: charts.bars(["a", "b"], [1e38, -1e-38], "contribution"),
+    "a bar that is missing": lambda: charts.bars(["a", "b"], [1.0, MISSING], "contribution"),
     "names of layers": lambda: charts.bars(
-        ["/model/" + 40 * "block/" + "conv", "_", "", "a$b", r"$\nothing$"], [1, 2, 3, 4, 5], "paid"
+        ["/model/" + 40 * "block/" + "conv", "_", "", "a$b", r"$\nothing$"], [1, 2, 3, 4, 5], "contribution"
     ),
     "names of labels": lambda: charts.elements({"y0": [1, 2, 3]}, [40 * "long ", r"$^^$", "a\tb"]),
     "a missing element": lambda: charts.elements({"y0": [1.0, MISSING]}),
     "a single element": lambda: charts.elements({"y0": [1.0]}, ["cat"]),
-    "zeros, signed": lambda: charts.map_of(np.zeros((3, 4)), "paid", signed=True),
-    "zeros": lambda: charts.map_of(np.zeros((3, 4)), "paid", signed=False),
-    "no numbers": lambda: charts.map_of(np.full((3, 4), MISSING), "paid", signed=True),
-    "one pixel": lambda: charts.map_of(np.ones((1, 1)), "paid", signed=False, mark=(0, 0)),
-    "a thin map": lambda: charts.map_of(np.ones((500, 1)), "paid", signed=True),
-    "a flat map": lambda: charts.map_of(np.ones((1, 500)), "paid", signed=True),
+    "zeros, signed": lambda: charts.map_of(np.zeros((3, 4)), "contribution", signed=True),
+    "zeros": lambda: charts.map_of(np.zeros((3, 4)), "contribution", signed=False),
+    "no numbers": lambda: charts.map_of(np.full((3, 4), MISSING), "contribution", signed=True),
+    "one pixel": lambda: charts.map_of(np.ones((1, 1)), "contribution", signed=False, mark=(0, 0)),
+    "a thin map": lambda: charts.map_of(np.ones((500, 1)), "contribution", signed=True),
+    "a flat map": lambda: charts.map_of(np.ones((1, 500)), "contribution", signed=True),
     "a matrix of zeros": lambda: charts.matrix(np.zeros((3, 4)), (3, 4), ("output", "input"), "size"),
     "a matrix of one entry": lambda: charts.matrix(np.ones((1, 1)), (1, 1), ("output", "input"), "size"),
 }
@@ -124,8 +124,8 @@ def test_whatever_comes_is_drawn_without_a_word(name: str) -> None:
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_signed_map_has_zero_in_its_middle(sign: int) -> None:
-    """Whatever the extremes: ±1 is at an end of the colours, a quarter of it an eighth of them away from their middle."""
-    drawn = pixels(charts.map_of(sign * np.array([[1.0, 1.0], [0.25, 0.25]]), "paid", signed=True)[0])
+    """±1 has the colour at one end of the scale; ±1/4 lies an eighth of the scale away from its middle."""
+    drawn = pixels(charts.map_of(sign * np.array([[1.0, 1.0], [0.25, 0.25]]), "contribution", signed=True)[0])
     for value in (sign, sign / 4):
         colour = (255 * np.array(charts.SIGNED(0.5 + value / 2)[:3])).round()
         assert (abs(drawn - colour).max(2) <= 1).mean() > 0.1

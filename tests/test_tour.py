@@ -39,14 +39,14 @@ NO_RIVALS = [stop for stop in SCORES if stop != "rivals"]  # where there is one 
 PICTURES = ["parts", "pixels", "svd", "proofs"]
 SAME = ["parts", "pixels", "afar", "svd", "proofs"]
 TITLES = {
-    "parts": "What goes in, what comes out",
-    "scores": "The scores",
-    "ledger": "The ledger",
-    "rivals": "Votes, and other methods",
-    "pixels": "Single pixels",
-    "afar": "Far from the diagonal",
-    "svd": "What it is made of",
-    "proofs": "The proofs",
+    "parts": "Input and output",
+    "scores": "The highest scores",
+    "ledger": "The ledger: contributions by layer",
+    "rivals": "Pixel votes and other explanation methods",
+    "pixels": "Filters of single pixels",
+    "afar": "Filters that reach far",
+    "svd": "Singular values and vectors",
+    "proofs": "Proofs",
 }
 
 
@@ -125,7 +125,7 @@ def constant() -> onnx.ModelProto:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A network, the size of its picture (an array for what is none), and what the tour should make of it."""
+    """A network, the size of its picture or array, and the kind and the sections that its tour must have."""
 
     make: Callable[[], onnx.ModelProto]
     size: tuple[int, ...]
@@ -422,7 +422,7 @@ def test_every_claim_and_its_figure_is_there(folder: Path) -> None:
     )
     for claim, check in proofs["checks"].items():
         assert claim in text and f"{check['figure']:.1e}" in text and check["figure"] <= check["bound"]
-    assert "All of it is proved" in text
+    assert "All claims behind it were tested and hold" in text
 
 
 def guide(folder: Path, name: str, preset: str = "unit", **settings: Any) -> Guide:
@@ -452,7 +452,7 @@ def test_what_was_proved_is_what_is_asked(folder: Path) -> None:
 
 
 def test_pictures_are_shown_in_the_images_units(folder: Path) -> None:
-    """A Tanh's −1…1 as 0…1 for a network of signed images; what has other channels than the image around grey."""
+    """−1…1 of a Tanh as 0…1 for signed images; an output with other channels than the image around grey."""
     v = guide(folder, "same", "signed").views
     shown = v.output((0, 1, 2))
     assert shown.natural and shown.mark == (0, 1, 2) and shown.label == "output"
@@ -525,7 +525,9 @@ def test_more_triplets_than_there_are(tmp_path: Path) -> None:
         == 0
     )
     assert (figures(out)["svd"]["asked"], figures(out)["svd"]["converged"]) == (5, 2)
-    assert "Of 5 that were asked for, 2 converged; the search ended (F has rank 2)" in page_of(out).text
+    assert (
+        "Of 5 triplets that were asked for, 2 converged; the search ended (F has rank 2)" in page_of(out).text
+    )
 
 
 @pytest.mark.parametrize("name", ["scores", "larger"])
@@ -533,7 +535,7 @@ def test_out_of_time_it_goes_on_with_what_it_has(name: str, folder: Path, tmp_pa
     assert go(folder, name, tmp_path / "out", "-k", "4", "--seconds", "1e-9") == 0
     assert figures(tmp_path / "out")["svd"]["converged"] < 4
     assert re.search(
-        "Of 4 that were asked for, [0-3] converged; the search ended", page_of(tmp_path / "out").text
+        "Of 4 triplets that were asked for, [0-3] converged; the search ended", page_of(tmp_path / "out").text
     )
 
 
@@ -567,7 +569,11 @@ def test_what_is_not_proved_is_said(
     assert "not all hold" in capsys.readouterr().out
     proofs, text = figures(tmp_path / "out")["proofs"], page_of(tmp_path / "out").text
     assert not proofs["ok"] and [check["figure"] for check in proofs["checks"].values()] == [None, 1e-3]
-    assert "Not all claims hold" in text and "does not hold" in text and "All of it is proved" not in text
+    assert (
+        "Not all claims hold" in text
+        and "does not hold" in text
+        and "All claims behind it were tested and hold" not in text
+    )
 
 
 def test_between_inner_tensors(folder: Path, tmp_path: Path) -> None:
@@ -612,17 +618,25 @@ def test_of_a_scope(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("scores", ["--labels", "three.txt"], "--labels: holds 3 labels, and the network gives 4 numbers"),
-        ("larger", ["--labels", "three.txt"], "--labels: holds 3 labels, and the network gives 1440 numbers"),
-        ("scores", ["--labels", "empty.txt"], "--labels 'empty.txt': holds no labels"),
-        ("scores", ["--labels", "binary.txt"], "--labels 'binary.txt': cannot be read as text"),
-        ("scores", ["--labels", "absent.txt"], "--labels 'absent.txt': cannot be read as text"),
+        (
+            "scores",
+            ["--labels", "three.txt"],
+            "--labels: the file must hold one label for each of the 4 scores, and it holds 3",
+        ),
+        (
+            "larger",
+            ["--labels", "three.txt"],
+            "--labels: the file must hold one label for each of the 1440 scores, and it holds 3",
+        ),
+        ("scores", ["--labels", "empty.txt"], "--labels 'empty.txt': the file holds no labels"),
+        ("scores", ["--labels", "binary.txt"], "--labels 'binary.txt': the file cannot be read as text"),
+        ("scores", ["--labels", "absent.txt"], "--labels 'absent.txt': the file cannot be read as text"),
         ("scores", ["--image", "absent.png"], "cannot be read"),
         ("scores", ["--image", "three.txt"], "is not an image"),
         ("vector", ["--image", "p.png"], "a picture does not fit"),
         ("scores", ["-o", "no/where"], "there is no folder"),
         ("scores", ["-o", "folder.html"], "is a folder"),
-        ("half", ["-o", "three.txt.html", "-k", "1"], "is no folder that pictures could be written into"),
+        ("half", ["-o", "three.txt.html", "-k", "1"], "it is not a folder that can be written into"),
         ("half", ["-o", "taken.html", "-k", "1"], "is a folder"),
         ("scores", ["-k", "0"], "-k"),
         ("scores", ["--seconds", "0"], "--seconds"),

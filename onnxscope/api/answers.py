@@ -66,7 +66,7 @@ class PixelArray(np.ndarray):
 
 
 @dataclass(frozen=True, repr=False)
-class Singular(Svd, Result):
+class Singular(Result, Svd):
     """Singular values σ with their eigen-inputs v and eigen-outputs u, F·v = σ·u, and their residuals."""
 
     @property

@@ -45,6 +45,9 @@ class OpenModel(OpenScope):
         super().__init__(running.engine(scope), preprocess.layout)
         self.scope, self.running, self.preprocess, self.labels = scope, running, preprocess, list(labels)
 
+    def __repr__(self) -> str:
+        return f"OpenModel(image '{self.scope.image}' {self.image_shape}, output '{self.scope.output}')"
+
     def freeze(self, image: np.ndarray | Mapping[str, np.ndarray] | str | Path) -> LinearInterpreter:
         """The linear interpreter of an image.
 
@@ -79,6 +82,9 @@ class LinearInterpreter(Interpreter):
         super().__init__(frozen, model.preprocess.layout)
         self.model = model
 
+    def __repr__(self) -> str:
+        return f"LinearInterpreter(F: {self.image.shape} → {self.output.shape})"
+
     @cached_property
     def views(self) -> Views:
         """Draws arrays in the shape of the image or of the output."""
@@ -102,8 +108,10 @@ class LinearInterpreter(Interpreter):
         """The column of F for one pixel of the image: how it changes the output, in the output's shape."""
         return PixelArray.of(super().column(pixel), lambda a: self.views.like_output(a, f"column of {pixel}"))
 
-    def row(self, pixel: Pixel) -> PixelArray:
+    def row(self, pixel: Pixel | str) -> PixelArray:
         """The row of F for one pixel of the output, or one score: how each pixel of the image changes it."""
+        if isinstance(pixel, str):
+            pixel = self.scores.index(pixel)
         return PixelArray.of(super().row(pixel), lambda a: self.views.like_image(a, f"row of {pixel}"))
 
     def svd(self, k: int, **options: Unpack[SvdOptions]) -> Singular:

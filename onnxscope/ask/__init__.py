@@ -1,1 +1,1 @@
-"""The questions to one frozen image: arrays in, arrays out, one file for each question."""
+"""The questions that can be asked of one frozen image, one file each: arrays in, arrays or results out."""

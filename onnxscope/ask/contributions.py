@@ -1,6 +1,8 @@
-"""A score at any depth: what every pixel of a feature map adds to it, and the bias that the layers behind it still add.
+"""What each pixel of a feature map contributes to a score, and what the layers after that map add as biases.
 
-Where every path passes a tensor, score = Σ cotangent·value there + the bias that remains.
+For every tensor t that all paths from the image to the output pass through,
+
+    score = ⟨cotangent at t, value of t⟩ + the biases added after t.
 """
 
 from __future__ import annotations
@@ -15,38 +17,38 @@ from onnxscope.ask.interpreter import Interpreter, impulses
 from onnxscope.errors import BadOption
 from onnxscope.files.results import Cells, Result
 
-HEAD = ("tensor", "its elements add", "bias behind it", "share of the score")
+HEAD = ("tensor", "contribution of its elements", "biases added after it", "biases' share of the score")
 
 
 @dataclass(frozen=True, repr=False)
 class Contribution(Result):
-    """What one tensor's elements add to a score."""
+    """What the elements of one tensor contribute to a score."""
 
     tensor: str
-    values: np.ndarray  # rows × columns of a feature map, its channels summed, or one value for each element
+    values: np.ndarray  # rows × columns of a feature map (its channels summed), or one value for each element
     score: float
 
     @property
     def total(self) -> float:
-        """What all elements of the tensor add together."""
+        """What all elements contribute together."""
         return float(self.values.sum())
 
     @property
     def bias(self) -> float:
-        """What the layers behind the tensor add."""
+        """What the sources of the layers after the tensor add."""
         return self.score - self.total
 
     @property
     def title(self) -> str:
-        return f"tensor '{self.tensor}' of the score {self.score:.5g}"
+        return f"contribution of tensor '{self.tensor}' to the score {self.score:.5g}"
 
     def cells(self) -> Cells:
         return HEAD[1:], [self.row()[1:]]
 
     def row(self) -> Sequence[str]:
-        """In a table of several tensors."""
-        share = f"{100 * self.bias / (self.score or 1):.1f} %"
-        return self.tensor, f"{self.total:.4g}", f"{self.bias:.4g}", share
+        """The row of this tensor in a table with `HEAD`."""
+        bias_share = f"{100 * self.bias / (self.score or 1):.1f} %"
+        return self.tensor, f"{self.total:.4g}", f"{self.bias:.4g}", bias_share
 
     def to_dict(self) -> dict[str, Any]:
         return {**super().to_dict(), "total": self.total, "bias": self.bias}
@@ -54,7 +56,7 @@ class Contribution(Result):
 
 @dataclass(frozen=True, repr=False)
 class Contributions(Result, Sequence[Contribution]):
-    """The contributions of several tensors to one score, in the network's order."""
+    """The contributions of several tensors to one score, in the order of computation."""
 
     found: Sequence[Contribution]
     name: str = ""  # of the score
@@ -74,14 +76,15 @@ class Contributions(Result, Sequence[Contribution]):
 
 
 def contributions(x: Interpreter, score: int, tensors: Sequence[str] = ()) -> list[Contribution]:
-    """At these tensors of the base, or at all that every path from the image to the output passes."""
+    """The contributions of these tensors; of all that every path passes through where none is named."""
     names = list(tensors) or passed_by_all(x)
     known = x.map.engine.scope.at_tensors
     if unknown := [name for name in names if name not in known]:
         raise BadOption(
-            f"there is no tensor '{unknown[0]}' that carries the image to the output",
+            f"there is no tensor '{unknown[0]}' that depends on the image and leads to the output",
             where="--tensor",
-            remedy="see the nodes with 'onnxscope doctor'; a Relu before a MaxPool is taken together with it",
+            remedy="name the output of a node that 'onnxscope doctor' lists; "
+            "a Relu directly before a MaxPool is treated as one node with it",
         )
     found = x.map.contributions(impulses(x.map.outputs, [score]), names)
     value = float(x.output.reshape(-1)[score])
@@ -89,23 +92,27 @@ def contributions(x: Interpreter, score: int, tensors: Sequence[str] = ()) -> li
 
 
 def summed(values: np.ndarray) -> np.ndarray:
-    """Channels first, as runtimes have them, are summed."""
+    """A feature map [channels, rows, columns] with its channels summed; anything else unchanged."""
     return np.asarray(values.sum(0)) if values.ndim == 3 else values
 
 
 def passed_by_all(x: Interpreter) -> list[str]:
-    """The tensors that every path from the image to the output passes, in their order: none that was there before is read after them."""
+    """The tensors that every path from the image to the output passes through, in the order of computation.
+
+    A tensor is one of them where no tensor that was computed before it is read after it.
+    """
     scope = x.map.engine.scope
-    base = [n for n in scope.graph.nodes if any(t.name in scope.at_tensors for t in n.outputs)]
-    made: dict[str, int] = {scope.image: -1} | {
-        t.name: k for k, n in enumerate(base) for t in n.outputs if t.name in scope.at_tensors
+    nodes = [n for n in scope.graph.nodes if any(t.name in scope.at_tensors for t in n.outputs)]
+    computed: dict[str, int] = {scope.image: -1} | {
+        t.name: k for k, n in enumerate(nodes) for t in n.outputs if t.name in scope.at_tensors
     }
-    read: dict[str, int] = {t.name: k for k, n in enumerate(base) for t in n.inputs if t.name in made} | {
-        scope.output: len(base)
+    last_read: dict[str, int] = {
+        t.name: k for k, n in enumerate(nodes) for t in n.inputs if t.name in computed
     }
-    latest, cuts = -1, list[str]()
-    for name, k in made.items():
-        if latest <= k:
-            cuts.append(name)
-        latest = max(latest, read.get(name, k))
-    return cuts
+    last_read[scope.output] = len(nodes)
+    earlier_read, found = -1, list[str]()  # when the tensors before this one are last read
+    for name, k in computed.items():
+        if earlier_read <= k:
+            found.append(name)
+        earlier_read = max(earlier_read, last_read.get(name, k))
+    return found

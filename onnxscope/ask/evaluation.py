@@ -1,7 +1,9 @@
-"""Maps put to the test: what the network still sees in the pixels that they name, objects' masks, other classes' maps, the image itself.
+"""Measures of a relevance map: what the network still recognises in the pixels that the map ranks highest,
+how well the map covers an object's mask, and how much it resembles the maps of other classes or the image
+itself.
 
-A map is rows × columns, larger where a pixel is more relevant. Pixels of equal relevance come in a random order, always the same, so that
-a constant map tells what chance gives.
+A map is rows × columns, larger where a pixel is more relevant. Pixels of equal relevance are ranked in a
+random order that is the same in every run, so that a constant map shows what chance gives.
 """
 
 from __future__ import annotations
@@ -14,12 +16,15 @@ import numpy as np
 from onnxscope.files.pixels import channels_axis
 
 Network = Callable[[np.ndarray], np.ndarray]  # an image to the vector of its scores
-KEPT, TOP = 0.3, 5  # the share of pixels that is kept, and the classes that are compared then
-STEPS = 20  # of a curve, each the same share of the pixels
+KEPT, TOP = (
+    0.3,
+    5,
+)  # the share of pixels that `top_kept` leaves, and how many of the highest classes it compares
+STEPS = 20  # of a curve; each changes the same number of pixels
 
 
 def ranks(relevance: np.ndarray) -> np.ndarray:
-    """Every pixel's place, from 0 for the most relevant one to almost 1."""
+    """The rank of every pixel divided by their number: 0 for the most relevant one, almost 1 for the last."""
     shuffled = np.random.default_rng(0).permutation(relevance.size)
     places = np.empty(relevance.size)
     places[shuffled[np.argsort(-relevance.reshape(-1)[shuffled], kind="stable")]] = (
@@ -31,25 +36,27 @@ def ranks(relevance: np.ndarray) -> np.ndarray:
 def with_only(
     image: np.ndarray, pixels: np.ndarray, elsewhere: np.ndarray | float, layout: str = "auto"
 ) -> np.ndarray:
-    """The image where `pixels` is true."""
+    """The image where `pixels` is true, and the values `elsewhere` in all other pixels."""
     axis = channels_axis(image.shape, layout) - (image.ndim - 3)
     return np.asarray(np.where(np.expand_dims(pixels, axis), image, elsewhere), image.dtype)
 
 
 def mean_colour(image: np.ndarray, layout: str = "auto") -> np.ndarray:
+    """The mean of each channel, in a shape that broadcasts with the image."""
     channels = channels_axis(image.shape, layout)
     return np.asarray(image.mean(tuple(a for a in range(image.ndim) if a != channels), keepdims=True))
 
 
-# against the network
+# measures that run the network on changed images
 
 
 def top_kept(
     network: Network, image: np.ndarray, relevance: np.ndarray, layout: str = "auto", top: int = TOP
 ) -> float:
-    """The share of the image's highest classes that are still among the highest of its most relevant 30 %, the other pixels being 0.
+    """The share of the `top` highest classes that stay among the highest when 30 % of the pixels are left.
 
-    Of few classes the higher half is compared; NaN where there is one only.
+    The most relevant pixels are left, all others are 0. A network with few classes is judged by its higher
+    half of them; NaN where it has one class only.
     """
     part = with_only(image, ranks(relevance) < KEPT, 0.0, layout)
     whole, kept = network(image), network(part)
@@ -60,14 +67,14 @@ def top_kept(
 
 @dataclass(frozen=True)
 class Curve:
-    """A class's probability and score while pixels change from the most relevant to the least, in equal steps."""
+    """The probability and the score of a class while pixels change, the most relevant ones first."""
 
     probability: np.ndarray
     score: np.ndarray
 
     @property
     def areas(self) -> tuple[float, float]:
-        """Under both, the pixels' share running from 0 to 1."""
+        """The areas under both; the share of changed pixels runs from 0 to 1."""
         p, s = (float(np.trapezoid(values) / (len(values) - 1)) for values in (self.probability, self.score))
         return p, s
 
@@ -80,9 +87,9 @@ def deletion(
     layout: str = "auto",
     steps: int = STEPS,
 ) -> Curve:
-    """Pixels take the image's mean colour. The area is small where the map names what the class depends on."""
+    """Pixels are replaced by the mean colour. A small area means that the class depends on these pixels."""
     places = ranks(relevance)
-    return curve(network, image, [places >= share for share in np.linspace(0, 1, steps + 1)], score, layout)
+    return curve(network, image, [places >= part for part in np.linspace(0, 1, steps + 1)], score, layout)
 
 
 def insertion(
@@ -93,49 +100,50 @@ def insertion(
     layout: str = "auto",
     steps: int = STEPS,
 ) -> Curve:
-    """Pixels appear on the image's mean colour. The area is large where the map names what suffices for the class."""
+    """Pixels are put onto the mean colour. A large area means that these pixels suffice for the class."""
     places = ranks(relevance)
-    return curve(network, image, [places < share for share in np.linspace(0, 1, steps + 1)], score, layout)
+    return curve(network, image, [places < part for part in np.linspace(0, 1, steps + 1)], score, layout)
 
 
 def curve(network: Network, image: np.ndarray, shown: Sequence[np.ndarray], score: int, layout: str) -> Curve:
+    """The curve over images that show these pixels, all others having the mean colour."""
     colour = mean_colour(image, layout)
     scores = np.stack([network(with_only(image, pixels, colour, layout)) for pixels in shown])
     return Curve(probabilities(scores)[:, score], scores[:, score])
 
 
 def probabilities(scores: np.ndarray) -> np.ndarray:
-    """Softmax of the last axis; the logistic function of a single score."""
-    against = scores if scores.shape[-1] > 1 else np.concatenate([scores, np.zeros_like(scores)], -1)
-    e = np.exp(against.astype(np.float64) - against.max(-1, keepdims=True))
+    """The softmax over the last axis, or the logistic function where that axis has one score only."""
+    several = scores if scores.shape[-1] > 1 else np.concatenate([scores, np.zeros_like(scores)], -1)
+    e = np.exp(several.astype(np.float64) - several.max(-1, keepdims=True))
     return np.asarray(e / e.sum(-1, keepdims=True))
 
 
-# against a mask of the object, whose share of the image is what chance gives
+# measures against a mask of the object; chance gives the mask's share of the image
 
 
 def pointing(relevance: np.ndarray, mask: np.ndarray) -> float:
-    """Whether the most relevant pixel lies inside; of several such, their share."""
+    """1 if the most relevant pixel lies inside the mask, else 0; of several equal ones, the share inside."""
     return float(mask[relevance == relevance.max()].mean())
 
 
 def mass_inside(relevance: np.ndarray, mask: np.ndarray) -> float:
-    """The share of all positive relevance that lies inside; NaN where there is none."""
+    """The share of all positive relevance that lies inside the mask; NaN where nothing is positive."""
     positive = relevance.clip(0)
     total = float(positive.sum())
     return float(positive[mask].sum()) / total if total else float("nan")
 
 
 def voting(votes: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
-    """The shares of the pixels inside, and of those outside, that vote for the class."""
+    """The share of the pixels inside the mask that vote for the class, and of those outside."""
     return float(votes[mask].mean()), float(votes[~mask].mean())
 
 
-# against other maps
+# measures against other maps
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """The cosine of both less their means; 0 where one is constant."""
+    """Pearson's correlation; 0 where one of both is constant."""
     a, b = (x.reshape(-1).astype(np.float64) for x in (a, b))
     a, b = a - a.mean(), b - b.mean()
     size = float(np.linalg.norm(a) * np.linalg.norm(b))
@@ -143,9 +151,10 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def class_sensitivity(attributions: np.ndarray) -> float:
-    """1 − correlation of the first class's attributions with another's, its mean over all others: 0 for a method that ignores the class.
+    """The mean of 1 − correlation between the attributions of the first class and those of each other class.
 
-    NaN where there is no other, or where the first one's are all the same.
+    It is 0 for a method that ignores the class; NaN where there is one class only, or where the first
+    attributions are constant.
     """
     first, *others = attributions
     return (
@@ -156,5 +165,5 @@ def class_sensitivity(attributions: np.ndarray) -> float:
 
 
 def image_recovery(attribution: np.ndarray, image: np.ndarray) -> float:
-    """|correlation| with the image itself: 1 for a picture of the image rather than of the decision."""
+    """|correlation| with the image: 1 means that the method shows the image itself and not the decision."""
     return abs(correlation(attribution, image))

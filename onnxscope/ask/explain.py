@@ -1,7 +1,7 @@
-"""Explanations of scores as maps over pixels, by every method that can be had from the same transpose.
+"""Explanations of scores as maps over the image's pixels, by every method that the transposed branch allows.
 
-What is shaped as the image becomes a map by the sum over its channels where it says what a pixel adds, and by the largest size where it
-says how the score changes with a pixel.
+What a method gives in the shape of the image is reduced to one number a pixel: contributions are summed over
+the channels; of slopes (how the score changes with a pixel) the largest size among the channels counts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxscope.ask.interpreter import Interpreter, OpenScope, impulses
+from onnxscope.ask.interpreter import Interpreter, OpenScope, impulses, score_rows
 from onnxscope.errors import BadOption
 from onnxscope.files.pixels import channels_last, check_picture
 from onnxscope.graph.tensors import is_float
@@ -25,18 +25,24 @@ from onnxscope.rewriting.ways_back import METHODS
 from onnxscope.run.engine import Running
 
 STEPS = 32  # of integrated gradients
-SAMPLES, NOISE = 24, 0.15  # noisy images of SmoothGrad, and their noise as a share of the image's range
+SAMPLES, NOISE = (
+    24,
+    0.15,
+)  # SmoothGrad: how many noisy images, and their noise as a share of the image's range
 DEFAULT = Running()
-ADDS, CHANGES = "adds", "changes"  # what a pixel's values say
-BY_GAINS = {
+CONTRIBUTIONS, SLOPES = "contributions", "slopes"  # what the values of a method are
+BY_GAINS = {  # the methods that multiply by gains (policy freeze); all others use derivatives (policy taylor)
     "discussion",
     "deep-taylor",
     *(name for name in METHODS if name.startswith("lrp")),
-}  # the others by slopes
+}
 
 
 class Explainer:
-    """A model, opened for each way back that is asked for; `layer` is the feature map that class activation maps are of."""
+    """A model that is opened once for each way back that is asked for.
+
+    `layer` names the feature map that class activation maps are computed at.
+    """
 
     def __init__(
         self, scope: Scope, running: Running = DEFAULT, *, layer: str = "", layout: str = "auto"
@@ -46,7 +52,7 @@ class Explainer:
         self._others: Mapping[str, np.ndarray] = {}
 
     def opened(self, method: str = GRADIENT, image: str = "") -> OpenScope:
-        """Gradients are those of the network, so their policy is taylor; what a pixel adds goes by gains."""
+        """The model with this way back, from the tensor `image` on; '' stands for the image of the scope."""
         policy = FREEZE if method in BY_GAINS else TAYLOR
         key = method, policy, image
         if key not in self._opened:
@@ -55,7 +61,7 @@ class Explainer:
         return self._opened[key]
 
     def at(self, layer: str) -> Explainer:
-        """The same with another feature map; what is opened serves both."""
+        """An explainer for another feature map, which shares all opened models with this one."""
         other = copy.copy(self)
         other._layer = layer
         return other
@@ -74,40 +80,47 @@ class Explainer:
         return opened.freeze({name: image, **others})
 
     def of(self, scope: Scope) -> Explainer:
-        """Another network, asked in the same way."""
+        """An explainer for another network with the same settings."""
         return Explainer(scope, self._running, layer=self._layer, layout=self.layout)
 
     @property
     def layer(self) -> str:
-        """The chosen feature map, or the last one that has more than one pixel and comes from a Relu, or from anything."""
+        """The chosen feature map, by default the last with more than one pixel, of a Relu if possible."""
         scope = self.opened().engine.scope
         if self._layer and self._layer not in {t.name for n in scope.analysed().nodes for t in n.outputs}:
             raise BadOption(
-                f"the network has no tensor '{self._layer}' between image and scores",
+                f"the network has no tensor '{self._layer}' between the image and the scores",
                 where="--layer",
-                remedy="see the nodes with 'onnxscope doctor'",
+                remedy="name the output of a node that 'onnxscope doctor' lists",
             )
         return self._layer or last_feature_map(scope)
 
     def attributions(self, method: str, image: np.ndarray, scores: Sequence[int]) -> np.ndarray:
-        """[scores, …] in the image's shape, or in rows and columns for methods that look at a feature map."""
-        return chosen(method).make(self, np.asarray(image, np.float32), list(scores))
+        """[scores, *shape of the image], or [scores, rows, columns] by methods that look at a feature map."""
+        return method_called(method).attribute(self, np.asarray(image, np.float32), list(scores))
 
     def maps(self, method: str, image: np.ndarray, scores: Sequence[int]) -> np.ndarray:
-        """[scores, rows, columns]."""
+        """[scores, rows, columns]: one number a pixel."""
         check_picture(np.shape(image), "explanations", self.scope.image)
-        return self.seen(method, image, self.attributions(method, image, scores))
+        if np.shape(image) != self.opened().image_shape:
+            raise BadOption(
+                f"maps are over the pixels of the model's own input, and '{self.scope.image}' is computed in it",
+                where="explanations",
+                remedy="leave --image-input out",
+            )
+        return self.as_maps(method, image, self.attributions(method, image, scores))
 
-    def seen(self, method: str, image: np.ndarray, found: np.ndarray) -> np.ndarray:
-        """Attributions as maps."""
-        if found.shape[1:] != image.shape:
-            return found
-        pictures = [channels_last(f, self.layout) for f in found]
-        return np.stack([p.sum(2) if chosen(method).tells == ADDS else np.abs(p).max(2) for p in pictures])
+    def as_maps(self, method: str, image: np.ndarray, attributions: np.ndarray) -> np.ndarray:
+        """Attributions reduced to one number a pixel."""
+        if attributions.shape[1:] != image.shape:
+            return attributions
+        pictures = [channels_last(a, self.layout) for a in attributions]
+        summing = method_called(method).values == CONTRIBUTIONS
+        return np.stack([p.sum(2) if summing else np.abs(p).max(2) for p in pictures])
 
 
 def feature_maps(scope: Scope) -> list[gs.Node]:
-    """The nodes of the analysed part that make maps of floating-point numbers with more than one pixel."""
+    """The nodes of the analysed part whose first output is a feature map with more than one pixel."""
     carried = {step.name for step in scope.steps if step.how in ("linear", "frozen")}
     return [n for n in maps_in(scope) if n.name in carried and is_float(n.outputs[0])]
 
@@ -118,7 +131,7 @@ def maps_in(scope: Scope) -> list[gs.Node]:
 
 
 def last_feature_map(scope: Scope) -> str:
-    """The output of the last Relu that makes a feature map, or of the last node that does."""
+    """The last feature map that a Relu computes; the last of all where no Relu computes one."""
     found = feature_maps(scope)
     if not found:
         whole = any(not is_float(n.outputs[0]) for n in maps_in(scope))
@@ -132,59 +145,70 @@ def last_feature_map(scope: Scope) -> str:
     return str(next((n for n in reversed(found) if n.op == "Relu"), found[-1]).outputs[0].name)
 
 
-Make = Callable[[Explainer, np.ndarray, list[int]], np.ndarray]
+# the methods
 
 
-def rows(x: Interpreter, scores: Sequence[int]) -> np.ndarray:
-    return np.asarray(x.map.transpose(impulses(x.map.outputs, scores))).reshape(len(scores), *x.image.shape)
+Attribute = Callable[
+    [Explainer, np.ndarray, list[int]], np.ndarray
+]  # model, image and scores to attributions
 
 
-def by_way_back(method: str) -> Make:
-    return lambda e, image, scores: rows(e.freeze(image, method), scores)
+def by_way_back(method: str) -> Attribute:
+    """What the transposed branch computes with this way back."""
+    return lambda e, image, scores: score_rows(e.freeze(image, method), scores)
 
 
 def saliency(e: Explainer, image: np.ndarray, scores: list[int]) -> np.ndarray:
-    return rows(e.freeze(image), scores)
+    """The gradient of each score."""
+    return score_rows(e.freeze(image), scores)
 
 
 def integrated_gradients(e: Explainer, image: np.ndarray, scores: list[int]) -> np.ndarray:
-    """(image − 0) times the mean gradient on the way there, at the middles of equal steps."""
-    total = sum(rows(e.freeze(image * np.float32((k + 0.5) / STEPS)), scores) for k in range(STEPS))
-    return np.asarray(image * total / STEPS)
+    """The image times the mean gradient on the line from 0 to the image, at the middles of equal steps."""
+    points = (image * np.float32((k + 0.5) / STEPS) for k in range(STEPS))
+    return np.asarray(image * sum(saliency(e, point, scores) for point in points) / STEPS)
 
 
 def smoothgrad(e: Explainer, image: np.ndarray, scores: list[int]) -> np.ndarray:
-    """The mean gradient of noisy images; the noise is always the same."""
+    """The mean gradient of noisy images; the noise is the same in every run."""
     random, size = np.random.default_rng(0), NOISE * np.ptp(image)
     noisy = (image + size * random.standard_normal(image.shape).astype(np.float32) for _ in range(SAMPLES))
-    return np.asarray(sum(rows(e.freeze(one), scores) for one in noisy) / SAMPLES)
+    return np.asarray(sum(saliency(e, one, scores) for one in noisy) / SAMPLES)
 
 
-def activation_map(weigh: Callable[[np.ndarray], np.ndarray]) -> Make:
-    """The feature map's channels, weighted by `weigh` of their gradients, summed; what is positive, as large as the image."""
+def activation_map(weigh: Callable[[np.ndarray], np.ndarray]) -> Attribute:
+    """The positive part of Σ over channels of weigh(gradient)·value at a feature map, as large as the image.
 
-    def make(e: Explainer, image: np.ndarray, scores: list[int]) -> np.ndarray:
+    `weigh` turns the gradients [scores, C, h, w] into the weights of the channels or of all elements.
+    """
+
+    def attribute(e: Explainer, image: np.ndarray, scores: list[int]) -> np.ndarray:
         values, gradients = at_layer(e, image, scores)
         maps = (weigh(gradients) * values).sum(1).clip(0)
         return np.stack([enlarged(m, channels_last(image, e.layout).shape[:2]) for m in maps])
 
-    return make
+    return attribute
 
 
 def at_layer(e: Explainer, image: np.ndarray, scores: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Values [1, C, h, w] and gradients [scores, C, h, w] of the feature map: the part of the network behind it has it as its image."""
-    behind = e.freeze(image, inner=e.layer)
-    if behind.image.ndim != 4:
+    """The values [1, C, h, w] of the explainer's feature map and the gradients [scores, C, h, w] there.
+
+    They come from the part of the network after the feature map, which is then that part's image.
+    """
+    after = e.freeze(image, inner=e.layer)
+    if after.image.ndim != 4:
         raise BadOption(
-            f"tensor '{e.layer}' is no feature map",
+            f"tensor '{e.layer}' must be a feature map with channels, rows and columns",
             where="--layer",
-            remedy="choose one with channels, rows and columns",
+            remedy="choose another tensor",
         )
-    return behind.image.astype(np.float32), rows(behind, scores).reshape(len(scores), *behind.image.shape[1:])
+    return after.image.astype(np.float32), score_rows(after, scores).reshape(
+        len(scores), *after.image.shape[1:]
+    )
 
 
 def enlarged(values: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Linearly between the pixels' middles, the outermost repeated."""
+    """Bilinear interpolation between the centres of the pixels; pixels at the edge are repeated beyond it."""
     y, x = (
         np.clip((np.arange(to) + 0.5) * of / to - 0.5, 0, of - 1)
         for of, to in zip(values.shape, size, strict=True)
@@ -199,49 +223,63 @@ def enlarged(values: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 
 def fullgrad(e: Explainer, image: np.ndarray, scores: list[int]) -> np.ndarray:
-    """ψ(image · gradient) + Σ over layers and channels of ψ(bias · gradient): ψ takes sizes, spreads them over 0 to 1, and enlarges."""
+    """ψ(image · gradient) + Σ over layers and channels of ψ(bias · gradient), see `psi`."""
     x = e.freeze(image)
     size = channels_last(image, e.layout).shape[:2]
     sources = list(x.map.engine.scope.at_sources)
-    made = []
-    for row, score in zip(rows(x, scores), scores, strict=True):
+    maps = []
+    for row, score in zip(score_rows(x, scores), scores, strict=True):
         total = psi(channels_last(image * row, e.layout).transpose(2, 0, 1), size).sum(0)
-        for met in x.map.contributions(impulses(x.map.outputs, [score]), sources).values():
-            if met.ndim == 4:
-                total = total + psi(met[0], size).sum(0)
-        made.append(total)
-    return np.stack(made)
+        for added in x.map.contributions(impulses(x.map.outputs, [score]), sources).values():
+            if added.ndim == 4:
+                total = total + psi(added[0], size).sum(0)
+        maps.append(total)
+    return np.stack(maps)
 
 
 def psi(channels: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """|values| of each channel, scaled to 0…1 and enlarged: ψ of FullGrad."""
     values = np.abs(channels.astype(np.float64))
     least, most = values.min((1, 2), keepdims=True), values.max((1, 2), keepdims=True)
     return np.stack([enlarged(c, size) for c in (values - least) / np.maximum(most - least, 1e-12)])
 
 
+# the table
+
+
 @dataclass(frozen=True)
-class Explanation:
-    make: Make
-    tells: str
+class ExplanationMethod:
+    """How attributions are computed, what their values are, and one line for users."""
+
+    attribute: Attribute
+    values: str
     doc: str
 
 
-EXPLANATIONS: dict[str, Explanation] = {
-    "saliency": Explanation(saliency, CHANGES, "the gradient's size"),
-    "integrated-gradients": Explanation(
-        integrated_gradients, ADDS, f"image times the mean gradient at {STEPS} points on the way from 0"
+EXPLANATIONS: dict[str, ExplanationMethod] = {
+    "saliency": ExplanationMethod(saliency, SLOPES, "the size of the gradient"),
+    "integrated-gradients": ExplanationMethod(
+        integrated_gradients,
+        CONTRIBUTIONS,
+        f"image times the mean gradient at {STEPS} points between 0 and the image",
     ),
-    "smoothgrad": Explanation(smoothgrad, CHANGES, f"the mean gradient of {SAMPLES} noisy images"),
-    "grad-cam": Explanation(
+    "smoothgrad": ExplanationMethod(smoothgrad, SLOPES, f"the mean gradient of {SAMPLES} noisy images"),
+    "grad-cam": ExplanationMethod(
         activation_map(lambda g: g.mean((2, 3), keepdims=True)),
-        ADDS,
-        "a feature map by its channels' mean gradients",
+        CONTRIBUTIONS,
+        "the channels of a feature map, weighted by their mean gradients",
     ),
-    "hirescam": Explanation(activation_map(lambda g: g), ADDS, "a feature map times its gradient"),
-    "fullgrad": Explanation(fullgrad, ADDS, "image and every layer's biases, each times its gradient"),
+    "hirescam": ExplanationMethod(
+        activation_map(lambda g: g), CONTRIBUTIONS, "a feature map times its gradient"
+    ),
+    "fullgrad": ExplanationMethod(
+        fullgrad, CONTRIBUTIONS, "the image and the biases of every layer, each times its gradient"
+    ),
     **{
-        name: Explanation(
-            by_way_back(name), CHANGES if name in ("guided", "deconvnet") else ADDS, METHODS[name].doc
+        name: ExplanationMethod(
+            by_way_back(name),
+            SLOPES if name in ("guided", "deconvnet") else CONTRIBUTIONS,
+            METHODS[name].doc,
         )
         for name in METHODS
         if name != GRADIENT
@@ -249,11 +287,12 @@ EXPLANATIONS: dict[str, Explanation] = {
 }
 
 
-def chosen(method: str) -> Explanation:
-    if method not in EXPLANATIONS:
+def method_called(name: str) -> ExplanationMethod:
+    """The entry of the table; an error where there is none."""
+    if name not in EXPLANATIONS:
         raise BadOption(
-            f"there is no method '{method}'",
+            f"there is no method '{name}'",
             where="--method",
             remedy=f"choose one of {', '.join(EXPLANATIONS)}",
         )
-    return EXPLANATIONS[method]
+    return EXPLANATIONS[name]

@@ -1,4 +1,4 @@
-"""The frozen map of one image, y1 = F·x1 + r, and what can be asked of it in arrays."""
+"""The frozen map of one image, y1 = F·x1 + r, with questions that take arrays and return arrays."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Pixel = int | Sequence[int]
 
 
 class OpenScope:
-    """A scope on its device, ready for images: no session is built twice."""
+    """A scope whose sessions are built, ready to be frozen for one image after another."""
 
     def __init__(self, engine: Engine, layout: str = "auto") -> None:
         check_layout(layout)
@@ -31,7 +31,7 @@ class OpenScope:
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """The shape of what is given as the image."""
+        """The shape of the array that is given as the image."""
         return tuple(self.engine.image_input.shape)
 
     @property
@@ -40,26 +40,26 @@ class OpenScope:
         return self.engine.takes_image
 
     def freeze(self, image: np.ndarray | Mapping[str, np.ndarray]) -> Interpreter:
-        """The interpreter of an image in the model's own scale; a mapping names all inputs where there are several."""
+        """The interpreter of an image that is preprocessed already; a mapping names all inputs of several."""
         return Interpreter(self.engine.freeze(image), self.layout)
 
 
 class Interpreter:
-    """F(x0) and r(x0): arrays in, arrays out. Pixels are named (channel, y, x), elements of a vector by their number."""
+    """F(x0) and r(x0) of one image x0. A pixel is (channel, y, x), an element of a vector its number."""
 
     def __init__(self, f: FrozenMap, layout: str = "auto") -> None:
         self.map, self.layout = f, layout
-        if layout == "auto" and is_picture(f.x0.shape):  # what the image has holds for the output too
+        if layout == "auto" and is_picture(f.x0.shape):  # the output has the layout of the image
             self.layout = "nhwc" if channels_axis(f.x0.shape) == f.x0.ndim - 1 else "nchw"
 
     @property
     def image(self) -> np.ndarray:
-        """x0."""
+        """The image x0."""
         return self.map.x0
 
     @property
     def output(self) -> np.ndarray:
-        """y0, in the shape that the network gives it."""
+        """The output y0, in the network's own shape."""
         return self.map.y0
 
     @property
@@ -68,44 +68,44 @@ class Interpreter:
         return self.map.engine.takes_image
 
     def residual(self) -> np.ndarray:
-        """r: what the network's sources, carried to the output, add up to."""
+        """r: the sum of all sources, each carried to the output."""
         return self.map.residual
 
     @cached_property
     def filter(self) -> Filter:
-        """F as a scipy LinearOperator on flat vectors."""
+        """F as a SciPy LinearOperator on flat vectors."""
         return Filter(self.map)
 
     def column(self, pixel: Pixel) -> np.ndarray:
-        """F·δ: what one input pixel does, shaped as the output."""
+        """F·δ: what one input pixel adds to the output, in the output's shape."""
         return self.columns([pixel]).reshape(self.output.shape)
 
     def row(self, pixel: Pixel) -> np.ndarray:
-        """Fᵀ·δ: what one output pixel looks at, shaped as the image."""
+        """Fᵀ·δ: the weights with which one output pixel sums up the image, in the image's shape."""
         return self.rows([pixel]).reshape(self.image.shape)
 
     def columns(self, pixels: Iterable[Pixel]) -> np.ndarray:
-        """One column a pixel, the pixels counted on axis 0."""
+        """The column of F for each pixel, stacked on axis 0."""
         return np.asarray(self.map.forward(impulses(self.map.inputs, self._indices(self.image, pixels))))
 
     def rows(self, pixels: Iterable[Pixel]) -> np.ndarray:
-        """One row a pixel, the pixels counted on axis 0."""
+        """The row of F for each pixel, stacked on axis 0."""
         return np.asarray(self.map.transpose(impulses(self.map.outputs, self._indices(self.output, pixels))))
 
     def project(self, x: np.ndarray) -> np.ndarray:
-        """F·x for one image, shaped as the output, or for several, counted on axis 0."""
+        """F·x for one image, in the output's shape, or for several that are stacked on axis 0."""
         return applied(self.map.forward, x, (self.map.inputs, self.image.shape), self.output.shape)
 
     def back_project(self, u: np.ndarray) -> np.ndarray:
-        """Fᵀ·u for one output, shaped as the image, or for several, counted on axis 0."""
+        """Fᵀ·u for one output, in the image's shape, or for several that are stacked on axis 0."""
         return applied(self.map.transpose, u, (self.map.outputs, self.output.shape), self.image.shape)
 
     def dense(self, most_bytes: int = DENSE_BYTES) -> np.ndarray:
-        """F as a matrix [outputs, inputs]; refused where it would be larger than `most_bytes`."""
+        """F as a matrix [outputs, inputs]; an error where it would be larger than `most_bytes`."""
         return dense(self.map, most_bytes)
 
     def dot_test(self, seed: int = 0) -> DotTest:
-        """Whether ⟨F·v, u⟩ = ⟨v, Fᵀ·u⟩."""
+        """Compares ⟨F·v, u⟩ with ⟨v, Fᵀ·u⟩ for random v and u."""
         return dot_test(self.map, seed=seed)
 
     def svd(self, k: int, **options: Unpack[SvdOptions]) -> Svd:
@@ -120,13 +120,13 @@ class Interpreter:
         about: Mapping[str, Any] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Path:
-        """All of F to a .npy file or a .zarr folder, resumed where an earlier run was stopped."""
+        """Writes all of F to an .npy file or a .zarr folder; goes on where an earlier run was stopped."""
         return extract(
             self.map, Path(path), side=side, about={**self.identity(), **(about or {})}, progress=progress
         )
 
     def identity(self) -> dict[str, Any]:
-        """What its numbers depend on."""
+        """What the results depend on: versions, hashes, names, policy, device and precision."""
         scope, on = self.map.engine.scope, self.map.engine.on
         image = hashlib.sha256(np.ascontiguousarray(self.image).tobytes()).hexdigest()
         return {
@@ -141,15 +141,24 @@ class Interpreter:
         }
 
     def about(self) -> dict[str, Any]:
-        """What it is the interpreter of, and where and how it runs."""
+        """Where and how it runs: device, precision, memory, and notes for the user."""
         return self.map.engine.about()
 
     def _indices(self, like: np.ndarray, pixels: Iterable[Pixel]) -> list[int]:
         return [flat_index(like.shape, pixel, self.layout) for pixel in pixels]
 
 
+def score_rows(x: Interpreter, scores: Sequence[int]) -> np.ndarray:
+    """[scores, *shape of the image]: the transposed branch at each of these elements of the output.
+
+    That is the row of F, or what another way back computes instead.
+    """
+    found = np.asarray(x.map.transpose(impulses(x.map.outputs, scores)))
+    return found.reshape(len(scores), *x.image.shape)
+
+
 def impulses(space: Space, indices: Sequence[int]) -> np.ndarray:
-    """Unit vectors at these places, as a block."""
+    """Unit vectors, one for each index into the flattened space: [indices, *shape of the space]."""
     block = np.zeros((len(indices), math.prod(space.shape)), np.float32)
     block[np.arange(len(indices)), indices] = 1
     return block.reshape(-1, *space.shape)
@@ -161,14 +170,17 @@ def applied(
     fed: tuple[Space, tuple[int, ...]],
     shape: tuple[int, ...],
 ) -> np.ndarray:
-    """A linear function of one array in its natural shape, or of a block of them."""
+    """The linear `function` of one array, with a result of this shape, or of several stacked on axis 0."""
     space, natural = fed
     x = np.asarray(x)
     if x.shape not in (natural, space.shape) and x.shape[1:] != space.shape:
+        several = ", ".join(["n", *map(str, space.shape)])
         raise BadOption(
-            f"has shape {x.shape}, not {natural}, nor several such", where="probe", remedy="reshape it"
+            f"has shape {x.shape}, and the shape must be {natural}, or ({several}) for n of them",
+            where="probe",
+            remedy="reshape it",
         )
     if not np.isfinite(x).all():
-        raise BadOption("holds NaN or infinity", where="probe", remedy="give finite numbers")
+        raise BadOption("holds NaN or infinity", where="probe", remedy="give finite numbers only")
     result = function(np.ascontiguousarray(x, np.float32).reshape(-1, *space.shape))
     return result.reshape(shape) if x.shape in (natural, space.shape) else result

@@ -1,4 +1,4 @@
-"""The ledger of a score: what the image contributes to it, and what each layer's sources add.
+"""The ledger of a score: what the image contributes to it, and what the sources of each layer contribute.
 
 score = ⟨row of F, x0⟩ + Σ over layers ⟨cotangent, source⟩
 """
@@ -17,7 +17,7 @@ from onnxscope.files.results import Cells, Result
 
 @dataclass(frozen=True, repr=False)
 class Ledger(Result):
-    """A score and its parts: what the image contributes through F, and what each layer's sources add, in order."""
+    """A score as a sum: the image's contribution through F, and that of each layer's sources, in order."""
 
     score: float
     input: float
@@ -26,17 +26,17 @@ class Ledger(Result):
 
     @property
     def residual(self) -> float:
-        """What all layers add together: r of this score."""
+        """What all layers contribute together: the element of r that belongs to this score."""
         return sum(self.layers.values())
 
     @property
     def remainder(self) -> float:
-        """What rounding left unaccounted for."""
+        """The difference between the score and the sum of all contributions, which is due to rounding."""
         return self.score - self.input - self.residual
 
     @property
     def entries(self) -> dict[str, float]:
-        """The image's part and each layer's, by name."""
+        """The contributions of the image and of each layer, by name."""
         return {"the image": self.input, **self.layers}
 
     @property
@@ -53,24 +53,27 @@ class Ledger(Result):
 
 
 def ledgers(x: Interpreter, scores: Sequence[int]) -> list[Ledger]:
-    """One for each of these elements of the output."""
+    """The ledger of each of these elements of the output."""
     cotangents = impulses(x.map.outputs, scores)
     rows = np.asarray(x.map.transpose(cotangents)).reshape(len(scores), -1)
-    paid = np.asarray(x.map.ledger(cotangents), np.float64)
+    by_source = np.asarray(x.map.ledger(cotangents), np.float64)
     layers = sources_by_layer(x)
     inputs = rows.astype(np.float64) @ x.image.reshape(-1)
     return [
         Ledger(
             float(x.output.reshape(-1)[score]),
-            float(given),
-            {name: float(terms[at].sum()) for name, at in layers.items()},
+            float(of_image),
+            {name: float(of_sources[at].sum()) for name, at in layers.items()},
         )
-        for score, given, terms in zip(scores, inputs, paid, strict=True)
+        for score, of_image, of_sources in zip(scores, inputs, by_source, strict=True)
     ]
 
 
 def sources_by_layer(x: Interpreter) -> dict[str, list[int]]:
-    """Which of the scope's sources each node has, in the order of the nodes; one that belongs to none stands for itself, at the end."""
+    """The places of each node's sources in `at_sources` of the scope, in the order of the nodes.
+
+    A source that belongs to no node comes at the end under its own name.
+    """
     scope = x.map.engine.scope
     places = {name: k for k, name in enumerate(scope.at_sources)}
     layers = {step.name: [places.pop(s) for s in step.sources if s in places] for step in scope.steps}

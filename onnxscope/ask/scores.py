@@ -1,4 +1,4 @@
-"""Scores by number or by name."""
+"""Scores of a classifier by number or by label."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onnxscope.errors import BadOption
 
 @dataclass(frozen=True)
 class Scores:
-    """A network's output as a vector, and the labels of its elements, if there are any."""
+    """A network's output as a vector, and the labels of its elements where there are any."""
 
     values: np.ndarray
     labels: Sequence[str] = ()
@@ -21,42 +21,42 @@ class Scores:
     def __post_init__(self) -> None:
         if self.labels and len(self.labels) != self.values.size:
             raise BadOption(
-                f"holds {len(self.labels)} labels, and the network gives {self.values.size} numbers",
+                f"the file must hold one label for each of the {self.values.size} scores, "
+                f"and it holds {len(self.labels)}",
                 where="--labels",
                 remedy="give one line for each score",
             )
 
     def name(self, score: int) -> str:
+        """`LABEL (NUMBER)`, or the number where there are no labels."""
         return f"{self.labels[score]} ({score})" if self.labels else str(score)
 
     def index(self, chosen: int | str | None) -> int:
-        """Of a label or a number; of the highest score where nothing is named."""
-        text = str(chosen)
+        """The number of the score with this label or number; of the highest score for None."""
+        asked = str(chosen)
         if chosen is None:
             return int(self.values.argmax())
-        if text in self.labels:
-            return list(self.labels).index(text)
-        if not text.isdecimal() or int(text) >= self.values.size:
+        if asked in self.labels:
+            return list(self.labels).index(asked)
+        if not asked.isdecimal() or int(asked) >= self.values.size:
             known = f"a number below {self.values.size}" + (" or a label" if self.labels else "")
-            raise BadOption(f"there is no score '{text}'", where="--score", remedy=f"give {known}")
-        return int(text)
+            raise BadOption(f"there is no score '{asked}'", where="--score", remedy=f"give {known}")
+        return int(asked)
 
     def highest(self, count: int) -> list[int]:
+        """The numbers of the highest scores, the highest first."""
         return [int(k) for k in np.argsort(-self.values, kind="stable")[:count]]
 
 
 def read_labels(file: Path | None) -> list[str]:
-    """One label a line; none where no file is named."""
+    """The labels in a file, one on each line; an empty list for None."""
     if file is None:
         return []
+    where, remedy = f"--labels '{file}'", "name a file with one label a line"
     try:
         names = file.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise BadOption(
-            "cannot be read as text", where=f"--labels '{file}'", remedy="name a file with one label a line"
-        ) from error
+        raise BadOption("the file cannot be read as text", where=where, remedy=remedy) from error
     if not names:
-        raise BadOption(
-            "holds no labels", where=f"--labels '{file}'", remedy="name a file with one label a line"
-        )
+        raise BadOption("the file holds no labels", where=where, remedy=remedy)
     return names

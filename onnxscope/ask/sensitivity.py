@@ -1,4 +1,8 @@
-"""What explanations should depend on: the network's weights, drawn anew from the top down, and an image changed against its class."""
+"""What explanations should depend on: they should change with the network's weights and under an attack.
+
+The weights are replaced by random ones, layer by layer from the last to the first. An attack changes the
+image so that the score of its class falls.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,10 @@ WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 
 
 def randomised(scope: Scope, seed: int = 0) -> Iterator[tuple[str, Scope]]:
-    """The network after each layer from the last one to the first, whose weights too are drawn anew now; biases and normalisations stay."""
+    """The layers from the last to the first, each with the network whose weights are random down to it.
+
+    Biases and normalisations keep their values.
+    """
     random, changed = np.random.default_rng(seed), replace(scope, graph=scope.graph.copy())
     for node, weights in reversed(weighted(changed)):
         weights.values = drawn_like(weights.values, random)
@@ -30,7 +37,10 @@ def randomised(scope: Scope, seed: int = 0) -> Iterator[tuple[str, Scope]]:
 
 
 def drawn_like(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Normal numbers with the same deviation and type, around 0 or, where none is negative by its type, around the same mean."""
+    """Normal random numbers of the same shape, type and deviation.
+
+    Their mean is 0; for unsigned types, which hold no negative numbers, it is that of the values.
+    """
     known = values.astype(np.float64)
     drawn = known.std() * random.standard_normal(values.shape) + (
         known.mean() if values.dtype.kind == "u" else 0
@@ -41,7 +51,7 @@ def drawn_like(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def weighted(scope: Scope) -> list[tuple[gs.Node, gs.Constant]]:
-    """The nodes of the base with constant weights, each weight once."""
+    """The nodes of the base that have constant weights, with these; weights that nodes share come once."""
     found: dict[str, tuple[gs.Node, gs.Constant]] = {}
     for node in needed(scope.graph.nodes, [scope.tensor(scope.output)]):
         if node.op in WEIGHTED:
@@ -55,39 +65,42 @@ def weighted(scope: Scope) -> list[tuple[gs.Node, gs.Constant]]:
 
 
 def stored(t: Tensor) -> Tensor:
-    """What a quantized weight is made of; anything else itself."""
+    """The stored integers where a quantized weight is dequantized; any other tensor unchanged."""
     return t.inputs[0].inputs[0] if t.inputs and t.inputs[0].op == "DequantizeLinear" else t
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's: the correlation of the ranks."""
+    """Spearman's correlation: that of the ranks."""
     return correlation(rankdata(a), rankdata(b))
 
 
 def attacked(image: np.ndarray, gradient: np.ndarray, step: np.ndarray | float) -> np.ndarray:
-    """FGSM against a class: every value goes one step against the sign of the class's gradient."""
+    """FGSM against a class: image − step · sign(gradient of the class's score)."""
     return np.asarray(image - step * np.sign(gradient), image.dtype)
 
 
 def depth(book: Ledger) -> float:
-    """Where a score was paid, by the sizes of the payments: 0 for the image itself, 1 for the last layer that adds anything."""
-    paid = np.abs([book.input, *book.layers.values()])
-    return float(paid @ np.linspace(0, 1, len(paid)) / max(paid.sum(), 1e-300))
+    """The mean depth of the ledger's entries, weighted by their sizes.
+
+    The image has depth 0 and the last layer that has a source has depth 1.
+    """
+    sizes = np.abs([book.input, *book.layers.values()])
+    return float(sizes @ np.linspace(0, 1, len(sizes)) / max(sizes.sum(), 1e-300))
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What an attack on one class does: to its score and place, to who pays for it, and to what each feature map's pixels add to it."""
+    """What an attack on a class changes: its score, its ledger, and the contributions of each feature map."""
 
-    scores: tuple[float, float]  # before and after, and so below
-    depths: tuple[float, float]
-    named: bool  # whether it stays the highest
-    ledger: float  # correlation of the image's and the layers' payments before and after
-    inside: dict[str, float]  # the same for the contributions at each tensor that every path passes
+    scores: tuple[float, float]  # before and after the attack
+    depths: tuple[float, float]  # of the ledger, likewise
+    named: bool  # whether the class still has the highest score
+    ledger: float  # the correlation between the ledger's entries before and after
+    inside: dict[str, float]  # the same for the contributions at each tensor that every path passes through
 
 
 def effect(model: OpenScope, image: np.ndarray, changed: np.ndarray, score: int) -> Effect:
-    """Of changing the image."""
+    """What changes between the image and the changed image."""
     before, after = (model.freeze(i) for i in (image, changed))
     books = [ledgers(x, [score])[0] for x in (before, after)]
     tensors = passed_by_all(before)
@@ -102,5 +115,6 @@ def effect(model: OpenScope, image: np.ndarray, changed: np.ndarray, score: int)
 
 
 def pair(values: Sequence[float]) -> tuple[float, float]:
+    """Exactly two values as a tuple."""
     before, after = values
     return before, after

@@ -1,4 +1,4 @@
-"""Explanations on trial: all measures of a method for one image, and what becomes of it without the trained weights."""
+"""Trials of explanation methods: the measures of a method for an image, and how random weights change it."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import numpy as np
 
 from onnxscope import runtime
 from onnxscope.ask import evaluation, sensitivity
-from onnxscope.ask.explain import Explainer, rows
-from onnxscope.ask.explain import chosen as known
+from onnxscope.ask.explain import Explainer, method_called
+from onnxscope.ask.interpreter import score_rows
 from onnxscope.ask.votes import DISCUSSION, votes
 from onnxscope.errors import BadOption
 from onnxscope.files import models
 from onnxscope.files.pixels import channels_last, check_picture
 from onnxscope.graph.tensors import is_float
 
-CHANCE, VOTES = "chance", "votes"  # a constant map, and every pixel's strength where it votes for the class
-RIVALS = 4  # the next highest classes, whose maps are compared with the highest one's
-MEASURES = {  # and what a table calls them
-    "top_kept": "top 5 of 30 %",
-    "class_kept": "class of 30 %",
+CHANCE = "chance"  # a constant map, to compare with
+VOTES = "votes"  # the strength of every pixel that votes for the class, 0 for all others
+RIVALS = 4  # the next highest classes, whose maps are compared with that of the highest one
+MEASURES = {  # with the heads that tables give them
+    "top_kept": "top 5 kept at 30 %",
+    "class_kept": "class kept at 30 %",
     "insertion": "insertion",
     "deletion": "deletion",
-    "insertion_score": "insertion, score",
-    "deletion_score": "deletion, score",
+    "insertion_score": "insertion, by score",
+    "deletion_score": "deletion, by score",
     "pointing": "pointing",
     "mass_inside": "mass inside",
     "voting_inside": "votes inside",
@@ -36,14 +37,15 @@ MEASURES = {  # and what a table calls them
 
 
 def checked(methods: Sequence[str]) -> list[str]:
+    """The methods as a list; an error where one of them is unknown."""
     for method in methods:
         if method != VOTES:
-            known(method)
+            method_called(method)
     return list(methods)
 
 
 class Trials:
-    """Of one network's explanations of its highest score."""
+    """Trials of explanations of one network's highest score."""
 
     def __init__(self, explainer: Explainer) -> None:
         self.explainer = explainer
@@ -52,13 +54,13 @@ class Trials:
         check_picture(scope.tensor(scope.image).shape, "evaluate", scope.image)
         if sum(size > 1 for size in scope.tensor(scope.output).shape) > 1:
             raise BadOption(
-                "the network makes no scores but an image",
+                "the output must be a vector of scores, and it is an image",
                 where="evaluate",
                 remedy="name a vector of scores with --output",
             )
         if self._engine.image_input.name != scope.image:
             raise BadOption(
-                f"'{scope.image}' is not what the model is fed with",
+                f"the image must be an input of the model, and '{scope.image}' is a tensor inside it",
                 where="--image-input",
                 remedy="name one of its inputs"
                 if is_float(self._engine.image_input)
@@ -67,7 +69,7 @@ class Trials:
         self._session = runtime.Session(models.to_bytes(scope.base()), on=self._engine.on)
 
     def network(self, image: np.ndarray) -> np.ndarray:
-        """The scores."""
+        """The scores of an image."""
         scope = self.explainer.scope
         return (
             self._session.run(self._engine.feeds({scope.image: image}), [scope.output])[scope.output]
@@ -76,7 +78,7 @@ class Trials:
         )
 
     def attributions(self, method: str, image: np.ndarray, scores: Sequence[int]) -> np.ndarray:
-        """[scores, …], for votes and chance in rows and columns."""
+        """Those of the explainer; for votes and chance [scores, rows, columns]."""
         if method == CHANCE:
             return np.ones((len(scores), *self._pixels(image).shape[:2]))
         if method == VOTES:
@@ -85,27 +87,11 @@ class Trials:
         return self.explainer.attributions(method, image, scores)
 
     def measures(self, method: str, image: np.ndarray, mask: np.ndarray | None = None) -> dict[str, float]:
-        """Those of `MEASURES` that apply, for the highest score."""
+        """Those `MEASURES` that apply, for the explanation of the image's highest score."""
         classes = highest(self.network(image), 1 + RIVALS)
         found = self.attributions(method, image, classes)
-        of_pixels = method in (CHANCE, VOTES)
-        relevance = (found if of_pixels else self.explainer.seen(method, image, found))[0]
-        layout, score = self.explainer.layout, classes[0]
-        inserted, deleted = (
-            f(self.network, image, relevance, score, layout).areas
-            for f in (evaluation.insertion, evaluation.deletion)
-        )
-        kept, named = (
-            evaluation.top_kept(self.network, image, relevance, layout, top) for top in (evaluation.TOP, 1)
-        )
-        measured = {
-            "top_kept": kept,
-            "class_kept": named,
-            "insertion": inserted[0],
-            "deletion": deleted[0],
-            "insertion_score": inserted[1],
-            "deletion_score": deleted[1],
-        }
+        relevance = (found if method in (CHANCE, VOTES) else self.explainer.as_maps(method, image, found))[0]
+        measured = self._by_network(image, relevance, classes[0])
         if mask is not None:
             measured |= {
                 "pointing": evaluation.pointing(relevance, mask),
@@ -123,18 +109,39 @@ class Trials:
             }
         return measured
 
+    def _by_network(self, image: np.ndarray, relevance: np.ndarray, score: int) -> dict[str, float]:
+        """The measures that run the network on changed images."""
+        layout = self.explainer.layout
+        inserted, deleted = (
+            f(self.network, image, relevance, score, layout).areas
+            for f in (evaluation.insertion, evaluation.deletion)
+        )
+        top_kept, class_kept = (
+            evaluation.top_kept(self.network, image, relevance, layout, top) for top in (evaluation.TOP, 1)
+        )
+        return {
+            "top_kept": top_kept,
+            "class_kept": class_kept,
+            "insertion": inserted[0],
+            "deletion": deleted[0],
+            "insertion_score": inserted[1],
+            "deletion_score": deleted[1],
+        }
+
     def attack(self, image: np.ndarray, step: np.ndarray | float) -> sensitivity.Effect:
-        """By FGSM, against the highest score."""
+        """What an attack by FGSM on the highest score changes."""
         model, score = self.explainer.opened(), int(self.network(image).argmax())
-        (gradient,) = rows(model.freeze(image), [score])
+        (gradient,) = score_rows(model.freeze(image), [score])
         return sensitivity.effect(model, image, sensitivity.attacked(image, gradient, step), score)
 
     def without_weights(
         self, methods: Sequence[str], pictures: Sequence[np.ndarray], progress: Callable[[int, int], None]
     ) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
-        """For each layer down to which the weights are random: every method's mean distance to what it says of the trained network.
+        """The distances between explanations of the trained network and of one with random weights.
 
-        The distances are 1 − correlation and 1 − rank correlation; pictures of which a random network says nothing are left out.
+        For each layer down to which the weights are random, they are given by method as two means over the
+        pictures: of 1 − correlation and of 1 − rank correlation. Pictures whose attributions by the random
+        network are constant are left out.
         """
         classes = [[int(self.network(p).argmax())] for p in pictures]
         trained = {
@@ -161,10 +168,11 @@ class Trials:
 
 
 def highest(scores: np.ndarray, count: int) -> list[int]:
+    """The numbers of the highest scores, the highest first."""
     return [int(k) for k in np.argsort(-scores, kind="stable")[:count]]
 
 
 def mean(values: Sequence[float]) -> float:
-    """Of those that are defined; NaN where none is."""
+    """The mean of those values that are not NaN; NaN where there is none."""
     defined = [v for v in values if not math.isnan(v)]
     return sum(defined) / len(defined) if defined else float("nan")

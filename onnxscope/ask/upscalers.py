@@ -1,17 +1,19 @@
-"""A classic upscaler, bicubic interpolation, as a linear map: its singular values and vectors, for contrast with a network's.
+"""Bicubic interpolation, a classic upscaler, as a linear map: its singular values and vectors.
 
-It acts on rows and columns separately, so its singular vectors are products of two short ones, which resemble those of a cosine transform.
+They are compared with those of a network. Bicubic interpolation acts on rows and columns separately, so that
+each singular vector is the product of a vector over the rows and one over the columns, both similar to cosine
+waves.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-KEYS = -0.5  # the parameter of Keys' kernel, as image libraries mostly choose it
+KEYS = -0.5  # the parameter of Keys' cubic kernel that most image libraries use
 
 
 def cubic(t: np.ndarray) -> np.ndarray:
-    """Keys' kernel: 1 at 0, 0 at the other whole numbers and from 2 on."""
+    """Keys' kernel: 1 at 0, 0 at every other whole number and beyond ±2."""
     t = np.abs(t)
     near = ((KEYS + 2) * t - (KEYS + 3)) * t**2 + 1
     far = KEYS * (((t - 5) * t + 8) * t - 4)
@@ -19,7 +21,7 @@ def cubic(t: np.ndarray) -> np.ndarray:
 
 
 def bicubic_matrix(inputs: int, outputs: int) -> np.ndarray:
-    """[outputs, inputs]: along one axis, with the pixels at the edge repeated beyond it."""
+    """[outputs, inputs]: the interpolation along one axis; pixels at the edge are repeated beyond it."""
     matrix = np.zeros((outputs, inputs))
     for row, centre in enumerate((np.arange(outputs) + 0.5) * inputs / outputs - 0.5):
         taps = np.floor(centre) + np.arange(-1, 3)
@@ -30,7 +32,7 @@ def bicubic_matrix(inputs: int, outputs: int) -> np.ndarray:
 def bicubic_svd(
     size: tuple[int, int], enlarged: tuple[int, int], k: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The k largest σ of one channel, with u [k, rows, columns] and v [k, rows, columns]."""
+    """The k largest singular values σ for one channel, with u and v, each [k, rows, columns]."""
     (uy, sy, vy), (ux, sx, vx) = (
         np.linalg.svd(bicubic_matrix(n, m), full_matrices=False) for n, m in zip(size, enlarged, strict=True)
     )

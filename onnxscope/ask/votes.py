@@ -1,6 +1,8 @@
-"""Pixel discussions and votes: what every pixel adds to every score, all sources back-projected, and the score it adds most to.
+"""Pixel discussions and votes.
 
-They need a map that was opened with the method `discussion`.
+A discussion is what every pixel adds to every score, where also all sources are carried back to the pixels.
+Each pixel then votes for the score that it adds most to. Both need a map that was opened with the method
+`discussion`.
 """
 
 from __future__ import annotations
@@ -10,12 +12,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from onnxscope.ask.interpreter import Interpreter, impulses
+from onnxscope.ask.interpreter import Interpreter, score_rows
 from onnxscope.errors import BadOption
 from onnxscope.files.pixels import channels_last, check_picture
 from onnxscope.files.results import Cells, Result
 
-BLOCK = 64  # scores whose discussions are held at once
+BLOCK = 64  # how many scores' discussions are in memory at once
 DISCUSSION = "discussion"
 
 
@@ -25,7 +27,7 @@ class Votes(Result):
 
     scores: Sequence[int]
     winner: np.ndarray  # rows × columns: one of the scores
-    strength: np.ndarray  # what the pixel adds to it
+    strength: np.ndarray  # what the pixel adds to that score
     names: Mapping[int, str] = field(default_factory=dict)  # of the scores
 
     @property
@@ -37,7 +39,7 @@ class Votes(Result):
         return ("score", "pixels"), rows
 
     def tally(self) -> dict[int, int]:
-        """The pixels of each score that has any, the most popular first."""
+        """The number of pixels that vote for each score that has any, the largest number first."""
         found, counts = np.unique(self.winner, return_counts=True)
         return {
             int(s): int(n)
@@ -45,29 +47,28 @@ class Votes(Result):
         }
 
     def mask(self, score: int) -> np.ndarray:
-        """Rows × columns: true where the pixel votes for this score."""
+        """Which pixels vote for this score."""
         return np.asarray(self.winner == score)
 
 
 def discussions(x: Interpreter, scores: Sequence[int]) -> np.ndarray:
-    """[scores, rows, columns]: what each pixel adds, its channels summed."""
+    """[scores, rows, columns]: what each pixel adds to each score, summed over its channels."""
     if x.map.engine.scope.method != DISCUSSION:
         raise BadOption(
-            "was not opened for discussions",
-            where="the linear map",
-            remedy=f"load the model with method='{DISCUSSION}'",
+            f"the model must be opened with the method '{DISCUSSION}'",
+            where="votes",
+            remedy=f"load it with method='{DISCUSSION}'",
         )
     check_picture(x.image.shape, "votes", x.map.engine.scope.image)
-    maps = np.asarray(x.map.transpose(impulses(x.map.outputs, scores))).reshape(len(scores), *x.image.shape)
-    return np.stack([channels_last(m, x.layout).sum(2) for m in maps])
+    return np.stack([channels_last(row, x.layout).sum(2) for row in score_rows(x, scores)])
 
 
 def candidates(x: Interpreter, scores: Sequence[int]) -> list[int]:
-    """What pixels choose among: these scores, or all."""
+    """The scores that pixels can vote for: these, or all where none is named."""
     chosen = list(scores) or list(range(x.output.size))
     if len(chosen) < 2:
         raise BadOption(
-            "there is one score only, so there is nothing to choose",
+            "votes need at least two scores, and there is one score only",
             where="votes",
             remedy="use a network with several scores",
         )
@@ -77,21 +78,21 @@ def candidates(x: Interpreter, scores: Sequence[int]) -> list[int]:
 def votes(
     x: Interpreter, scores: Sequence[int] = (), progress: Callable[[int, int], None] | None = None
 ) -> Votes:
-    """Among these scores, or all; of equal ones the first is chosen."""
+    """The votes among these scores, or among all; where two are equal, the first one wins."""
     chosen = candidates(x, scores)
     winner = strength = None
     for start in range(0, len(chosen), BLOCK):
-        some = chosen[start : start + BLOCK]
-        maps = discussions(x, some)
+        block = chosen[start : start + BLOCK]
+        maps = discussions(x, block)
         best = maps.argmax(0)
         most = np.take_along_axis(maps, best[None], 0)[0]
-        named = np.asarray(some)[best]
+        best_score = np.asarray(block)[best]
         if winner is None or strength is None:
-            winner, strength = named, most
+            winner, strength = best_score, most
         else:
             better = most > strength
-            winner, strength = np.where(better, named, winner), np.where(better, most, strength)
+            winner, strength = np.where(better, best_score, winner), np.where(better, most, strength)
         if progress:
-            progress(start + len(some), len(chosen))
+            progress(start + len(block), len(chosen))
     assert winner is not None and strength is not None
     return Votes(chosen, winner, strength)

@@ -1,1 +1,1 @@
-"""Arrays in, pictures and pages out."""
+"""Arrays and results in, pictures and pages out."""

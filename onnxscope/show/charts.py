@@ -1,7 +1,7 @@
 """Charts and maps by matplotlib, each drawn for light and for dark pages. Numbers in, PNG out.
 
-Colours are even to the eye and told apart without seeing red or green: cividis for sizes, vik around its nearly white middle for
-signed values, and Okabe's and Ito's palette for lines.
+The colours are perceptually even and can be told apart by colour-blind readers: cividis for sizes, vik with
+its nearly white middle at zero for signed values, and the palette of Okabe and Ito for lines.
 """
 
 from __future__ import annotations
@@ -20,32 +20,33 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from onnxscope.errors import printable, shortened
-from onnxscope.show.sheets import magnitude, png_of
+from onnxscope.show.panels import magnitude
+from onnxscope.show.sheets import png_of
 
 SIGNED, SIZES = cmcrameri.cm.vik, mpl.colormaps["cividis"]
 LINES, MARKERS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7"), "osD^"
-ABOVE, BELOW = "#B0512B", "#2A7AA8"  # as on vik's two sides
-PAGES = {
+ABOVE, BELOW = "#B0512B", "#2A7AA8"  # positive and negative bars, in the colours of vik's two sides
+PAGES = {  # background, text, grid
     "light": ("#ffffff", "#222222", "#dddddd"),
     "dark": ("#16181c", "#e6e6e6", "#3a3d44"),
-}  # ground, ink, grid
-WIDTH, DPI = 4.8, 180  # inches, so that letters can be read on a phone; dots in an inch
-MOST_BARS = 100  # beyond it a line
-LONGEST, LONGEST_BELOW = 80, 24  # letters of a name beside a bar, and below one
-DECADES = 4  # of a map on a logarithmic scale
-Drawn = tuple[bytes, bytes]  # for a light page, for a dark one
-Paint = Callable[[Figure, Axes, str], None]  # the last is the colour of what is written
+}
+WIDTH, DPI = 4.8, 180  # inches, small enough that text can be read on a phone; dots per inch
+MOST_BARS = 100  # longer vectors are drawn as a line
+LONGEST, LONGEST_BELOW = 80, 24  # letters of a name to the left of a bar, and of one below a bar
+DECADES = 4  # of a logarithmic scale
+LightAndDark = tuple[bytes, bytes]  # PNG files for a light and for a dark page
+Paint = Callable[[Figure, Axes, str], None]  # the last argument is the colour of text
 
 
-def drawn(paint: Paint, height: float, width: float = WIDTH) -> Drawn:
-    """What `paint` puts on a pair of axes. It is laid out once, for the light page; the dark one has other colours."""
+def drawn(paint: Paint, height: float, width: float = WIDTH) -> LightAndDark:
+    """What `paint` draws on a pair of axes. The dark variant has the same layout and other colours."""
     light, dark = PAGES.values()
-    ground, ink, grid = light
+    background, ink, grid = light
     colours: Any = {
         **dict.fromkeys(
             ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), ink
         ),
-        **dict.fromkeys(("axes.facecolor", "figure.facecolor"), ground),
+        **dict.fromkeys(("axes.facecolor", "figure.facecolor"), background),
         "grid.color": grid,
         "font.size": 10,
         "axes.spines.top": False,
@@ -65,13 +66,14 @@ def drawn(paint: Paint, height: float, width: float = WIDTH) -> Drawn:
 
 
 def rendered(canvas: FigureCanvasAgg) -> bytes:
+    """The figure as a PNG file without transparency."""
     canvas.draw()  # type: ignore[no-untyped-call]
     pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     return png_of(pixels[..., :3])
 
 
 def recolour(figure: Figure, colours: Mapping[Any, Any]) -> None:
-    """Everything that has one of these colours gets the other one."""
+    """Replaces colours in all parts of the figure, each by the one that `colours` maps it to."""
     for artist in figure.findobj():
         for part in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
             get, change = (getattr(artist, f"{do}_{part}", None) for do in ("get", "set"))
@@ -82,15 +84,15 @@ def recolour(figure: Figure, colours: Mapping[Any, Any]) -> None:
                 change(new)
 
 
-def lines(series: Mapping[str, Sequence[float]], across: str, up: str) -> Drawn:
-    """Each series over 1, 2, 3, …, from zero up."""
+def lines(series: Mapping[str, Sequence[float]], x_label: str, y_label: str) -> LightAndDark:
+    """Each series as a line over 1, 2, 3, …; the vertical axis starts at zero."""
 
     def paint(figure: Figure, axes: Axes, ink: str) -> None:
         for (name, values), colour, marker in zip(series.items(), LINES, MARKERS, strict=False):
             axes.plot(
                 np.arange(1, len(values) + 1), values, marker=marker, markersize=4, color=colour, label=name
             )
-        axes.set(xlabel=across, ylabel=up)
+        axes.set(xlabel=x_label, ylabel=y_label)
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid()
@@ -100,8 +102,8 @@ def lines(series: Mapping[str, Sequence[float]], across: str, up: str) -> Drawn:
     return drawn(paint, 3.2)
 
 
-def bars(names: Sequence[str], values: Sequence[float], along: str) -> Drawn:
-    """A bar for each name, the first on top, with its figure beside it; its side tells the sign."""
+def bars(names: Sequence[str], values: Sequence[float], x_label: str) -> LightAndDark:
+    """A horizontal bar for each name, the first on top, with its value; positive ones point to the right."""
 
     def paint(figure: Figure, axes: Axes, ink: str) -> None:
         drawn_bars = axes.barh(range(len(names)), values, color=[ABOVE if v >= 0 else BELOW for v in values])
@@ -109,7 +111,7 @@ def bars(names: Sequence[str], values: Sequence[float], along: str) -> Drawn:
         axes.set_yticks(
             range(len(names)), [shortened(printable(name), LONGEST) for name in names], fontsize=8
         )
-        axes.set_xlabel(along)
+        axes.set_xlabel(x_label)
         axes.axvline(0, color=ink, linewidth=0.8)
         axes.margins(x=0.14, y=0.01)
         axes.invert_yaxis()
@@ -118,20 +120,20 @@ def bars(names: Sequence[str], values: Sequence[float], along: str) -> Drawn:
     return drawn(paint, 0.9 + 0.21 * len(names))
 
 
-def elements(series: Mapping[str, Sequence[float]], names: Sequence[str] = ()) -> Drawn:
-    """Vectors of one length side by side, element by element."""
+def elements(series: Mapping[str, Sequence[float]], names: Sequence[str] = ()) -> LightAndDark:
+    """Vectors of the same length, as a bar for each element and vector, or as lines where they are long."""
     count = len(next(iter(series.values())))
 
     def paint(figure: Figure, axes: Axes, ink: str) -> None:
-        thick = 0.8 / len(series)
+        bar_width = 0.8 / len(series)
         for k, ((name, values), colour) in enumerate(zip(series.items(), LINES, strict=False)):
             if count > MOST_BARS:
                 axes.plot(values, label=name, color=colour, linewidth=0.8)
             else:
                 axes.bar(
-                    np.arange(count) + (k - (len(series) - 1) / 2) * thick,
+                    np.arange(count) + (k - (len(series) - 1) / 2) * bar_width,
                     values,
-                    thick,
+                    bar_width,
                     label=name,
                     color=colour,
                 )
@@ -153,8 +155,10 @@ def elements(series: Mapping[str, Sequence[float]], names: Sequence[str] = ()) -
     return drawn(paint, 3.4)
 
 
-def map_of(values: np.ndarray, label: str, *, signed: bool, mark: Sequence[int] | None = None) -> Drawn:
-    """A number for each pixel, with its scale beside it."""
+def map_of(
+    values: np.ndarray, label: str, *, signed: bool, mark: Sequence[int] | None = None
+) -> LightAndDark:
+    """One number for each pixel as a colour, with a colour bar; `mark` (y, x) gets a circle."""
     largest = magnitude(values) or 1.0
     scale: dict[str, Any] = (
         {"cmap": SIGNED, "vmin": -largest, "vmax": largest}
@@ -178,8 +182,11 @@ def map_of(values: np.ndarray, label: str, *, signed: bool, mark: Sequence[int] 
     return drawn(paint, 3.6 * float(tall))
 
 
-def matrix(values: np.ndarray, size: tuple[float, float], names: tuple[str, str], label: str) -> Drawn:
-    """The sizes of a matrix's entries on a logarithmic scale; `size` and `names` are those of its two axes, rows first."""
+def matrix(values: np.ndarray, size: tuple[float, float], names: tuple[str, str], label: str) -> LightAndDark:
+    """The entries of a matrix, none of them negative, on a logarithmic scale.
+
+    `size` and `names` are the lengths and the labels of its two axes, rows first.
+    """
     largest = magnitude(values) or 1.0
 
     def paint(figure: Figure, axes: Axes, ink: str) -> None:

@@ -1,4 +1,4 @@
-"""Each kind of answer as one PNG file."""
+"""Each kind of result as one PNG file. The functions called `…_rows` give the pictures of a sheet."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ from onnxscope.ask.contributions import Contribution
 from onnxscope.ask.ledger import Ledger
 from onnxscope.ask.votes import Votes
 from onnxscope.linear.svd.decompose import Triplets
-from onnxscope.show.sheets import Picture, Rows, magnitude, png, sheet
+from onnxscope.show.panels import Picture, magnitude
+from onnxscope.show.sheets import Rows, png, sheet
 from onnxscope.show.views import Views, where_voted
 
-POPULAR = 6  # the scores with most votes that get a picture
-PER_ROW = 4
+POPULAR = 6  # how many scores, those with most votes, get a picture
+PER_ROW = 4  # pictures
 
 
 def ledger(book: Ledger, name: str) -> bytes:
-    """A bar for the image and for each layer."""
+    """A chart with a bar for the image and for each layer."""
     from onnxscope.show.charts import bars  # only now: matplotlib takes half a second to import
 
     return bars(list(book.entries), list(book.entries.values()), f"contribution to {name}")[0]
 
 
 def triplets(views: Views, found: Triplets) -> bytes:
+    """A sheet of eigen-inputs and eigen-outputs."""
     return png(sheet(triplet_rows(views, found)))
 
 
 def triplet_rows(views: Views, found: Triplets) -> Rows:
-    """Eigen-input and eigen-output in each row; the image and its output where nothing was found."""
+    """A row with eigen-input and eigen-output for each triplet; image and output where there is none."""
     scales = magnitude(found.v), magnitude(found.u)
     return [
         [
@@ -41,11 +43,12 @@ def triplet_rows(views: Views, found: Triplets) -> Rows:
 
 
 def contributions(found: Sequence[Contribution]) -> bytes:
+    """A sheet with the contributions of each tensor."""
     return png(sheet(contribution_rows(found)))
 
 
 def contribution_rows(found: Sequence[Contribution]) -> Rows:
-    """The map of each tensor, or its values as bars."""
+    """A row for each tensor: a map of its contributions, or bars where it is a vector."""
     return [
         [
             Picture(
@@ -59,6 +62,7 @@ def contribution_rows(found: Sequence[Contribution]) -> Rows:
 
 
 def votes(views: Views, found: Votes, names: Mapping[int, str]) -> bytes:
+    """A sheet of the pixels that vote for each of the most popular scores."""
     return png(sheet(vote_rows(views, found, names)))
 
 
@@ -69,11 +73,12 @@ def vote_rows(views: Views, found: Votes, names: Mapping[int, str]) -> Rows:
 
 
 def maps(views: Views, found: Mapping[str, np.ndarray], title: str = "") -> bytes:
+    """A sheet of the image and of maps over its pixels."""
     return png(sheet(map_rows(views, found), title))
 
 
 def map_rows(views: Views, found: Mapping[str, np.ndarray]) -> Rows:
-    """The image, and maps over its pixels, each on its own scale."""
+    """The image and maps over its pixels, each on its own scale, PER_ROW pictures in a row."""
     shown = [Picture(m[..., None], name, scale=magnitude(m) or None) for name, m in found.items()]
     pictures = [views.image(), *shown]
     return [pictures[k : k + PER_ROW] for k in range(0, len(pictures), PER_ROW)]

@@ -1,4 +1,4 @@
-"""The report page: one HTML file that needs nothing beside it, no network and no script."""
+"""The report page: one HTML file that holds everything and needs no other file, no network and no script."""
 
 from __future__ import annotations
 
@@ -9,58 +9,55 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-NUMBER = re.compile(
+NUMBER = re.compile(  # with a sign and a unit, if there are any
     r"[<>≤≥≈±+−-]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+−-]?\d+)?(?: ?(?:[%×°]|[A-Za-zµ]{1,3}(?:/s)?))?"
-)  # with its unit
-MISSING = {"", "-", "–", "—"}
-PAGE = 1200  # pixels: pictures that together have no more are shown at about their natural size, or enlarged
-ON_ONE_LINE = (
-    24  # letters: a longer cell is broken, and a word in it as well, or it alone would fill a phone's line
 )
+MISSING = {"", "-", "–", "—"}  # cells without a value
+PAGE = 1200  # pixels: a row of pictures that is no wider is shown at its natural size or enlarged
+ON_ONE_LINE = 24  # letters: longer cells may be broken, even inside a word, so that a table fits on a phone
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One picture. Its name is that of its PNG file, without suffix, and unique on the page.
+class PagePicture:
+    """A PNG file with its texts. Its name is that of the file, without suffix, and unique on the page.
 
-    A chart is as wide as the text and may have a variant for dark pages; any other picture shows pixels.
+    A chart is as wide as the text. Any other picture is as wide as its row allows.
     """
 
     name: str
     png: bytes
-    alt: str  # what it shows, for readers who do not see it
+    alt: str  # what it shows, for readers who cannot see it
     caption: str = ""
-    dark: bytes | None = None
+    dark: bytes | None = None  # a variant for dark pages
     chart: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height."""
-        return int.from_bytes(self.png[16:20], "big"), int.from_bytes(
-            self.png[20:24], "big"
-        )  # where a PNG file's header has them
+        """Width and height, from the header of the PNG file."""
+        return int.from_bytes(self.png[16:20], "big"), int.from_bytes(self.png[20:24], "big")
 
 
 @dataclass(frozen=True)
 class Row:
-    """Pictures side by side, all of one width."""
+    """Pictures next to each other, all shown equally wide."""
 
-    pictures: Sequence[Shown]
+    pictures: Sequence[PagePicture]
     title: str = ""
 
     @property
     def widest(self) -> int:
+        """The width of the widest picture, in pixels of its file."""
         return max(picture.size[0] for picture in self.pictures)
 
     @property
     def enlarged(self) -> bool:
-        """Whether pixels may keep their edges; a picture made smaller in that way would lose lines."""
+        """Whether pixels keep sharp edges, by which a picture that is made smaller would lose lines."""
         return self.widest * len(self.pictures) <= PAGE
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as texts; the first of each row names it."""
+    """Cells of text. The first cell of each row is the row's name."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -68,13 +65,13 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
-        """How each column is set: a class of the style sheet."""
-        return [setting([row[i] for row in self.rows]) for i in range(len(self.head))]
+        """The style class of each column."""
+        return [column_class([row[i] for row in self.rows]) for i in range(len(self.head))]
 
 
 @dataclass(frozen=True)
 class Section:
-    """Paragraphs of plain text, then pictures and tables."""
+    """A title, paragraphs of plain text, then rows of pictures and tables."""
 
     title: str
     text: Sequence[str]
@@ -83,7 +80,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A title, what was found, the sections, and at the foot what it takes to judge and to repeat it."""
+    """A title, a summary, the sections, and at the foot what the results depend on and how to repeat them."""
 
     title: str
     summary: Sequence[str]
@@ -93,7 +90,7 @@ class Page:
 
 
 def html(page: Page) -> str:
-    """The whole page as one text, with its pictures inside."""
+    """The whole page as one text that holds its pictures."""
     environment = Environment(
         loader=PackageLoader("onnxscope", "show"),
         autoescape=True,
@@ -107,7 +104,7 @@ def html(page: Page) -> str:
 
 
 def files(page: Page) -> dict[str, bytes]:
-    """The page's pictures as PNG files, by their names."""
+    """The page's pictures as PNG files, by file name."""
     found: dict[str, bytes] = {}
     rows = [part for section in page.sections for part in section.parts if isinstance(part, Row)]
     for picture in (picture for row in rows for picture in row.pictures):
@@ -115,7 +112,7 @@ def files(page: Page) -> dict[str, bytes]:
         for suffix, png in variants.items():
             name = picture.name + suffix
             if name in found:
-                raise ValueError(f"two pictures of the page are called '{name}'")
+                raise ValueError(f"two pictures of the page are called '{name}'; names must be unique")
             found[name] = png
     return found
 
@@ -124,8 +121,8 @@ def data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def setting(cells: Sequence[str]) -> str:
-    """Numbers to the right, short texts on one line, long ones on several."""
+def column_class(cells: Sequence[str]) -> str:
+    """`number` (aligned to the right), `text` (kept on one line) or `long` (broken into lines)."""
     known = [cell for cell in cells if cell not in MISSING]
     if known and all(map(NUMBER.fullmatch, known)):
         return "number"

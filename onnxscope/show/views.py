@@ -1,4 +1,4 @@
-"""How the arrays of one frozen image are looked at: in the picture's own colours, or around grey."""
+"""How the arrays of one frozen image become pictures: in natural colours, or around grey."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from onnxscope.ask.interpreter import Interpreter
 from onnxscope.files.pictures import MODES, colours_last, unrounded_pixels
 from onnxscope.files.pixels import channels_axis, flat_index, is_picture
 from onnxscope.files.preprocessing import Preprocess
-from onnxscope.show.sheets import Picture, magnitude
+from onnxscope.show.panels import Picture, magnitude
 
-MOST_OUTSIDE = 0.1  # share of an output's values outside 0…1 up to which it is shown in the image's units
-SEEN = 1e-3  # of the largest magnitude: what a close-up holds
+MOST_OUTSIDE = 0.1  # share of values outside 0…1 up to which an output is shown in the image's units
+SEEN = 1e-3  # of the largest magnitude: a close-up holds all that is larger
 
 
 class Views:
-    """The pictures of one interpreter's arrays; `preprocess` is what was done to the image's pixels."""
+    """Pictures of one interpreter's arrays; `preprocess` states how the image came from a picture file."""
 
     def __init__(self, x: Interpreter, preprocess: Preprocess) -> None:
         self.x, self.preprocess = x, preprocess
 
     @cached_property
     def settled(self) -> Preprocess | None:
-        """The preprocessing with nothing left open; None where the image is not what a picture file became."""
+        """The preprocessing with all choices made; None where the image cannot come from a picture file."""
         shape = self.x.image.shape
         given = tuple(self.x.map.engine.image_input.shape)
         if shape != given or not is_picture(shape) or shape[channels_axis(shape, self.x.layout)] not in MODES:
@@ -34,13 +34,15 @@ class Views:
         return self.preprocess.settled(shape)
 
     def image(self, mark: Sequence[int] | None = None) -> Picture:
+        """The image, with a frame around the pixel `mark`."""
         return self.natural(self.x.image, "image", mark)
 
     def output(self, mark: Sequence[int] | None = None) -> Picture:
+        """The output, with a frame around the pixel `mark`."""
         return self.natural(self.x.output, "output", mark)
 
     def natural(self, array: np.ndarray, label: str, mark: Sequence[int] | None = None) -> Picture:
-        """In the image's colours where it has the image's channels; else around grey, with a scale of its own."""
+        """In natural colours where the array has the image's channels; else around grey, on its own scale."""
         like, shape = self.settled, array.shape
         if like and is_picture(shape) and shape[channels_axis(shape, self.x.layout)] == len(like.mean):
             return replace(displayed(unrounded_pixels(array, like) / 255, label), mark=mark)
@@ -50,41 +52,45 @@ class Views:
         return replace(shown, mark=mark)
 
     def like_image(self, array: np.ndarray, label: str, scale: float | None = None) -> Picture:
-        """What has the image's shape, around grey; the pictures of a sheet share a scale unless one is given."""
+        """An array of the image's size around grey; pictures of a sheet share a scale where none is given."""
         return self.around_grey(array.reshape(self.x.image.shape), label, scale)
 
     def like_output(self, array: np.ndarray, label: str, scale: float | None = None) -> Picture:
-        """What has the output's shape, around grey."""
+        """An array of the output's size around grey."""
         return self.around_grey(array.reshape(self.x.output.shape), label, scale)
 
     def around_grey(self, array: np.ndarray, label: str, scale: float | None) -> Picture:
+        """Signed values: 0 is grey, ±scale is white and black."""
         order = self.settled or replace(self.preprocess, layout=self.x.layout)
         return Picture(colours_last(array, order), label, scale=scale)
 
 
 def close_up(picture: Picture, seen: float = SEEN) -> list[Picture]:
-    """The picture and, where a small part holds all that exceeds this share of the largest magnitude, that part."""
+    """The picture and, where a small part holds all values above `seen` times the largest, that part."""
     if picture.vector:
         return [picture]
     top, bottom, left, right = box_of(picture.values, seen)
     height, width = picture.values.shape[:2]
     if 2 * (bottom - top) > height or 2 * (right - left) > width:
         return [picture]
-    label = f"its rows {top} to {bottom - 1}, columns {left} to {right - 1}"
+    label = f"enlarged: rows {top} to {bottom - 1}, columns {left} to {right - 1}"
     return [picture, replace(picture, values=picture.values[top:bottom, left:right], label=label)]
 
 
 def displayed(values: np.ndarray, label: str) -> Picture:
-    """Values of 0…1 as they are; where many lie outside, stretched between their extremes, as the label says."""
+    """A natural picture of values in 0…1; where many lie outside, stretched as the label then states."""
     low, high = float(values.min()), float(values.max())
     if np.mean((values < 0) | (values > 1)) <= MOST_OUTSIDE:
         return Picture(values, label, natural=True)
-    said = f"{label} (black = {low:.3g}, white = {high:.3g} times the image's white)".lstrip()
-    return Picture((values - low) / (high - low or 1.0), said, natural=True)
+    stretched = f"{label} (black = {low:.3g}, white = {high:.3g} times the image's white)".lstrip()
+    return Picture((values - low) / (high - low or 1.0), stretched, natural=True)
 
 
 def box_of(values: np.ndarray, least: float) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right (bottom and right outside) of what exceeds this share of the largest magnitude."""
+    """The smallest box around all values above `least` times the largest: top, bottom, left, right.
+
+    Bottom and right lie just outside.
+    """
     seen = np.abs(values).max(axis=2) > least * magnitude(values)
     if not seen.any():
         return 0, values.shape[0], 0, values.shape[1]
@@ -93,7 +99,7 @@ def box_of(values: np.ndarray, least: float) -> tuple[int, int, int, int]:
 
 
 def where_voted(image: Picture, mask: np.ndarray, label: str) -> Picture:
-    """The image where the mask is true, and grey elsewhere."""
+    """The image where the mask is true; all other pixels are grey."""
     natural = np.asarray(image.values)
     grey = np.asarray(128 if natural.dtype.kind == "u" else 0.5, natural.dtype)
     return Picture(np.where(mask[..., None], natural, grey), label, natural=image.natural)

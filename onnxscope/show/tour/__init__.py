@@ -1,1 +1,1 @@
-"""The tour: everything worth seeing of one network and one image, on one page."""
+"""The tour: a page that shows what can be learned about one network and one image."""

@@ -1,4 +1,4 @@
-"""What stands at the head and at the foot of the page."""
+"""The summary at the head of the page, and the table at its foot."""
 
 from __future__ import annotations
 
@@ -7,29 +7,49 @@ from typing import Any
 from onnxscope.show.page import Table
 from onnxscope.show.tour.guide import LARGER, SAME, SCORES, Guide, paragraphs, percent, times
 
+ABOUT = {  # the facts that the foot of the page states, and what it calls them
+    "model": "model",
+    "model_sha256": "SHA-256 of the model",
+    "file": "image file",
+    "file_sha256": "SHA-256 of the file",
+    "image": "image tensor",
+    "output": "output tensor",
+    "sizes": "sizes of the inputs",
+    "preprocessing": "preprocessing",
+    "policy": "policy",
+    "device": "device",
+    "precision": "precision",
+    "onnxscope": "version of onnxscope",
+    "seconds": "seconds",
+    "notes": "notes",
+}
+
 
 def summary(g: Guide, facts: dict[str, Any]) -> list[str]:
+    """What the network does, what the page shows of it, and whether all of it is proved."""
     given, made = g.sizes
     image, output = times(*g.x.image.shape), times(*g.x.output.shape)
+    number = f"{g.x.output.size:,} number{'s' if g.x.output.size > 1 else ''}"
     kinds = {
-        SCORES: f"gives {g.x.output.size:,} number{'s' if g.x.output.size > 1 else ''} for an image of {image}",
-        LARGER: f"makes an image of {times(*made)} out of one of {times(*given)} pixels" if made else "",
-        SAME: f"makes an image of the same size, {times(*given)} pixels, out of an image" if made else "",
+        SCORES: f"computes {number} from an image of shape {image}",
+        LARGER: f"computes an image of {times(*made)} pixels from one of {times(*given)}" if made else "",
+        SAME: f"computes an image of the same size, {times(*given)} pixels, from an image" if made else "",
     }
-    what = kinds.get(g.kind) or f"makes {output} out of {image}"
+    what = kinds.get(g.kind) or f"computes an output of shape {output} from an image of shape {image}"
     holds = (
-        "All of it is proved with numbers, at the end."
+        "All claims behind it were tested and hold: see the proofs at the end."
         if facts["proofs"]["ok"]
         else "Not all claims hold: see the proofs at the end."
     )
     left_out = " ".join(f"Missing here: {name} ({why})." for name, why in facts["missing"].items())
     residual = ""
     if "parts" in facts:
-        residual = f"The residual r has {percent(facts['parts']['residual'])} of the output's size. "
+        residual = f"For this image the norm of r is {percent(facts['parts']['residual'])} of the output's. "
     return paragraphs(f"""
-        This network {what}. For one image, {facts["file"]}, its decisions (which Relu is open, which pixel a MaxPool picks) were frozen.
-        What remains is exactly linear, y = F·x + r, and this page looks at it: F has {g.x.output.size:,} rows and {g.x.image.size:,}
-        columns.
+        This network {what}. Its decisions (such as which Relu is open, or which pixel a MaxPool picks) were
+        frozen for one image, {facts["file"]}. What remains is exactly an affine map, y = F·x + r: a matrix F
+        with {g.x.output.size:,} rows and {g.x.image.size:,} columns, and a residual r that comes from the
+        biases. This page shows both.
 
         {residual}{holds}
 
@@ -37,34 +57,19 @@ def summary(g: Guide, facts: dict[str, Any]) -> list[str]:
 
 
 def table_of(facts: dict[str, Any]) -> Table:
-    """At the foot of the page: what it takes to judge and to repeat it."""
-    shown = (
-        "model",
-        "model_sha256",
-        "file",
-        "file_sha256",
-        "image",
-        "output",
-        "sizes",
-        "preprocessing",
-        "policy",
-        "device",
-        "precision",
-        "onnxscope",
-        "seconds",
-        "notes",
-    )
+    """The table at the foot of the page: all that the results depend on."""
     rows = [
-        [name.replace("_", " "), text(facts[name])]
-        for name in shown
+        [label, as_text(facts[name])]
+        for name, label in ABOUT.items()
         if facts.get(name) not in (None, "", [], {})
     ]
-    return Table(["", ""], rows, "What this page depends on")
+    return Table(["", ""], rows, "What the results on this page depend on")
 
 
-def text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A value of tour.json as a cell of a table."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {text(v)}" for key, v in value.items())
+        return ", ".join(f"{key} {as_text(v)}" for key, v in value.items())
     if isinstance(value, (list, tuple)):
         return (
             "×".join(map(str, value))

@@ -1,4 +1,4 @@
-"""The way through the tour: the stops that suit the network, one page, its pictures and its figures."""
+"""The whole tour: the sections that suit the network, as one page with its pictures and figures."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ from onnxscope.run.verify import verify_scope
 from onnxscope.show.page import Page, Section, files, html
 from onnxscope.show.tour.bases import bases
 from onnxscope.show.tour.filters import far_away, single_pixels
-from onnxscope.show.tour.guide import SAME, SCORES, Guide, Stop
+from onnxscope.show.tour.guide import SAME, SCORES, Guide, SectionAndFigures
 from onnxscope.show.tour.rivals import by_other_means
 from onnxscope.show.tour.scores import by_layer, highest
 from onnxscope.show.tour.summary import summary, table_of
-from onnxscope.show.tour.whole import parts, proofs
+from onnxscope.show.tour.whole import input_and_output, proofs
 
-TOLD = ("device", "precision", "left_to_cpu", "notes")  # of how it ran
-UNPROVED: Stop = Section("The proofs", ["They could not be made."]), {"ok": False, "checks": {}}
+HOW_IT_RAN = ("device", "precision", "left_to_cpu", "notes")  # what tour.json holds of `Interpreter.about`
+UNPROVED: SectionAndFigures = (
+    Section("Proofs", ["The proofs could not be computed."]),
+    {"ok": False, "checks": {}},
+)
 
 
 @dataclass(frozen=True, repr=False)
 class Visit(Result):
-    """What a tour has shown: a page, its figures for machines, and what is missing with the reasons."""
+    """The result of a tour: the page, its figures for tour.json, and why some sections are missing."""
 
     page: Page
     facts: dict[str, Any]
@@ -38,7 +41,7 @@ class Visit(Result):
 
     @property
     def interrupted(self) -> bool:
-        """Whether Ctrl-C ended the search for singular triplets."""
+        """Whether the user stopped the search for singular triplets."""
         return bool(self.facts.get("svd", {}).get("stopped") == "interrupted")
 
     @property
@@ -56,12 +59,15 @@ class Visit(Result):
         return html(self.page)
 
     def save(self, path: str | Path) -> Path:
-        """The page as FILE.html with its folder of pictures and figures, or the figures alone as FILE.json."""
+        """Writes FILE.html and a folder with its pictures and figures, or the figures alone as FILE.json."""
         path = Path(path)
         return super().save(path) if path.suffix.lower() == ".json" else self.write(path)[0]
 
     def write(self, target: Path, sources: Sequence[Path] = ()) -> list[Path]:
-        """The page, and in a folder beside it, called like it, its pictures and `tour.json`; over no source."""
+        """Writes the page, and its pictures and `tour.json` into the folder of the same name next to it.
+
+        None of the `sources` is overwritten. Returns the page and the folder.
+        """
         folder = checked_folder(target)
         folder.mkdir(exist_ok=True)
         contents = {folder / name: data for name, data in files(self.page).items()}
@@ -74,11 +80,11 @@ class Visit(Result):
 
 
 def checked_folder(target: Path) -> Path:
-    """The folder beside a page; refused where it cannot be made or written into."""
+    """The folder for the pictures of a page; an error where it cannot be created or written into."""
     folder = target.with_suffix("")
     if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK)):
         raise BadOption(
-            "is no folder that pictures could be written into",
+            "the page's pictures need a folder of this name, and it is not a folder that can be written into",
             where=f"'{folder}'",
             remedy="name another page with --out",
         )
@@ -86,28 +92,28 @@ def checked_folder(target: Path) -> Path:
 
 
 def visit(g: Guide, scope: Scope, about: Mapping[str, Any] | None = None, command: str = "") -> Visit:
-    """All parts that suit the network. A part that fails is left out, and the page says why.
+    """All sections that suit the network. A section that fails is left out, and the page states why.
 
-    `scope` is what is proved; `about` names the model and the file, and `command` repeats the tour.
+    The proofs test `scope`; `about` names the model and the file, and `command` repeats the tour.
     """
     began = time.perf_counter()
-    shown: dict[str, Stop] = {}
+    shown: dict[str, SectionAndFigures] = {}
     missing: dict[str, str] = {}
-    for name, (said, stop) in stops(g, scope).items():
-        g.say(said)
+    for name, (title, compute) in sections_of(g, scope).items():
+        g.say(title)
         try:
-            shown[name] = stop()
+            shown[name] = compute()
         except ScopeError as error:
-            missing[said] = str(error)
-        except Exception as error:  # a fault of ours, which must not take the other parts with it
-            missing[said] = f"internal error: {type(error).__name__}: {error}"
+            missing[title] = str(error)
+        except Exception as error:  # a fault in onnxscope, which must not take the other sections with it
+            missing[title] = f"internal error: {type(error).__name__}: {error}"
     shown["proofs"] = shown.pop("proofs", UNPROVED)
     facts = {
         "model": "the network",
         "file": "the given array",
         "kind": g.kind,
         **g.x.identity(),
-        **{key: value for key, value in g.x.about().items() if key in TOLD},
+        **{key: value for key, value in g.x.about().items() if key in HOW_IT_RAN},
         **(about or {}),
         "seconds": round(time.perf_counter() - began, 3),
         **{name: figures for name, (_, figures) in shown.items()},
@@ -118,15 +124,15 @@ def visit(g: Guide, scope: Scope, about: Mapping[str, Any] | None = None, comman
     return Visit(page, facts, missing)
 
 
-def stops(g: Guide, scope: Scope) -> dict[str, tuple[str, Callable[[], Stop]]]:
-    """What is shown of this kind of network, in order: what is said meanwhile, and what makes it."""
+def sections_of(g: Guide, scope: Scope) -> dict[str, tuple[str, Callable[[], SectionAndFigures]]]:
+    """The sections for this kind of network, in order: the key in tour.json, a short title and a function."""
 
-    def proved() -> Stop:
+    def proved() -> SectionAndFigures:
         return proofs(verify_scope(scope, image=g.x.image if g.x.takes_image else None))
 
-    chosen: dict[str, tuple[str, Callable[[], Stop]]] = {
+    chosen: dict[str, tuple[str, Callable[[], SectionAndFigures]]] = {
         "proofs": ("the proofs", proved),
-        "parts": ("input, output, residual", lambda: parts(g)),
+        "parts": ("input, output, residual", lambda: input_and_output(g)),
     }
     if g.kind == SCORES:
         chosen["scores"] = "scores and ledger", lambda: highest(g)

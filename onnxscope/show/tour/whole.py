@@ -1,4 +1,4 @@
-"""The first stops: the proofs, and the image in its two parts, F·x0 and r."""
+"""Two sections: the proofs, and the output with its two parts, F·x0 and r."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import numpy as np
 
 from onnxscope.run.verify import Report
 from onnxscope.show.page import Row, Section, Table
-from onnxscope.show.tour.guide import Guide, Stop, paragraphs, percent, share
+from onnxscope.show.tour.guide import Guide, SectionAndFigures, paragraphs, percent, relative_norm
 
-CANCELLING = 1.5  # the sum of both shares from which they are said to
+CANCELLING = 1.5  # the two parts are said to cancel where their norms add up to more than this share of y0's
 
 
-def proofs(report: Report) -> Stop:
+def proofs(report: Report) -> SectionAndFigures:
+    """Every claim that was tested, with its error and its bound."""
     rows = [
         [
             c.name,
@@ -24,11 +25,12 @@ def proofs(report: Report) -> Stop:
     ]
     if not any(row[-1] for row in rows):
         rows = [row[:-1] for row in rows]
-    head = ["claim", "off by", "bound", "", "note"][: len(rows[0])]
+    head = ["claim", "error", "bound", "result", "note"][: len(rows[0])]
     text = paragraphs("""
-        The graph was rewritten: beside the network runs a copy of it whose decisions are frozen at this image, and its transpose. Before
-        anything was read from them, these claims were put to the test, on the image or on random numbers; a figure is the largest
-        difference found, relative to the values compared.""")
+        The rewritten graph holds the network, a copy of it whose decisions are frozen at this image, and the
+        transpose of that copy. Before anything else on this page was computed, the following claims about
+        them were tested on the image and on random numbers. Each error is the largest difference that was
+        found, relative to the values that were compared; it must not exceed the bound.""")
     facts = {
         c.name: {
             "figure": c.figure if np.isfinite(c.figure or 0) else None,
@@ -38,48 +40,34 @@ def proofs(report: Report) -> Stop:
         }
         for c in report.checks
     }
-    return Section("The proofs", text, [Table(head, rows)]), {"ok": report.ok, "checks": facts}
+    return Section("Proofs", text, [Table(head, rows)]), {"ok": report.ok, "checks": facts}
 
 
-def parts(g: Guide) -> Stop:
-    """Input, output, and what the output is made of."""
+def input_and_output(g: Guide) -> SectionAndFigures:
+    """The image, the output y0, and the two parts whose sum it is."""
     residual = g.x.residual()
     carried = g.x.output - residual
-    of_residual, of_carried = share(residual, g.x.output), share(carried, g.x.output)
-    cancel = " They partly cancel." if of_residual + of_carried > CANCELLING else ""
+    of_residual, of_carried = relative_norm(residual, g.x.output), relative_norm(carried, g.x.output)
+    cancel = " The two parts partly cancel each other." if of_residual + of_carried > CANCELLING else ""
     text = paragraphs(f"""
-        With every decision frozen the network is y = F·x + r exactly. F·x0 is what it makes of the image's own values; the residual r is
-        what its biases alone add, carried through the same decisions.
+        With all decisions frozen, the output is exactly y0 = F·x0 + r. The first part, F·x0, depends on the
+        values of the pixels. The second part, the residual r, is what the biases of all layers add; they pass
+        through the same frozen decisions.
 
-        Here the residual has {percent(of_residual)} of the output's size, and F·x0 {percent(of_carried)}.{cancel}""")
-    given = g.shown("input", g.views.image(), "the image that the network was given", "input x0")
-    if g.flat(g.x.output):
-        said = "the output beside its two parts, element by element"
-        rows = [
-            Row(
-                [
-                    given,
-                    g.vectors(
-                        "output", {"output y0": g.x.output, "F·x0": carried, "residual r": residual}, said
-                    ),
-                ]
-            )
-        ]
+        Here the norm of the residual is {percent(of_residual)} of the output's, and that of F·x0
+        {percent(of_carried)}.{cancel}""")
+    image = g.picture("input", g.views.image(), "the image that the network was given", "input x0")
+    if g.is_vector(g.x.output):
+        series = {"output y0": g.x.output, "F·x0": carried, "residual r": residual}
+        row = Row([image, g.vectors("output", series, "the output and its two parts, element by element")])
     else:
-        made = g.views.natural(g.x.output, "output y0 = F·x0 + r"), g.views.natural(carried, "F·x0")
-        rows = [
-            Row(
-                [
-                    given,
-                    g.shown("output", made[0], "what the network makes of the image"),
-                    g.of_output(
-                        "residual", residual, "what the biases alone add to the output", "residual r"
-                    ),
-                    g.shown("carried", made[1], "what the network makes of the image's own values"),
-                ]
-            )
-        ]
-    return Section("What goes in, what comes out", text, rows), {
-        "residual": of_residual,
-        "carried": of_carried,
-    }
+        whole, part = g.views.natural(g.x.output, "output y0 = F·x0 + r"), g.views.natural(carried, "F·x0")
+        row = Row(
+            [
+                image,
+                g.picture("output", whole, "the network's output for this image"),
+                g.of_output("residual", residual, "what the biases add to the output", "residual r"),
+                g.picture("carried", part, "the part of the output that depends on the pixels' values"),
+            ]
+        )
+    return Section("Input and output", text, [row]), {"residual": of_residual, "carried": of_carried}
