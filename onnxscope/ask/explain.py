@@ -67,7 +67,7 @@ class Explainer:
         return other
 
     def given(self, inputs: Mapping[str, np.ndarray]) -> Explainer:
-        """The same for a model with several inputs, of which these stay as they are when the image changes."""
+        """The same for a model with several inputs: these stay as they are when the image changes."""
         other = copy.copy(self)
         other._others = inputs
         return other
@@ -104,7 +104,7 @@ class Explainer:
         check_picture(np.shape(image), "explanations", self.scope.image)
         if np.shape(image) != self.opened().image_shape:
             raise BadOption(
-                f"maps are over the pixels of the model's own input, and '{self.scope.image}' is computed in it",
+                f"maps show the pixels of the model's input, and '{self.scope.image}' is computed in it",
                 where="explanations",
                 remedy="leave --image-input out",
             )

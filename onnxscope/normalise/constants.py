@@ -55,7 +55,7 @@ def zeros(w: Normaliser, n: Source) -> Any:
 
 
 def rows_of_table(w: Normaliser, n: Source) -> Any:
-    """Fixed rows of a large stored table become a constant of their own: the table may not fit into memory."""
+    """Fixed rows of a large stored table become a constant: the table may not fit into memory."""
     table, index = n[0], n[1]
     stored = table._values if is_known(table) else None
     if n.attrs.get("axis", 0) or not isinstance(stored, StoredValues) or not is_known(index):
