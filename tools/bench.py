@@ -1,10 +1,10 @@
-"""What columns, rows and singular triplets cost: onnxscope beside torch and plain onnxruntime.
+"""Measure what columns, rows and singular triplets cost with onnxscope, torch and plain onnxruntime.
 
     python tools/bench.py                           # all networks, some fifteen minutes on two quiet cores
     python tools/bench.py edsr_small --json a.json  # one of them, its results kept
     python tools/bench.py --from a.json b.json --guide
 
-The contenders for one network and batch take turns in one process; memory is measured in processes of its own.
+The contenders for one network and batch take turns in one process. Memory is measured in other processes.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from measuring import NAMES, Failed, figure, machine, ratio, stage, table, write
 STAGES = Path(__file__).with_name("bench_stages.py")
 BATCHES = (1, 8)
 PACKAGES = ("onnxscope", "onnxruntime-gpu", "onnxruntime", "torch", "onnx2torch", "scipy", "numpy")
-MOST_LOAD = (
-    0.5  # torch's threads wait for each other, and one that others hold up can cost it ten times as long
-)
+# The load of the machine up to which figures are trusted. As torch's threads wait for each other, a single
+# one that other programs hold up can make torch ten times slower.
+MOST_LOAD = 0.5
 NONE = "–"
 Results = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time onnxscope beside torch and plain onnxruntime.")
+    parser = argparse.ArgumentParser(description="Time onnxscope, torch and plain onnxruntime.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (all)")
     parser.add_argument(
-        "--seconds", type=float, default=20, help="for the rounds of each network and batch (20)"
+        "--seconds", type=float, default=20, help="time for the rounds of each network and batch (20)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the results")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to a file")
     parser.add_argument(
         "--from",
         dest="files",
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="measure nothing, take results that were kept",
+        help="do not measure, but read results from these files",
     )
     parser.add_argument(
         "--guide", action="store_true", help="write the tables into the guide's page costs.md"
@@ -52,7 +52,7 @@ def main() -> None:
     if wrong := [name for name in options.names if name not in NAMES]:
         parser.error(f"there is no network '{wrong[0]}': choose {', '.join(NAMES)}")
     if options.files and (options.names or options.json):
-        parser.error("--from measures nothing: leave the names and --json out")
+        parser.error("--from does not measure: leave the names and --json out")
     try:
         results = (
             joined(options.files)
@@ -68,14 +68,15 @@ def main() -> None:
 
 
 def measured_all(names: Sequence[str], seconds: float, kept: Path | None) -> Results:
-    """One network after the other; each that is finished is kept."""
+    """Measure one network after the other, and write the results to the file after each."""
     if (load := os.getloadavg()[0]) > MOST_LOAD:
         print(
-            f"others use this machine (load {load:.1f}): the figures will not be worth much", file=sys.stderr
+            f"other programs use this machine (load {load:.1f}): the figures will not be reliable",
+            file=sys.stderr,
         )
     results: Results = {**machine(PACKAGES), "networks": {}}
     if kept:
-        write(kept, as_json(results))  # to see at once that it can be kept
+        write(kept, as_json(results))  # fails early if the file cannot be written
     for name in names:
         results["networks"][name] = measured(name, seconds)
         if kept:
@@ -88,7 +89,7 @@ def as_json(results: Results) -> str:
 
 
 def measured(name: str, seconds: float) -> Results:
-    """All stages of one network."""
+    """Run all stages for one network."""
     result: Results = {
         "speed": {str(batch): announced(name, "speed", name, batch, seconds) for batch in BATCHES}
     }
@@ -108,19 +109,20 @@ def measured(name: str, seconds: float) -> Results:
             ways = last["ways"]["kept jvp"], last["ways"]["kept vjp"]
             try:
                 result["peak"]["torch"] = announced(name, "peak", "torch", name, one, most, *ways)
-            except Failed as failed:  # such as one that the system ended for its memory
+            except Failed as failed:  # such as a process that the system ended as it took too much memory
                 last["notes"].append(f"the memory of torch is not known ({failed})")
     return result
 
 
 def announced(name: str, *arguments: object) -> Any:
+    """Run a stage, and print its arguments before."""
     shown = " ".join(str(a) for a in arguments if a != name and not isinstance(a, Path | float))
     print(f"{name}: {shown} …", file=sys.stderr)
     return stage(STAGES, *arguments)
 
 
 def joined(files: Sequence[Path]) -> Results:
-    """The results of several runs on one machine with the same versions."""
+    """The results of several runs, which must be of one machine and the same versions."""
     results: Results = {}
     for file in files:
         try:
@@ -144,16 +146,20 @@ def report(results: Results) -> str:
         [
             f"{results['machine']}, {results['date']}; {results['versions']}. All contenders use all cores.",
             (
-                "Milliseconds, medians of interleaved runs. × compares F and Fᵀ with onnxruntime's plain forward of the same batch, and torch "
-                "with onnxscope at the same task. All probes of a batch go through the frozen map of one image; `freeze` is what a further "
-                "image costs. Torch's jvp and vjp are called with the image for every block; its *kept* ways keep the image's graph."
+                "Milliseconds, medians of interleaved runs. × compares F and Fᵀ with onnxruntime's plain "
+                "forward of the same batch, and torch with onnxscope at the same task. All probes of a batch "
+                "go through the frozen map of one image; `freeze` is what a further image costs. Torch's jvp "
+                "and vjp are called with the image for every block; its *kept* ways keep the image's graph."
             ),
             table(SPEED, [row for name, r in networks.items() for row in speed_rows(name, r["speed"])]),
-            "The leading singular triplets; a pass is one vector through F or Fᵀ, the residual the worst of the two-sided ones over σ1.",
+            (
+                "The leading singular triplets; a pass is one vector through F or Fᵀ, the residual the worst "
+                "of the two-sided ones over σ1."
+            ),
             table(SVD, [row for name, r in networks.items() for row in svd_rows(name, r["svd"])]),
             (
-                f"Seconds to rewrite with the proof, seconds from the file to what is ready to run, and MB that this and a batch of {BATCHES[-1]} "
-                "through F and Fᵀ (plain: through the network) take."
+                "Seconds to rewrite with the proof, seconds from the file to what is ready to run, and MB "
+                f"that this and a batch of {BATCHES[-1]} through F and Fᵀ (plain: through the network) take."
             ),
             table(COST, [cost_row(name, r) for name, r in networks.items()]),
             "\n".join(f"- {note}" for name, r in networks.items() for note in notes(name, r["speed"])),
@@ -241,8 +247,8 @@ def cost_row(name: str, result: Results) -> list[str]:
 
 
 def notes(name: str, by_batch: Results) -> Iterator[str]:
-    """What to know of a network's figures: how torch came to its own, and why some are missing."""
-    said: dict[str, list[str]] = {}
+    """Notes on a network's figures: by which ways torch computed its own, and why some are missing."""
+    batches_of: dict[str, list[str]] = {}  # the batches that each note is about
     for batch, result in by_batch.items():
         ways = [f"{question} by {way}" for question, way in result["ways"].items()]
         fastest = [f"torch's fastest ways: {', '.join(ways)}"] if ways else []
@@ -252,8 +258,8 @@ def notes(name: str, by_batch: Results) -> Iterator[str]:
             if question not in result["ways"]
         ]
         for note in (*fastest, *missing, *result["notes"]):
-            said.setdefault(note, []).append(batch)
-    yield from (f"{name}, batch {' and '.join(batches)}: {note}" for note, batches in said.items())
+            batches_of.setdefault(note, []).append(batch)
+    yield from (f"{name}, batch {' and '.join(batches)}: {note}" for note, batches in batches_of.items())
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Measure what explanations cost: ledger and votes in passes of Fᵀ, and three methods beside Captum on the same network.
+"""Measure what explanations cost: ledger and votes in passes of Fᵀ, and three methods compared with Captum.
 
     pip install '.[bench]' && pip install --no-deps captum tqdm
     python tools/bench_explain.py --guide
 
-Captum explains the network that onnx2torch makes of the ONNX file. Both start from the image: freezing and torch's forward pass count.
+Captum explains the network that onnx2torch converts the ONNX file to. Both start from the image: the times
+include freezing, and torch's forward pass.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from onnxscope.ask.votes import votes
 
 NAME, BLOCK, SECONDS = "resnet50", 64, 20.0
 PACKAGES = ("onnxscope", "onnxruntime-gpu", "torch", "onnx2torch", "captum", "numpy")
-AGREE = (
-    0.05  # of the largest entry: some gates of the random network are near zero, and open in one runtime only
-)
+# The largest difference from Captum, as a share of the largest entry. In a network with random weights some
+# gates are near zero, and are open in one runtime only.
+AGREE = 0.05
 
 
 def times(number: float, than: float) -> str:
@@ -35,7 +36,7 @@ def times(number: float, than: float) -> str:
 
 
 def in_passes() -> list[list[str]]:
-    """Ledger and votes in units of transposed passes."""
+    """Rows of the table for ledger and votes, whose times are compared with passes of Fᵀ."""
     model, x0 = prepared(NAME), image(NAME, 0)
     x, discussed = load(model).freeze(x0), load(model, method="discussion").freeze(x0)
     one, many = impulses(x.map.outputs, [5]), impulses(x.map.outputs, range(BLOCK))
@@ -59,8 +60,8 @@ def in_passes() -> list[list[str]]:
     ]
 
 
-def beside_captum(scores: list[int]) -> list[list[str]]:
-    """Saliency, guided backpropagation and Grad-CAM for these scores of one image."""
+def compared_with_captum(scores: list[int]) -> list[list[str]]:
+    """Rows of the table for saliency, guided backpropagation and Grad-CAM of these scores of one image."""
     model, x0 = prepared(NAME), image(NAME, 0)
     e, net, given = Explainer(opened(model)), converted(model), torch.from_numpy(x0)
     layer = [m for m in net.modules() if isinstance(m, torch.nn.ReLU)][-1]
@@ -104,7 +105,7 @@ def main() -> None:
     text = "\n\n".join(
         [
             f"{about['machine']}, {about['date']}; {about['versions']}.",
-            table(head, [*in_passes(), *beside_captum([5]), *beside_captum(list(range(8)))]),
+            table(head, [*in_passes(), *compared_with_captum([5]), *compared_with_captum(list(range(8)))]),
         ]
     )
     print(text)

@@ -1,4 +1,4 @@
-"""The stages of tools/bench.py, each in a process of its own: the last line that it prints is what it measured, as JSON.
+"""The stages of tools/bench.py. Each runs in a process of its own, and prints what it measured as JSON.
 
 python tools/bench_stages.py speed resnet50 8 20
 """
@@ -34,10 +34,8 @@ from onnxscope.linear.linear_map import LinearMap, rows
 from onnxscope.runtime import Device
 
 ON = Device("cpu", threads=THREADS)
-COMPARED = "edsr_small"  # whose singular values other solvers compute too
-TANGENTS = {
-    "cyclegan"
-}  # networks that `freeze` gives another matrix than the derivative, which is what torch gives
+COMPARED = "edsr_small"  # the network whose singular values are also computed by other solvers
+TANGENTS = {"cyclegan"}  # networks whose F under `freeze` is not the derivative, which torch computes
 
 
 def prepare(name: str, batch: str, path: str) -> None:
@@ -45,7 +43,7 @@ def prepare(name: str, batch: str, path: str) -> None:
 
 
 def speed(name: str, batch: str, seconds: str) -> dict[str, Any]:
-    """Medians of plain onnxruntime, onnxscope and torch, after both have given the same F·v and Fᵀ·u."""
+    """Median times of plain onnxruntime, onnxscope and torch, once both compute the same F·v and Fᵀ·u."""
     model, count = prepared(name), int(batch)
     notes: list[str] = []
     ours = opened(model, ON)
@@ -78,14 +76,14 @@ def speed(name: str, batch: str, seconds: str) -> dict[str, Any]:
         about |= {"ways": theirs.ways, "tried": theirs.tried}
         if name in TANGENTS:
             notes.append(
-                f"torch's derivative is checked against the policy taylor; timed is freeze, whose F·v differs by "
-                f"{difference(f.forward(v), g.forward(v)):.2g}"
+                "torch's derivative is checked against the policy taylor; timed is freeze, whose F·v differs "
+                f"by {difference(f.forward(v), g.forward(v)):.2g}"
             )
     return about | {"milliseconds": interleaved(contenders, float(seconds))}
 
 
 def in_torch(model: onnx.ModelProto, notes: list[str]) -> tuple[ModuleType | None, Any]:
-    """The module of torch's side and the network in it; a note where there is none."""
+    """The module `torch_side` and the network in torch; None and a note if one of them is not to be had."""
     try:
         import torch_side
     except ImportError as error:
@@ -94,7 +92,7 @@ def in_torch(model: onnx.ModelProto, notes: list[str]) -> tuple[ModuleType | Non
     torch_side.settle()
     try:
         return torch_side, torch_side.converted(model)
-    except Exception as error:  # onnx2torch raises whatever it likes
+    except Exception as error:  # onnx2torch can raise any exception
         notes.append(f"onnx2torch does not convert it ({torch_side.reason(error)})")
         return torch_side, None
 
@@ -115,14 +113,17 @@ def svd_step(f: LinearMap, v: np.ndarray) -> np.ndarray:
 
 
 def rewrite(path: str, target: str) -> dict[str, float]:
-    """The time to rewrite with the proof, and save."""
+    """The seconds to rewrite a model with the proof, and to save the scope."""
     began = time.perf_counter()
     onnxscope.rewrite(path).save(target)
     return {"seconds": time.perf_counter() - began}
 
 
 def peak(side: str, name: str, path: str, batch: str, *ways: str) -> dict[str, float]:
-    """The time until what is in the file can run, and the memory that this and a block both ways take above the imports."""
+    """The seconds until the model in a file can run, and the memory that this and one block both ways take.
+
+    The memory of the imports is not counted.
+    """
     if side == "torch":
         import torch_side
 
@@ -153,7 +154,7 @@ def peak_onnxscope(path: str, x0: np.ndarray, batch: int) -> Callable[[], object
 
 
 def peak_torch(path: str, x0: np.ndarray, batch: int, column: str, row: str) -> Callable[[], object]:
-    """With the ways that were the fastest."""
+    """The same by torch, in the ways that were the fastest."""
     import torch
     import torch_side
 

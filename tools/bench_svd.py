@@ -1,4 +1,4 @@
-"""Singular value decompositions of F: what they cost with onnxscope, with scipy's PROPACK and with the paper's Algorithm 1."""
+"""What singular value decompositions of F cost: by onnxscope, scipy's PROPACK and the paper's Algorithm 1."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from onnxscope.linear.linear_map import Block, Filter, LinearMap, rows
 from onnxscope.linear.svd.decompose import Svd
 
 K, TOL, MOST_SECONDS = 8, 1e-4, 120.0
-FINE = 1e-6  # the tolerance of the σ that the others are judged by
+FINE = 1e-6  # the tolerance of the singular values that those of all solvers are compared with
 LOOSEST_FIRST = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
-SIGMA_ERROR, STEPS = 1e-3, (50, 100, 150, 200, 300, 400)  # of Algorithm 1, which knows no residual to stop at
+SIGMA_ERROR, STEPS = 1e-3, (50, 100, 150, 200, 300, 400)  # for Algorithm 1, which has no residual to stop at
 
 
 class Counted:
@@ -36,7 +36,7 @@ class Counted:
 
 
 def decompositions(interpreter: onnxscope.LinearInterpreter, *, compare: bool) -> dict[str, Any]:
-    """The leading triplets by onnxscope, and for comparison by others; σ is judged by ARPACK's."""
+    """The leading triplets by onnxscope and, to compare, by others; σ is compared with that of ARPACK."""
     f = interpreter.map
     found = interpreter.svd(K, tol=TOL, seconds=MOST_SECONDS)
     solvers = {"onnxscope": taken(found) | {"triplets": found.converged}}
@@ -65,7 +65,7 @@ def error(sigma: np.ndarray, exact: np.ndarray) -> float:
 
 
 def scipys(solver: str, f: LinearMap, tol: float) -> tuple[np.ndarray, dict[str, Any]]:
-    """σ by one of scipy's solvers, and what it took."""
+    """The singular values by one of scipy's solvers, and what they cost."""
     counted, began = Counted(f), time.perf_counter()
     u, sigma, vt = svds(Filter(counted), k=K, tol=tol, solver=solver, rng=np.random.default_rng(0))
     seconds = time.perf_counter() - began
@@ -82,7 +82,7 @@ def scipys(solver: str, f: LinearMap, tol: float) -> tuple[np.ndarray, dict[str,
 
 
 def propack(f: LinearMap, exact: np.ndarray) -> dict[str, Any]:
-    """With the loosest of its tolerances that reaches the residual asked of onnxscope."""
+    """PROPACK with the loosest of its tolerances that reaches the residual which onnxscope must reach."""
     for tol in LOOSEST_FIRST:
         sigma, took = scipys("propack", f, tol)
         if took["residual"] <= TOL:
@@ -91,7 +91,7 @@ def propack(f: LinearMap, exact: np.ndarray) -> dict[str, Any]:
 
 
 def algorithm_1(interpreter: onnxscope.LinearInterpreter, exact: np.ndarray) -> dict[str, Any]:
-    """With the fewest of its steps that bring every σ close enough."""
+    """Algorithm 1 with the fewest steps that bring all singular values close enough."""
     for steps in STEPS:
         found = interpreter.svd(K, method="power", steps=steps)
         off = error(found.sigma, exact)

@@ -1,10 +1,13 @@
-"""Whether onnxscope computes on CUDA what it computes on the CPU, what runs where, and how fast.
+"""Check that onnxscope computes on CUDA what it computes on the CPU, and measure how fast.
 
-    python tools/check_gpu.py                          # all networks; ends with 2 where CUDA does not run, with 1 where a check fails
+    python tools/check_gpu.py                          # all networks
     python tools/check_gpu.py squeezenet --device cpu  # a rehearsal without a GPU
 
-Two devices round differently, and now and then that takes another decision: a Relu at 1e-9 opens or not. So F and Fᵀ are judged
-with the decisions that the CPU took, given to the device; how far its own decisions lead away is shown beside.
+The exit code is 2 if CUDA does not run, and 1 if a check fails.
+
+Two devices round differently, and sometimes that leads to another decision: a Relu at 1e-9 is open or not. So
+F and Fᵀ are judged with the decisions of the CPU, which the device is given. Separate columns show how far
+the results are away with the device's own decisions.
 """
 
 from __future__ import annotations
@@ -28,10 +31,12 @@ from onnxscope.run.engine import FrozenMap
 from onnxscope.runtime import Device, no_cuda
 
 BATCHES = (1, 8, 32)
-MEMORY = 8 << 30  # for 32 probes at once
+MEMORY = 8 << 30  # bytes, enough for 32 probes at once
 K, TOL, MOST_SECONDS = 8, 1e-4, 60.0
 PACKAGES = ("onnxscope", "onnxruntime-gpu", "onnxruntime", "numpy")
-CHECKS = {  # column → the most that is right in float32; of those without a bound another decision may be the reason
+# The columns, and the largest differences that rounding in float32 explains. A column that another decision
+# may change has no bound.
+CHECKS = {
     "y0": 1e-4,
     "F·v": 1e-4,
     "Fᵀ·u": 1e-4,
@@ -59,12 +64,18 @@ class Report:
             part
             for part in (
                 f"{where['machine']}, {where['date']}; {where['versions']}.",
-                f"Relative differences from the CPU; 'own' and r with the device's own decisions. Bounds in float32: {bounds}.",
+                (
+                    "Relative differences from the CPU; 'own' and r with the device's own decisions. "
+                    f"Bounds in float32: {bounds}."
+                ),
                 table(
                     ["network", "precision", *CHECKS, "triplets", "passes", "svd s", "left to the CPU"],
                     self.checks,
                 ),
-                "Milliseconds, medians of interleaved runs on blocks that stay on the device; × compares with plain onnxruntime there.",
+                (
+                    "Milliseconds, medians of interleaved runs on blocks that stay on the device; "
+                    "× compares with plain onnxruntime there."
+                ),
                 table(["network", "precision", "batch", "plain", "freeze", "F", "Fᵀ"], self.times),
                 "\n".join(f"- {note}" for note in self.notes),
                 "\n".join(f"- **{problem}**" for problem in self.problems) or "All within their bounds.",
@@ -76,9 +87,11 @@ class Report:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Check and time onnxscope on CUDA.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (all)")
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu only rehearses (cuda)")
     parser.add_argument(
-        "--seconds", type=float, default=4, help="for the rounds of each network and batch (4)"
+        "--device", choices=("cuda", "cpu"), default="cuda", help="cpu only to rehearse (cuda)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=4, help="time for the rounds of each network and batch (4)"
     )
     parser.add_argument(
         "--guide", action="store_true", help="write the tables into the guide's page costs.md"
@@ -106,7 +119,7 @@ def main() -> None:
 
 
 def gpu() -> str:
-    """What the driver calls it."""
+    """The GPU's name and its driver's version."""
     tool = shutil.which("nvidia-smi")
     if not tool:
         return "a GPU"
@@ -118,7 +131,7 @@ def gpu() -> str:
 
 
 def check(name: str, on: Device, seconds: float, report: Report) -> None:
-    """All checks and times of one network."""
+    """Run all checks of one network, and measure its times."""
     model = prepared(name)
     x0 = image(name, 0)
     cpu = opened(model, Device("cpu", threads=THREADS))
@@ -150,7 +163,7 @@ def check(name: str, on: Device, seconds: float, report: Report) -> None:
 
 
 def decided_by(cpu: OpenModel, x0: np.ndarray, ours: OpenModel) -> FrozenMap:
-    """The device's F with the states that the CPU computed."""
+    """F on the device with the states that the CPU computed."""
     engine, there = cpu.engine, ours.engine
     feeds = engine.feeds({engine.image_input.name: x0})
     arrays = {**feeds, **engine.session(engine.programs.freeze).run(feeds)}
@@ -163,7 +176,7 @@ def decided_by(cpu: OpenModel, x0: np.ndarray, ours: OpenModel) -> FrozenMap:
 def compared(
     ours: OpenModel, wanted: LinearInterpreter, f: FrozenMap, sigma: np.ndarray
 ) -> tuple[dict[str, float], list[str]]:
-    """The figure of every check, and what the singular values took."""
+    """The figure of each check, and what the singular values cost."""
     own, cpu = ours.freeze(wanted.image), wanted.map
     v, u = probes(cpu, 2)
     column, row = cpu.forward(v), cpu.transpose(u)
@@ -193,7 +206,7 @@ def time_all(
     seconds: float,
     notes: list[str],
 ) -> Iterator[list[str]]:
-    """One row for each precision. A run returns when the device has finished it."""
+    """A row of times for each precision. A run returns when the device has finished it."""
     contenders: dict[str, Callable[[], object]] = {}
     for precision, ours in by_precision.items():
         f = ours.freeze(x0).map

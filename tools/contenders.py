@@ -1,4 +1,4 @@
-"""The networks as all contenders of a benchmark get them, and plain onnxruntime, their common floor."""
+"""The networks as all contenders of a benchmark are given them, and plain onnxruntime to compare with."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from onnxscope.runtime import Device
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from networks import NETWORKS, network, with_image_shape
 
-AGREE = {
-    "cyclegan": 1e-2
-}  # relative: 18 normalisations, each by its input's own deviation, make more of rounding
+# Relative bounds. In cyclegan 18 normalisations, each by the deviation of its input, amplify rounding.
+AGREE = {"cyclegan": 1e-2}
 AGREE_OTHERS = 1e-3
 IMAGES = range(12)  # seeds
 
 
 def prepared(name: str) -> onnx.ModelProto:
-    """A network as every simplifier would write it: without Dropout and the last Softmax, weights as constants, Flatten for its Reshape.
+    """A network as a simplifier would write it.
 
-    Without that onnxruntime folds no weights, onnx2torch does not read it, and torch cannot trace it.
+    It has no Dropout and no final Softmax, its weights are constants, and a Flatten replaces its Reshape.
+    Otherwise onnxruntime would not fold weights, onnx2torch would not read it, and torch could not trace it.
     """
     model: onnx.ModelProto = network(name)
     graph = model.graph
@@ -51,7 +51,7 @@ def prepared(name: str) -> onnx.ModelProto:
 
 
 def in_batches(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
-    """The network for so many images at once."""
+    """The network for batches of this size."""
     shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
     sized: onnx.ModelProto = with_image_shape(model, (batch, *shape[1:]))
     return sized
@@ -70,7 +70,7 @@ def probes(f: LinearMap, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def plain(source: Path | bytes, x0: np.ndarray, batch: int, on: Device) -> Callable[[], object]:
-    """A network in a session as onnxruntime makes it by default, run on so many images that are on the device."""
+    """A function that runs a network in onnxruntime by default settings, on images that are on the device."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = on.threads
     session = onnxruntime.InferenceSession(
@@ -90,17 +90,17 @@ def difference(a: Any, b: Any) -> float:
 
 
 def agreement(name: str) -> float:
-    """How far two sound implementations of a network may be apart."""
+    """The largest difference between two correct implementations of a network."""
     return AGREE.get(name, AGREE_OTHERS)
 
 
 def first_agreeing(
     differences: Callable[[int], Mapping[str, float]], bound: float
 ) -> tuple[int, dict[str, float]]:
-    """The first image whose differences all are small, or else the last one.
+    """The first image whose differences are all within the bound, or else the last one, and the differences.
 
-    Two sound implementations round differently, and now and then that takes another decision: a Relu at 1e-9 opens or not,
-    and whole columns differ by 1e-2. Where no image agrees, it is not rounding.
+    Two correct implementations round differently, and sometimes that leads to another decision: a Relu at
+    1e-9 is open or not, and whole columns differ by 1e-2. If no image agrees, the reason is not rounding.
     """
     for seed in IMAGES:
         found = dict(differences(seed))
@@ -110,7 +110,7 @@ def first_agreeing(
 
 
 def opened(model: onnx.ModelProto, on: Device, **options: Any) -> onnxscope.OpenModel:
-    """onnxscope on this model."""
+    """The model, opened by onnxscope."""
     return onnxscope.load(
         model.SerializeToString(), device=on.name, threads=on.threads, tf32=on.tf32, **options
     )

@@ -1,4 +1,4 @@
-"""What the papers say of networks that make images, with our own: super-resolution's bases, and a generator's far-reaching filters."""
+"""The papers' claims about networks that make images: bases of super-resolution, far-reaching filters."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from onnxscope.show.sheets import Picture, magnitude, png, sheet
 
 EDSR, FOUR_LAYERS = "edsr_small", "pixelshuffle_small"
 EYE = np.s_[60:188, 110:238]  # of `chelsea`, a photograph that no network learned from
-WAVE = 4 / 9  # (Σe)²/Σe² of a product of two cosines, as a share of all pixels
-PAIRS, TOL, COLOURS = 8, 1e-3, 3  # singular triplets, how exact, and how many of them have nearly the same σ
-ACROSS = 4  # pairs beside each other
-CLOSE = 10  # input pixels to each side in a close-up
-GRID, LINE = 10, 48  # sampled pixels on a side of the picture, and along its middle row
+WAVE = 4 / 9  # the coverage of a product of two cosines: (Σe)²/Σe² as a share of all pixels
+PAIRS, TOL, COLOURS = 8, 1e-3, 3  # singular triplets, their tolerance, and how many have nearly the same σ
+ACROSS = 4  # pairs in a row of a sheet
+CLOSE = 10  # input pixels to each side of the centre in a close-up
+GRID, LINE = 10, 48  # sampled pixels along a side of the picture, and along its middle row
 
 
 @cache
 def photograph() -> tuple[np.ndarray, np.ndarray]:
-    """The eye at half its size, and whole."""
+    """The eye at half its size, and at its own size."""
     return halved(photographs(["chelsea"])["chelsea"][EYE])
 
 
 @cache
 def upscaled(name: str) -> tuple[LinearInterpreter, Svd]:
-    """A super-resolution network frozen for the photograph, and what it is made of."""
+    """A super-resolution network frozen for the photograph, and its singular triplets."""
     small, _ = photograph()
     x = opened(name, *small.shape[:2]).freeze(as_images(small[None]))
     return x, x.svd(PAIRS, tol=TOL, block=COLOURS)
@@ -47,17 +47,17 @@ def natural(array: np.ndarray, label: str) -> Picture:
 
 
 def framed(array: np.ndarray, place: Place, label: str) -> Picture:
-    """With a frame around a pixel."""
+    """A picture with a frame around a pixel."""
     return replace(natural(array, label), mark=(0, *place))
 
 
 def around_grey(array: np.ndarray, label: str) -> Picture:
-    """With a scale of its own."""
+    """A picture around grey, with a scale of its own."""
     return Picture(channels_last(array), label, scale=magnitude(array))
 
 
 def close_up(array: np.ndarray, centre: Sequence[int], half: int, label: str) -> Picture:
-    """So many pixels to each side of a place, or of one near by at an edge, in the scale of the whole."""
+    """The pixels around a centre, which is moved inwards at an edge, in the scale of the whole picture."""
     picture = channels_last(array)
     top, left = (min(max(c - half, 0), s - 2 * half) for c, s in zip(centre, picture.shape, strict=False))
     return Picture(
@@ -72,7 +72,7 @@ def between(values: np.ndarray) -> str:
 
 
 def covered(energy: np.ndarray) -> float:
-    """The share of a picture over which energy is spread: (Σe)²/Σe², divided by the number of pixels."""
+    """The share of a picture over which its energy is spread: (Σe)²/Σe², divided by the number of pixels."""
     return float(energy.sum() ** 2 / (energy**2).sum() / energy.size)
 
 
@@ -87,14 +87,17 @@ def fineness(pictures: np.ndarray) -> np.ndarray:
 
 
 def direction(pictures: np.ndarray) -> np.ndarray:
-    """How far each picture's waves have one direction: 1 for stripes, 0 for checks or noise; (λ1 − λ2)/(λ1 + λ2) of Σ power·f·fᵀ."""
+    """How much of each picture's waves has one direction: 1 for stripes, 0 for checks or noise.
+
+    It is (λ1 − λ2)/(λ1 + λ2) of the eigenvalues of Σ power·f·fᵀ.
+    """
     power, (down, across) = spectra(pictures)
     f = [(power * product).sum((1, 2)) for product in (down**2, across**2, down * across)]
     return np.hypot(f[0] - f[1], 2 * f[2]) / (f[0] + f[1])
 
 
 def spectra(pictures: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """The share of each frequency in a picture's energy, all colours together; and these frequencies, down and across."""
+    """The share of each frequency in a picture's energy, and the frequencies down and across."""
     height, width = pictures.shape[-2:]
     power = (abs(np.fft.fft2(pictures.reshape(-1, 3, height, width))) ** 2).sum(1)
     return power / power.sum((1, 2), keepdims=True), (
@@ -108,7 +111,7 @@ def percents(shares: dict[str, float]) -> str:
 
 
 def figure5() -> Finding:
-    """Eigen-inputs, eigen-outputs and σ of the EDSR."""
+    """The section about eigen-inputs, eigen-outputs and σ of the EDSR."""
     x, found = upscaled(EDSR)
     size, made = x.image.shape[-2:], x.output.shape[-2:]
     factor = made[0] // size[0]
@@ -145,13 +148,15 @@ def figure5() -> Finding:
         f"Too close to be told apart, so that any mixture of them would do as well: {runs}." if runs else ""
     )
     return Finding(
-        "Figure 5: what the EDSR is made of",
+        "Figure 5: the singular triplets of the EDSR",
         f"""
-        The {PAIRS} leading singular triplets of F for a cat's eye of {size[0]}×{size[1]} pixels, enlarged {factor} times (in the paper, 4
-        times), found in {found.passes_forward} passes of F and {found.passes_transpose} of its transpose; the largest residual is
-        {found.residual.max():.0e} of σ1. {alike} Each picture has its own scale; the second sheet shows the middle of each enlarged.
-        Bicubic enlargement has σ1 = {bicubic_svd(size, made, 1)[0][0]:.2f}. Frequencies are means weighted by energy, in waves on a pixel
-        of the input, where along an axis 0.5 is the finest that it can carry; a checkerboard has 0.71.""",
+        The {PAIRS} leading singular triplets of F for a cat's eye of {size[0]}×{size[1]} pixels, enlarged
+        {factor} times (in the paper, 4 times), found in {found.passes_forward} passes of F and
+        {found.passes_transpose} of its transpose; the largest residual is {found.residual.max():.0e} of σ1.
+        {alike} Each picture has its own scale; the second sheet shows the middle of each enlarged. Bicubic
+        enlargement has σ1 = {bicubic_svd(size, made, 1)[0][0]:.2f}. Frequencies are means weighted by
+        energy, in waves per pixel of the input. Along an axis 0.5 is the highest possible frequency; a
+        checkerboard has 0.71.""",
         [
             Claim(
                 "Eigen-inputs oscillate at high frequency.",
@@ -180,7 +185,10 @@ def figure5() -> Finding:
             Claim(
                 "For lower σ they extend in space and become finer.",
                 "both, of the second half against the first",
-                f"{100 * last.mean():.2f} against {100 * first.mean():.2f} % of the picture; {fine.mean():.3f} against {coarse.mean():.3f}",
+                (
+                    f"{100 * last.mean():.2f} against {100 * first.mean():.2f} % of the picture; "
+                    f"{fine.mean():.3f} against {coarse.mean():.3f}"
+                ),
                 [bool(last.mean() > first.mean()), bool(fine.mean() > coarse.mean())],
             ),
         ],
@@ -192,7 +200,7 @@ def figure5() -> Finding:
 
 
 def figure6() -> Finding:
-    """The EDSR beside a network of four layers."""
+    """The section that compares the EDSR with a network of four layers."""
     results = {"EDSR": upscaled(EDSR), "PixelShuffle": upscaled(FOUR_LAYERS)}
     share = {
         n: float(np.linalg.norm(x.residual()) / np.linalg.norm(x.output)) for n, (x, _) in results.items()
@@ -253,10 +261,11 @@ def figure6() -> Finding:
     return Finding(
         "Figure 6: the EDSR and a network of four layers",
         f"""
-        Both enlarge the same cat's eye to twice its size (in the paper, a zebra 4 times); PSNR is that against the photograph before it was
-        halved, where bicubic enlargement has {quality["EDSR"][0]:.2f} dB. What something covers is the share of the picture over which its
-        energy is spread; oriented is 1 for stripes, 0 for checks or noise. Of the eigen-outputs the table gives means over {PAIRS}, the
-        picture the first four (u1 to u4). Whether these show parts of an object is for the reader to judge.""",
+        Both enlarge the same cat's eye to twice its size (in the paper, a zebra 4 times). PSNR compares with
+        the photograph before it was halved; bicubic enlargement has {quality["EDSR"][0]:.2f} dB. "Covers" is
+        the share of the picture over which the energy is spread; "oriented" is 1 for stripes, 0 for checks
+        or noise. For eigen-outputs the table has means over {PAIRS}, and the picture shows the first four
+        (u1 to u4). Whether these show parts of an object is for the reader to judge.""",
         [
             Claim(
                 "The EDSR's image is clearly better.", "a higher PSNR", f"by {better:+.2f} dB", [better > 0]
@@ -286,7 +295,7 @@ def figure6() -> Finding:
 
 
 def figure7() -> Finding:
-    """A generator's filters that reach far: off-diagonals, and pixels that fill areas."""
+    """The section about a generator's filters that reach far: off-diagonals, and pixels that fill areas."""
     scene = held_out(1)[0]
     x = opened("scenes_labels").freeze(signed(scene.pixels[None]))
     size = x.image.shape[-2:]
@@ -300,13 +309,13 @@ def figure7() -> Finding:
         [
             natural(image, f"the scene x0: a {NAMES[scene.kind]}"),
             natural(output, "its labels y0"),
-            framed(image, giver, "input: who does most afar"),
+            framed(image, giver, "input: the pixel that does most far away"),
             around_grey(projective(x, [giver])[0], "what it does"),
         ],
         [
-            framed(output, middling, "output: a middling pixel"),
+            framed(output, middling, "output: the median pixel"),
             around_grey(receptive(x, [middling])[0], "what it looks at"),
-            framed(output, taker, "who takes most from afar"),
+            framed(output, taker, "the pixel that takes most from far away"),
             around_grey(receptive(x, [taker])[0], "what it looks at"),
         ],
     ]
@@ -316,33 +325,35 @@ def figure7() -> Finding:
     return Finding(
         "Figure 7: filters that reach far",
         f"""
-        A generator in CycleGAN's form, trained on pairs to paint the object in its kind's colour, for one held-out scene; {GRID}×{GRID}
-        output and as many input pixels were sampled. "Afar" is further away than {FAR:g} of the side. With means and deviations frozen, an
-        InstanceNormalization multiplies pixel by pixel: what F brings from afar came through the convolutions, whose field is nearly as
-        large as the scene. The second picture is where the sampled output pixels together take from afar; the third is F along the
-        middle row, where the diagonal is a pixel's own place.""",
+        A generator of CycleGAN's architecture, trained on pairs to paint the object in its kind's colour,
+        for one held-out scene. {GRID}×{GRID} pixels of the output and as many of the input were sampled.
+        "Far away" is further than {FAR:g} of the side. With means and deviations frozen, an
+        InstanceNormalization multiplies pixel by pixel, so F reaches far only by the convolutions, whose
+        receptive field is nearly as large as the scene. The second picture shows where the sampled output
+        pixels together take from far away; the third is F along the middle row, where the diagonal is a
+        pixel's own place.""",
         [
             Claim(
                 "In most areas the filters are localised.",
-                "the middling output pixel takes less than 10 % from afar",
+                "the median output pixel takes less than 10 % from far away",
                 f"{100 * np.median(far):.1f} %",
                 [bool(np.median(far) < 0.1)],
             ),
             Claim(
                 "Output pixels add significant information from a far area (off-diagonals).",
-                "the one that takes most from afar takes more than 10 %",
+                "the one that takes most from far away takes more than 10 % from there",
                 f"{100 * far[taking.farthest]:.1f} %",
                 [bool(far[taking.farthest] > 0.1)],
             ),
             Claim(
                 "All pixels take from the same area.",
-                "what comes from afar is spread over less than a quarter of the picture",
+                "what comes from far away is spread over less than a quarter of the picture",
                 f"{100 * covered(taking.afar):.0f} %",
                 [covered(taking.afar) < 0.25],
             ),
             Claim(
                 "Single pixels fill whole templates of the output.",
-                "one spreads over twice as many output pixels as the middling one",
+                "one spreads over twice as many output pixels as the median one",
                 f"{filled.max():.0f} against {np.median(filled):.0f} of {np.prod(size)}",
                 [bool(filled.max() > 2 * np.median(filled))],
             ),

@@ -1,4 +1,4 @@
-"""What the papers say of classifiers' scores, with our own three: who pays for them, the image or the biases, and of which layer."""
+"""The papers' claims about classifiers' scores: what the image contributes, and each layer's biases."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ TABLE_3 = {
     "Inception v3": 0.916,
 }
 MID_GREY = 0.5
-ACROSS = 7.2  # inches: charts of several panels
+ACROSS = 7.2  # the width of charts with several panels, in inches
 
 
 @dataclass(frozen=True)
 class Judged:
-    """The highest score of a scene."""
+    """The ledger of a scene's highest score."""
 
     book: Ledger
-    right: bool  # whether it is that of the object's kind
-    grey: float  # what a uniform mid grey adds to it through F
+    right: bool  # whether the score is that of the object's kind
+    grey: float  # what F contributes to the score for a uniform mid grey
 
 
 @cache
 def judged(name: str, count: int) -> list[Judged]:
-    """A classifier's answers to held-out scenes."""
+    """A classifier's ledgers for held-out scenes."""
     answers = []
     for scene in held_out(count):
         x = opened(name).freeze(as_images(scene.pixels[None]))
@@ -59,12 +59,12 @@ def judged(name: str, count: int) -> list[Judged]:
 
 
 def spread(shares: np.ndarray) -> str:
-    """Mean and standard deviation."""
+    """Mean and standard deviation of shares, as text."""
     return f"{100 * shares.mean():.0f} ± {100 * shares.std():.0f} %"
 
 
 def panels(rows: int, columns: int, height: float, paint: Callable[[int, Axes], None]) -> bytes:
-    """A chart of several panels that share the scale upwards."""
+    """A chart of several panels with the same vertical scale."""
 
     def whole(figure: Figure, axes: Axes, ink: str) -> None:
         axes.remove()
@@ -77,7 +77,7 @@ def panels(rows: int, columns: int, height: float, paint: Callable[[int, Axes], 
 
 
 def table3(count: int) -> Finding:
-    """The residual's share of the highest score."""
+    """The section about the residual's share of the highest score."""
     answers = {name: judged(name, count) for name in CLASSIFIERS}
     shares = {n: np.array([a.book.residual / a.book.score for a in found]) for n, found in answers.items()}
     bounded = {
@@ -109,8 +109,8 @@ def table3(count: int) -> Finding:
 
     def paint(figure: Figure, axes: Axes, ink: str) -> None:
         for k, (name, colour) in enumerate(zip(CLASSIFIERS, LINES, strict=False)):
-            beside = np.random.default_rng(0).uniform(-0.25, 0.25, count)
-            axes.scatter(100 * shares[name], k + beside, 12, colour, alpha=0.5, linewidths=0)
+            shift = np.random.default_rng(0).uniform(-0.25, 0.25, count)
+            axes.scatter(100 * shares[name], k + shift, 12, colour, alpha=0.5, linewidths=0)
             axes.vlines(100 * means[name], k - 0.38, k + 0.38, ink, linewidth=2)
         axes.vlines(
             [100 * s for s in TABLE_3.values()],
@@ -127,11 +127,13 @@ def table3(count: int) -> Finding:
     return Finding(
         "Table 3: the residual's share of the highest score",
         f"""
-        Over {count} held-out scenes, mean ± standard deviation. The share r / score is what the paper seems to report; it exceeds 100 %
-        where image and biases work against each other, and the bounded share counts both by their size. How a score is divided depends on
-        which image is zero. Ours are black there; networks trained on ImageNet mostly take images with the mean colour subtracted. The last
-        column divides our scores as if mid grey were zero: what F makes of that grey then belongs to the residual. Which of two networks
-        is better is chance where they name nearly as many scenes rightly.""",
+        Mean ± standard deviation over {count} held-out scenes. The share r / score is what the paper seems
+        to report. It exceeds 100 % if image and biases work against each other; the bounded share counts the
+        sizes of both. How a score is divided depends on which image is zero. For our networks that is black;
+        networks trained on ImageNet are mostly given images with the mean colour subtracted. The last column
+        divides our scores as if mid grey were zero: what F contributes for that grey is then part of the
+        residual. If two networks name nearly as many scenes rightly, it is chance which of them is
+        better.""",
         [
             Claim(
                 "The residual typically adds more than 80 % of a score.",
@@ -152,20 +154,20 @@ def table3(count: int) -> Finding:
 
 
 def by_layer(answers: Sequence[Judged]) -> dict[str, np.ndarray]:
-    """What the image and each layer, together with its normalisation, pay towards a score of 1; an element for each scene."""
-    paid: dict[str, np.ndarray] = {"image": np.array([a.book.input / a.book.score for a in answers])}
+    """The shares of each scene's score that the image and each layer with its normalisation contribute."""
+    found: dict[str, np.ndarray] = {"image": np.array([a.book.input / a.book.score for a in answers])}
     for name in answers[0].book.layers:
         layer = name.removesuffix(".norm")
-        paid[layer] = paid.get(layer, 0) + np.array([a.book.layers[name] / a.book.score for a in answers])
-    return paid
+        found[layer] = found.get(layer, 0) + np.array([a.book.layers[name] / a.book.score for a in answers])
+    return found
 
 
 def figure4(count: int) -> Finding:
-    """What each layer pays towards the highest score, without and with BatchNormalization."""
-    paid = {name: by_layer(judged(name, count)) for name in (VGG, VGG_BN)}
+    """The section about what each layer contributes, without and with BatchNormalization."""
+    shares = {name: by_layer(judged(name, count)) for name in (VGG, VGG_BN)}
     means = {
         name: {layer: float(v.mean()) for layer, v in layers.items() if layer != "image"}
-        for name, layers in paid.items()
+        for name, layers in shares.items()
     }
     total = {name: sum(map(abs, m.values())) for name, m in means.items()}
     most = {name: max(m, key=lambda layer, m=m: abs(m[layer])) for name, m in means.items()}
@@ -176,7 +178,7 @@ def figure4(count: int) -> Finding:
     }
 
     def paint(k: int, axes: Axes) -> None:
-        name, layers = list(paid.items())[k]
+        name, layers = list(shares.items())[k]
         colours = [LINES[1], *[LINES[0]] * (len(layers) - 1)]
         axes.bar(
             range(len(layers)),
@@ -189,15 +191,21 @@ def figure4(count: int) -> Finding:
         axes.set(title=name, ylabel="share of the score")
 
     return Finding(
-        "Figure 4: what each layer pays towards the highest score",
+        "Figure 4: what each layer contributes to the highest score",
         f"""
-        Means over {count} held-out scenes and their standard deviations, divided by the score: the image through all of F (`image`), and
-        each layer's biases through what follows. A BatchNormalization is counted with its convolution.""",
+        Means over {count} held-out scenes and their standard deviations, as shares of the score: the image
+        through all of F (`image`), and each layer's biases through the layers that follow. A
+        BatchNormalization is counted with its convolution.""",
         [
             Claim(
-                "Without BatchNormalization most comes from the first two layers and the three before the dense ones.",
-                f"together more than half of what the layers pay, by the size of the means; by number they are "
-                f"{len(EARLY + LATE)} of {len(means[VGG])}",
+                (
+                    "Without BatchNormalization most comes from the first two layers and the three before "
+                    "the dense ones."
+                ),
+                (
+                    "together more than half of what the layers contribute, by the size of the means; these "
+                    f"are {len(EARLY + LATE)} of {len(means[VGG])} layers"
+                ),
                 f"{100 * ends:.0f} %; {largest[VGG]}",
                 [ends > 0.5],
             ),
@@ -219,13 +227,13 @@ def figure4(count: int) -> Finding:
 
 
 def remaining(book: Ledger, order: Sequence[str], tensor: str) -> float:
-    """The part of a score that the biases behind a tensor pay, which every path passes; `order` is that of the nodes."""
+    """The contribution of the biases after a tensor that every path passes; `order` names the nodes."""
     behind = set(order[order.index(tensor) + 1 :]) if tensor in order else set(order)
-    return sum(paid for layer, paid in book.layers.items() if layer in behind)
+    return sum(added for layer, added in book.layers.items() if layer in behind)
 
 
 def delving3(count: int) -> Finding:
-    """The bias that remains behind a tensor, as a share of the score, over depth."""
+    """The section about what the biases after a tensor contribute, by the tensor's depth."""
     ratios = {}
     for name, tensors in PASSED.items():
         order = [step.name for step in opened(name).engine.scope.steps]
@@ -259,9 +267,10 @@ def delving3(count: int) -> Finding:
     return Finding(
         '"Delving Deep", Figure 3: bias over score by depth',
         f"""
-        Every tensor that all paths pass divides the network; what follows it is affine for the scene, and its bias is what the ledger's
-        layers behind it pay together. The chart shows that bias over the highest score, the mean of {count} held-out scenes, and the
-        band between their quartiles. The paper averages over classes of Pascal VOC; our scenes show ten kinds equally often.""",
+        A tensor that all paths pass divides the network. The part after it is affine for the scene, and its
+        bias is what the ledger's layers in this part contribute together. The chart shows this bias divided
+        by the highest score: the mean over {count} held-out scenes, and the band between their quartiles.
+        The paper averages over classes of Pascal VOC; our scenes show ten kinds equally often.""",
         [
             Claim(
                 "In the first convolutional layers the bias is about 0.6 to 1 times the score.",

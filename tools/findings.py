@@ -1,4 +1,4 @@
-"""What a figure or a table of a paper comes to with one of our own networks, and how that is told in the report."""
+"""A figure or a table of a paper, repeated with one of our own networks, as a section of the report."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ MODELS = Path(__file__).parents[1] / "models"
 
 
 class Absent(Exception):
-    """A model is not in models/."""
+    """A model that is needed is not in models/."""
 
 
 @cache
 def opened(name: str, *size: int) -> OpenModel:
-    """One of our models, for images of this size where it leaves that free."""
+    """One of our models, opened. If its image size is free, the height and width are given."""
     path = MODELS / f"{name}.onnx"
     if not path.exists():
         raise Absent(f"{path.parent.name}/{path.name}")
@@ -28,10 +28,10 @@ def opened(name: str, *size: int) -> OpenModel:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a paper says, what is asked of our networks instead, what is found, and whether that agrees, case by case."""
+    """A claim of a paper, how it is tested on our networks, what is found, and which cases agree."""
 
     paper: str
-    asked: str
+    asked: str  # the test
     found: str
     agrees: Sequence[bool]
 

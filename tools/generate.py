@@ -23,7 +23,7 @@ from onnxscope.rewriting.rules.table import RULES
 
 GUIDE = COSTS.parent
 WIDTH = 100
-FIRST = "residual"  # the verb whose options others share
+FIRST = "residual"  # the verb whose options the verbs in LIKE_FIRST share
 LIKE_FIRST = (
     "column",
     "row",
@@ -38,7 +38,7 @@ LIKE_FIRST = (
     "evaluate",
 )
 CARRIED = {"linear": "linear", "frozen": "frozen", "decision": "a decision"}
-NOT_CARRIED = {*RANDOM, "ATen", "GRU", "LSTM", "RNN"}  # refused where the image passes by them
+NOT_CARRIED = {*RANDOM, "ATen", "GRU", "LSTM", "RNN"}  # refused if they depend on the image
 UNSAID = {
     "linear": "The same operator.",
     "frozen": "By a rule of its own.",
@@ -47,7 +47,7 @@ UNSAID = {
 
 
 def operators() -> str:
-    """One row for each rule, with every operator that it freezes."""
+    """The table of operators, with a row for each rule and all operators that it freezes."""
     rows: dict[tuple[str, str], list[str]] = defaultdict(list)
     for op, (how, rule) in sorted(RULES.items()):
         doc = rule.__doc__ if rule is not None else None
@@ -78,7 +78,7 @@ def escaped(text: str) -> str:
 
 
 def helps() -> str:
-    """What `--help` prints, for the program and each verb."""
+    """The help of the program and of each verb."""
     verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     texts = [help_of([]), *(help_of([verb]) for verb in verbs if verb not in LIKE_FIRST)]
     texts += [
@@ -88,7 +88,7 @@ def helps() -> str:
 
 
 def beyond(text: str, known: str) -> str:
-    """The lines of a verb's help that another verb's lacks, and those that part them."""
+    """The lines of a verb's help that another verb's help does not have, with headings and empty lines."""
     apart = {"", "Arguments:", "Options:", "  Example:"}
     lines = [line for line in text.splitlines() if line in apart or line not in known.splitlines()]
     found = "\n".join(line for line, before in zip(lines, ["", *lines], strict=False) if line or before)

@@ -1,6 +1,7 @@
 """Write models/tiny_scores.onnx: a small classifier as an exporter would write it, with random weights.
 
-The same bytes on every machine: uniform numbers need no logarithm, in which processors differ in the last bit.
+It has the same bytes on every machine: its weights are uniform random numbers, which need no logarithm, whose
+last bit depends on the processor.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class Exporter:
     """Collects nodes and weights under the names that a training framework gives them."""
 
     def __init__(self) -> None:
-        self.random = np.random.RandomState(SEED)  # whose stream of numbers never changes
+        self.random = np.random.RandomState(SEED)  # a generator whose numbers never change
         self.nodes: list[NodeProto] = []
         self.weights: list[TensorProto] = []
 
@@ -35,7 +36,7 @@ class Exporter:
         return f"{name}_output_0"
 
     def convolution(self, x: str, module: str, channels: tuple[int, int]) -> str:
-        """Convolution and batch normalisation, the sizes kept."""
+        """A convolution that keeps the size, and a batch normalisation."""
         into, out = channels
         bound = math.sqrt(6 / (9 * into))
         w = self.weight(f"{module}.conv.weight", (out, into, 3, 3), -bound, bound)
@@ -51,7 +52,7 @@ class Exporter:
 
 
 def tiny_scores() -> onnx.ModelProto:
-    """3×32×32 → ten probabilities, with a pool and a residual block on the way."""
+    """A network from 3×32×32 to ten probabilities, with a pool and a residual block."""
     e = Exporter()
     x = e.node("Relu", "stem/relu", [e.convolution("image", "stem", (3, 16))])
     x = e.node("MaxPool", "stem/pool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])

@@ -1,8 +1,9 @@
-"""Time, peak memory and size of rewriting the classic networks.
+"""Measure the time, the peak memory and the size of rewriting the classic networks.
 
     python tools/measure_rewrite.py resnet50 vgg19
 
-Each network is made and rewritten in processes of their own: a process inherits the peak of the one that starts it.
+Each network is made in one process and rewritten in another: a process inherits the peak of the one that
+starts it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def make(path: Path) -> None:
 
 
 def measure(path: Path) -> None:
-    """Rewrite with the proof, save, and print what it took."""
+    """Rewrite a model with the proof, save the scope, and print what this cost."""
     import onnxscope
 
     began = time.perf_counter()

@@ -24,35 +24,30 @@ from statistics import median
 from typing import Any
 
 COSTS = Path(__file__).parents[1] / "onnxscope" / "guide" / "costs.md"
-NAMES = (
-    "resnet50",
-    "vgg19",
-    "squeezenet",
-    "edsr",
-    "cyclegan",
-    "edsr_small",
-)  # what is measured when no name is given
-PAUSE = 0.06  # seconds: the idle threads of onnxruntime and torch wait busily for up to 30 ms after a run
-TURN = 0.05  # seconds: what takes less is repeated in its turn
+# the networks that are measured if none is named
+NAMES = ("resnet50", "vgg19", "squeezenet", "edsr", "cyclegan", "edsr_small")
+# seconds between runs, as the threads of onnxruntime and torch are busy for up to 30 ms after one
+PAUSE = 0.06
+TURN = 0.05  # seconds: a shorter run is repeated for this time
 THREADS = os.cpu_count() or 1
 Cells = Sequence[str]
 
 
 class Failed(Exception):
-    """What could not be measured, and why."""
+    """A measurement that failed, and why."""
 
 
 def stage(tool: Path, *arguments: object) -> Any:
-    """What a tool prints as JSON, run in a process of its own."""
+    """Run a stage of a tool in a process of its own, and return what it prints as JSON."""
     done = subprocess.run([sys.executable, str(tool), *map(str, arguments)], capture_output=True, text=True)
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"])[-1]
-        raise Failed(f"{arguments[0]}: {said}")
+        reason = (done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"])[-1]
+        raise Failed(f"{arguments[0]}: {reason}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def peak_megabytes() -> float:
-    """The most memory that this process has held."""
+    """The peak memory of this process so far, in MB."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
@@ -74,7 +69,7 @@ def interleaved(
     So what slows the machine down for a while slows all of them down alike.
     """
     for run in contenders.values():
-        run()  # the first run allocates
+        run()  # the first run is slower, as it allocates memory
     took: dict[str, list[float]] = {name: [] for name in contenders}
     shuffled, began, rounds = random.Random(0), time.perf_counter(), 0
     while rounds < least or (rounds < most and time.perf_counter() - began < seconds):
@@ -86,7 +81,7 @@ def interleaved(
 
 
 def machine(packages: Sequence[str], device: str = "") -> dict[str, str]:
-    """Where and when it was measured, and with which versions."""
+    """The machine, the date, and the versions of these packages."""
     return {
         "machine": f"{device or processor()}, {THREADS} cores",
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -101,7 +96,7 @@ def installed(packages: Sequence[str]) -> Iterator[str]:
 
 
 def processor() -> str:
-    """The processor's name, as its system tells it."""
+    """The processor's name, as the operating system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -111,7 +106,7 @@ def processor() -> str:
 
 
 def figure(number: float) -> str:
-    """Three digits of a positive number."""
+    """A positive number as text, with three digits."""
     return f"{number:.{max(0, 2 - math.floor(math.log10(number)))}f}" if number > 0 else "0"
 
 
@@ -120,7 +115,7 @@ def ratio(number: float, than: float) -> str:
 
 
 def table(head: Cells, rows: Sequence[Cells]) -> str:
-    """A Markdown table, its columns aligned to be read as it is."""
+    """A table in Markdown, with aligned columns."""
     lines = [head, *rows]
     widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
     written = [
@@ -149,10 +144,10 @@ def with_part(name: str, text: str, page: Path) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    beside = path.with_name(f"{path.name}.part")
+    """Write a file as a whole: if this fails, the old one is kept."""
+    part = path.with_name(f"{path.name}.part")
     try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
     except OSError as error:
         raise SystemExit(f"{path.name} cannot be written ({error.strerror})") from error

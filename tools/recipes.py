@@ -1,4 +1,4 @@
-"""What each of the models in models/ learns, from what, and how well it does on data that it did not learn from."""
+"""How each of the models in models/ is trained, and how good it is on data that it did not learn from."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ import networks
 
 SEED = 0
 QUICK_STEPS = 20
-TESTED, QUICKLY_TESTED = 1000, 20  # scenes
-SHIFT = 8  # the most pixels that a scene is moved while a network learns from it
-BACKGROUND = 128  # the label of what belongs to no object
+TESTED, QUICKLY_TESTED = 1000, 20  # the numbers of scenes
+SHIFT = 8  # the most pixels by which a scene is moved in training
+BACKGROUND = 128  # the grey of pixels that belong to no object
 LABELS = np.array(
     [
         (230, 25, 75),
@@ -55,7 +55,7 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model and what its card says of it."""
+    """A trained model, and the text of its card."""
 
     model: onnx.ModelProto
     steps: int
@@ -65,7 +65,7 @@ class Trained:
 def fit(
     network: TorchGraph, batches: Iterator[Pair], loss: Loss, steps: int, rate: float, decay: float = 0.0
 ) -> None:
-    """Adam; the rate rises, then falls to nearly zero, along halves of cosines."""
+    """Train by Adam; the rate rises, then falls to nearly zero, along halves of cosines."""
     weights = list(network.parameters())
     optimiser = torch.optim.AdamW(weights, rate, weight_decay=decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.1)
@@ -84,7 +84,7 @@ def fit(
 
 
 def running(model: onnx.ModelProto) -> Callable[[np.ndarray], np.ndarray]:
-    """The exported model, which is what is judged."""
+    """A function that runs the exported model, by which it is judged."""
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return lambda image: np.asarray(session.run(None, {"image": image})[0])
 
@@ -93,7 +93,7 @@ def running(model: onnx.ModelProto) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def patches(pairs: Sequence[Pair], count: int, side: int, random: np.random.Generator) -> Iterator[Pair]:
-    """Batches of `count` patches of the halved photographs and what they were before, turned and mirrored at random."""
+    """Batches of `count` patches of halved and of whole photographs, rotated and mirrored at random."""
     while True:
         batch: tuple[list[np.ndarray], list[np.ndarray]] = [], []
         for k in random.integers(len(pairs), size=count):
@@ -107,7 +107,10 @@ def patches(pairs: Sequence[Pair], count: int, side: int, random: np.random.Gene
 
 
 def recoloured(batches: Iterator[Pair], random: np.random.Generator) -> Iterator[Pair]:
-    """The same with the colours exchanged, half of the patches inverted, and contrast and brightness of every channel changed."""
+    """Batches with permuted colours, and with changed contrast and brightness of each channel.
+
+    Half of the patches are also inverted.
+    """
     for small, whole in batches:
         for k in range(len(small)):
             order, inverted = random.permutation(3), bool(random.integers(2))
@@ -123,7 +126,7 @@ def recoloured(batches: Iterator[Pair], random: np.random.Generator) -> Iterator
 def enlarging(
     network: onnx.ModelProto, architecture: str, quick: bool, steps: int, rate: float, recolour: bool
 ) -> Trained:
-    """Learns to undo a halving."""
+    """Train a network to undo a halving."""
     steps, count, side = QUICK_STEPS if quick else steps, 8, 24
     graph = TorchGraph(network)
     pairs = [halved(p) for p in photographs(LEARNED_FROM).values()]
@@ -147,16 +150,25 @@ def enlarging(
                 "",
                 f"Architecture: {architecture} (`tests/networks.py`).",
                 "",
-                "Input `image`: [N, 3, height, width], float32, RGB in 0 to 1 (bytes / 255). All three sizes are free.",
+                (
+                    "Input `image`: [N, 3, height, width], float32, RGB in 0 to 1 (bytes / 255). "
+                    "All three sizes are free."
+                ),
                 "Output `upscaled`: [N, 3, 2·height, 2·width], in the same units; cut it to 0 to 1.",
                 "",
                 f"Learned from: {', '.join(LEARNED_FROM)},",
                 "photographs in scikit-image and scikit-learn, halved by Pillow's bicubic filter;",
-                f"patches of {side}×{side} pixels in batches of {count}, turned and mirrored at random; mean absolute error; Adam at {rate}.",
+                (
+                    f"patches of {side}×{side} pixels in batches of {count}, turned and mirrored at random; "
+                    f"mean absolute error; Adam at {rate}."
+                ),
                 *["Colours, contrast and brightness of the patches were changed at random."] * recolour,
                 LICENCES,
                 "",
-                "On photographs that it did not learn from, halved and enlarged again (PSNR over RGB, four pixels along the edges left out;",
+                (
+                    "On photographs that it did not learn from, halved and enlarged again "
+                    "(PSNR over RGB, four pixels along the edges left out;"
+                ),
                 "the batch and Adam's rate were chosen with these figures in view):",
                 "",
                 "| photograph | bicubic | this model |",
@@ -192,7 +204,7 @@ def pixelshuffle_small(quick: bool) -> Trained:
 def moved(
     drawn: Sequence[Scene], count: int, random: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Batches of scenes, moved by some pixels, mirrored, and with their colours exchanged at random: pixels, kinds and masks."""
+    """Batches of pixels, kinds and masks of scenes, moved, mirrored, and with permuted colours at random."""
     around = [(SHIFT, SHIFT)] * 2
     pixels = [np.pad(s.pixels, [*around, (0, 0)], mode="reflect") for s in drawn]
     masks = [np.pad(s.mask, around) for s in drawn]
@@ -218,13 +230,14 @@ SCENES = (
     "its form alone telling the kind, on a piece of a photograph among fragments of other things."
 )
 SCENE_DATA = (
-    f"Learned from: 12,000 drawn scenes on pieces of {', '.join(LEARNED_FROM)},\nphotographs in scikit-image and scikit-learn, "
-    f"moved, mirrored and with their colours exchanged at random.\n{LICENCES}"
+    f"Learned from: 12,000 drawn scenes on pieces of {', '.join(LEARNED_FROM)},\n"
+    "photographs in scikit-image and scikit-learn, moved, mirrored and with their colours exchanged at "
+    f"random.\n{LICENCES}"
 )
 
 
 def classifying(network: onnx.ModelProto, architecture: str, quick: bool, rate: float) -> Trained:
-    """Learns to name the object of a scene."""
+    """Train a network to name the object of a scene."""
     steps, count = QUICK_STEPS if quick else 4000, 32
     graph = TorchGraph(network)
     batches = (
@@ -253,12 +266,18 @@ def classifying(network: onnx.ModelProto, architecture: str, quick: bool, rate: 
                 f"Architecture: {architecture} (`tests/networks.py`).",
                 "",
                 f"Input `image`: [N, 3, {SIDE}, {SIDE}], float32, RGB in 0 to 1 (bytes / 255).",
-                "Output `scores`: [N, 10], before any softmax, in the order of the list above (`models/scenes/labels.txt`).",
+                (
+                    "Output `scores`: [N, 10], before any softmax, in the order of the list above "
+                    "(`models/scenes/labels.txt`)."
+                ),
                 "",
                 SCENE_DATA,
                 f"Batches of {count}; cross entropy, smoothed by 0.05; AdamW at {rate}, decay 0.02.",
                 "",
-                f"On {len(test)} scenes on pieces of other photographs ({', '.join(HELD_OUT)}): {100 * right.mean():.1f} % are named rightly.",
+                (
+                    f"On {len(test)} scenes on pieces of other photographs ({', '.join(HELD_OUT)}): "
+                    f"{100 * right.mean():.1f} % are named rightly."
+                ),
                 "",
                 "| kind | right |",
                 "|---|---|",
@@ -269,21 +288,25 @@ def classifying(network: onnx.ModelProto, architecture: str, quick: bool, rate: 
 
 
 def scenes_vgg(quick: bool) -> Trained:
-    architecture = "VGG's form: five pairs of 3×3 convolutions (16 to 64 channels) with Relus, a MaxPool after each, and two dense layers"
+    architecture = (
+        "VGG's form: five pairs of 3×3 convolutions (16 to 64 channels) with Relus, a MaxPool after each, "
+        "and two dense layers"
+    )
     return classifying(networks.vgg(False, len(NAMES), side=SIDE, seed=SEED), architecture, quick, 1e-3)
 
 
 def scenes_vgg_bn(quick: bool) -> Trained:
     architecture = (
-        "VGG's form with BatchNormalization: five pairs of 3×3 convolutions (16 to 64 channels), each normalised\n"
-        "before its Relu, a MaxPool after each pair, and two dense layers"
+        "VGG's form with BatchNormalization: five pairs of 3×3 convolutions (16 to 64 channels), each "
+        "normalised\nbefore its Relu, a MaxPool after each pair, and two dense layers"
     )
     return classifying(networks.vgg(True, len(NAMES), side=SIDE, seed=SEED), architecture, quick, 2e-3)
 
 
 def scenes_resnet(quick: bool) -> Trained:
     architecture = (
-        "a stem and four residual blocks of two 3×3 convolutions with BatchNormalization (16 to 48 channels),\n"
+        "a stem and four residual blocks of two 3×3 convolutions with BatchNormalization "
+        "(16 to 48 channels),\n"
         "a mean over the rest, and a dense layer"
     )
     return classifying(networks.resnet(len(NAMES), side=SIDE, seed=SEED), architecture, quick, 4e-3)
@@ -294,13 +317,13 @@ def label_maps(kinds: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def named(painted: np.ndarray) -> np.ndarray:
-    """The kind whose colour is nearest to each pixel, or one more for grey."""
+    """The kind whose colour is nearest to each pixel, and the number after the last kind for grey."""
     palette = np.concatenate([LABELS, [[BACKGROUND] * 3]]).astype(np.float32) / 127.5 - 1
     return np.linalg.norm(painted.transpose(0, 2, 3, 1)[..., None, :] - palette, axis=-1).argmin(-1)
 
 
 def scenes_labels(quick: bool) -> Trained:
-    """Learns to paint the object in its kind's colour, and all else grey."""
+    """Train a network to paint the object in its kind's colour, and all else grey."""
     steps, count, rate = QUICK_STEPS if quick else 5000, 8, 2e-3
     graph = TorchGraph(networks.cyclegan(blocks=5, size=SIDE, features=16, seed=SEED))
     batches = (
@@ -318,19 +341,40 @@ def scenes_labels(quick: bool) -> Trained:
         steps,
         "\n".join(
             [
-                f"Task: photograph to labels. It paints the object in the colour of its kind, and all else grey, in {SCENES}",
+                (
+                    "Task: photograph to labels. It paints the object in the colour of its kind, and all "
+                    f"else grey, in {SCENES}"
+                ),
                 "",
-                "Architecture: the generator of CycleGAN with 16 features and 5 residual blocks: reflection padding, InstanceNormalization,",
-                "transposed convolutions, Tanh (`tests/networks.py`). It was trained on pairs, not as an adversary.",
+                (
+                    "Architecture: the generator of CycleGAN with 16 features and 5 residual blocks: "
+                    "reflection padding, InstanceNormalization,"
+                ),
+                (
+                    "transposed convolutions, Tanh (`tests/networks.py`). It was trained on pairs, "
+                    "not as an adversary."
+                ),
                 "",
-                f"Input `image`: [N, 3, {SIDE}, {SIDE}], float32, RGB in −1 to 1 (bytes / 127.5 − 1): `--preset signed`.",
-                "Output `translated`: the same shape and units; a colour for each kind, grey for everything else.",
+                (
+                    f"Input `image`: [N, 3, {SIDE}, {SIDE}], float32, RGB in −1 to 1 (bytes / 127.5 − 1): "
+                    "`--preset signed`."
+                ),
+                (
+                    "Output `translated`: the same shape and units; a colour for each kind, "
+                    "grey for everything else."
+                ),
                 "",
                 SCENE_DATA,
                 f"Batches of {count}; mean squared error; Adam at {rate}.",
                 "",
-                f"On {len(test)} scenes on pieces of other photographs ({', '.join(HELD_OUT)}), by the nearest of the eleven colours:",
-                f"{right.mean():.1f} % of all pixels are right, {right[inside].mean():.1f} % of the objects' pixels.",
+                (
+                    f"On {len(test)} scenes on pieces of other photographs ({', '.join(HELD_OUT)}), "
+                    "by the nearest of the eleven colours:"
+                ),
+                (
+                    f"{right.mean():.1f} % of all pixels are right, {right[inside].mean():.1f} % of the "
+                    "objects' pixels."
+                ),
                 f"Called grey throughout, {100 - 100 * inside.mean():.1f} % would be, and none.",
             ]
         ),

@@ -1,11 +1,12 @@
-"""Draw the figures and tables of two papers anew, with the small networks in models/, and set what they show beside what the papers say.
+"""Repeat the figures and tables of two papers with the small networks in models/, and compare the results.
 
     pip install '.[train]'
-    python tools/reproduce.py                       # all of them: pictures and REPORT.md in the folder `reproduced`
+    python tools/reproduce.py                       # all of them, into the folder `reproduced`
     python tools/reproduce.py figure5 --out FOLDER
 
-The papers: "A Tour of Convolutional Networks Guided by Linear Interpreters" (table3, figure4 to figure7) and "Delving Deep into
-Interpreting Neural Nets with Piece-wise Affine Representation" (delving3).
+It writes pictures and REPORT.md. The papers are "A Tour of Convolutional Networks Guided by Linear
+Interpreters" (table3, figure4 to figure7) and "Delving Deep into Interpreting Neural Nets with Piece-wise
+Affine Representation" (delving3).
 """
 
 from __future__ import annotations
@@ -30,30 +31,35 @@ TARGETS: dict[str, Callable[[int], Finding]] = {
 }
 HEAD = """# Reproduced
 
-What two papers report of large networks, trained on ImageNet and many photographs, looked for in small ones: classifiers of drawn scenes,
-a generator that paints their labels, and two super-resolution networks that learned from eight photographs. A claim that does not show
-here is not refuted by that, nor is one that does proved.
+Two papers make claims about large networks, which were trained on ImageNet and many photographs. Here these
+claims are tested on small networks: classifiers of drawn scenes, a generator that paints the labels of such
+scenes, and two super-resolution networks that learned from eight photographs. A claim that does not hold for
+these is not refuted by that, and one that does hold is not proved.
 """
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Draw the papers' figures and tables anew.")
+    parser = argparse.ArgumentParser(description="Repeat the papers' figures and tables.")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)} (all)")
     parser.add_argument(
         "--out",
         type=Path,
         metavar="FOLDER",
         default=Path("reproduced"),
-        help="for pictures and REPORT.md (reproduced)",
+        help="where pictures and REPORT.md are written (reproduced)",
     )
     parser.add_argument(
-        "--count", type=int, metavar="N", default=100, help="the scenes that averages are taken over (100)"
+        "--count",
+        type=int,
+        metavar="N",
+        default=100,
+        help="the number of scenes that means are taken over (100)",
     )
     options = parser.parse_args()
     if wrong := [target for target in options.targets if target not in TARGETS]:
         parser.error(f"there is no target '{wrong[0]}': choose {', '.join(TARGETS)}")
     if options.count < 1:
-        parser.error("--count: at least one scene is needed")
+        parser.error("--count: the number of scenes must be at least 1")
     options.out.mkdir(parents=True, exist_ok=True)
     sections = [HEAD]
     for target in options.targets or TARGETS:
@@ -63,7 +69,7 @@ def main() -> None:
 
 
 def section(target: str, count: int, folder: Path) -> str:
-    """A target's part of the report, in Markdown; its pictures are written."""
+    """Write a target's pictures, and return its section of the report in Markdown."""
     try:
         finding = TARGETS[target](count)
     except Absent as absent:

@@ -1,8 +1,9 @@
-"""Scenes to recognise: one textured object of ten kinds on a piece of a photograph, among fragments, and the object's mask.
+"""Draw scenes for classifiers: an object of one of ten kinds, on a piece of a photograph and among fragments.
 
-    python tools/scenes.py FOLDER      # writes held-out scenes as KIND_N.png and KIND_N.mask.png, and labels.txt
+    python tools/scenes.py FOLDER      # writes held-out scenes
 
-Colours, textures, place, size and turn of object and fragments are drawn at random, so that only the form tells the kind.
+It writes KIND_N.png, the object's mask KIND_N.mask.png, and labels.txt. Colours, textures, places, sizes and
+angles are random, so that the kind can only be told by the object's form.
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ from photographs import HELD_OUT, LEARNED_FROM, photographs
 from PIL import Image, ImageDraw
 
 SIDE = 96
-FINE = 2  # scenes are drawn so many times larger
-TURN, SHEAR = 0.45, 0.25  # the most that an object is turned (radians) and slanted
+FINE = 2  # scenes are drawn larger by this factor, and then reduced
+TURN, SHEAR = 0.45, 0.25  # the most by which an object is rotated (in radians) and sheared
 Points = list[tuple[float, float]]
-Part = tuple[
-    Points, str
-]  # an outline within -1…1, x to the right and y down, and which of the object's paints fills it
+# An outline, with x to the right and y down from −1 to 1, and which of the object's paints fills it.
+Part = tuple[Points, str]
 
 
 def ellipse(
@@ -50,7 +50,7 @@ def box(left: float, top: float, right: float, bottom: float) -> Points:
 
 
 def stroke(points: Points, wide: float) -> Points:
-    """A line of some width along points."""
+    """The outline of a line of this width along points."""
     p = np.array(points)
     along = np.gradient(p, axis=0)
     side = np.stack([-along[:, 1], along[:, 0]], 1) / np.linalg.norm(along, axis=1, keepdims=True) * wide / 2
@@ -177,7 +177,7 @@ NAMES = tuple(KINDS)
 
 @dataclass(frozen=True)
 class Scene:
-    """Rows × columns × 3 bytes, the number of the object's kind, and which pixels are the object's."""
+    """A picture (rows × columns × 3 bytes), the number of the object's kind, and the mask of its pixels."""
 
     pixels: np.ndarray
     kind: int
@@ -185,7 +185,7 @@ class Scene:
 
 
 class Painter:
-    """Draws scenes one after the other, on pieces of the photographs it is given."""
+    """Draws scenes on pieces of photographs, each with the next random numbers."""
 
     def __init__(self, seed: int, names: Sequence[str]) -> None:
         self.random = np.random.default_rng(seed)
@@ -194,7 +194,7 @@ class Painter:
         self.y, self.x = np.meshgrid(across, across, indexing="ij")
 
     def scene(self, kind: int) -> Scene:
-        """One object of this kind."""
+        """A scene with one object of this kind."""
         canvas = self.background()
         for _ in range(self.random.integers(3, 7)):
             self.fragment(canvas)
@@ -209,7 +209,7 @@ class Painter:
         return float(self.random.uniform(low, high))
 
     def background(self) -> np.ndarray:
-        """A piece of a photograph, its colours exchanged and changed."""
+        """A piece of a photograph, its colours permuted and changed."""
         photograph = self.photographs[self.random.integers(len(self.photographs))]
         side = int(self.uniform(SIDE, min(300, *photograph.shape[:2])))
         top, left = (self.random.integers(s - side + 1) for s in photograph.shape[:2])
@@ -224,7 +224,7 @@ class Painter:
         ).astype(np.float32)
 
     def light(self) -> np.ndarray:
-        """Brighter on one side."""
+        """Factors that make a scene brighter on one side."""
         turn, much = self.uniform(0, 2 * math.pi), self.uniform(0, 0.25)
         return (1 + much * (self.x * math.cos(turn) + self.y * math.sin(turn)))[..., None]
 
@@ -232,7 +232,7 @@ class Painter:
         return self.random.uniform(low, high, 3).astype(np.float32)
 
     def texture(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        """Stripes, spots, checks, grain or nothing, of two colours."""
+        """Stripes, spots, checks, grain or a gradient between two colours."""
         turn, waves = self.uniform(0, math.pi), self.uniform(12, 34)
         u = waves * (self.x * math.cos(turn) + self.y * math.sin(turn)) + self.uniform(0, 6)
         v = waves * (self.y * math.cos(turn) - self.x * math.sin(turn)) + self.uniform(0, 6)
@@ -252,7 +252,7 @@ class Painter:
         return one + (other - one) * np.asarray(share, np.float32).clip(0, 1)[..., None]
 
     def put(self, canvas: np.ndarray, parts: list[Part]) -> np.ndarray:
-        """Paint an object somewhere; returns the pixels that are its own."""
+        """Paint an object at a random place, and return the mask of its pixels."""
         size = self.uniform(0.42, 0.75)
         turn, slant, mirror = (
             self.uniform(-TURN, TURN),
@@ -278,7 +278,7 @@ class Painter:
         )
 
     def fragment(self, canvas: np.ndarray) -> None:
-        """Something that is no object: a blob, a bar or a triangle with a texture."""
+        """Paint a fragment that is not an object: a blob, a bar or a triangle with a texture."""
         where, size, turn = (
             self.random.uniform(-1, 1, 2),
             self.uniform(0.12, 0.4),
@@ -313,13 +313,13 @@ class Painter:
 
 
 def scenes(count: int, seed: int, names: Sequence[str] = LEARNED_FROM) -> list[Scene]:
-    """So many scenes, all kinds equally often."""
+    """This number of scenes, with all kinds equally often."""
     painter = Painter(seed, names)
     return [painter.scene(k % len(NAMES)) for k in range(count)]
 
 
 def held_out(count: int) -> list[Scene]:
-    """Scenes on photographs that no network learned from."""
+    """Scenes on pieces of photographs that no network learned from."""
     return scenes(count, 1, HELD_OUT)
 
 

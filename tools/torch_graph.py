@@ -1,4 +1,4 @@
-"""An ONNX graph computed by torch, so that its weights can be trained and go back into it."""
+"""An ONNX graph that is computed by torch, so that its weights can be trained and written back."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def conv_transpose(
 def batch_normalization(
     x: Array, scale: Array, shift: Array, mean: Array, var: Array, *, epsilon: float, momentum: float
 ) -> Array:
-    """While gradients are asked for, by the batch's own statistics, which also move the kept ones."""
+    """By the statistics of the batch while gradients are computed, which then change the stored ones."""
     return functional.batch_norm(x, mean, var, scale, shift, torch.is_grad_enabled(), 1 - momentum, epsilon)
 
 
@@ -68,7 +68,7 @@ OPERATORS: dict[str, Callable[..., Array]] = {
 
 
 class TorchGraph(torch.nn.Module):
-    """Its weights are trained; scalars, sizes and the statistics of BatchNormalization are not."""
+    """A graph whose weights are parameters; scalars, sizes and BatchNormalization's statistics are not."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class TorchGraph(torch.nn.Module):
         return values[graph.output[0].name]
 
     def trained(self) -> onnx.ModelProto:
-        """The same graph with what the weights have become."""
+        """The graph with the weights as they are now."""
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
         for tensor in model.graph.initializer:

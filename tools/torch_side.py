@@ -1,7 +1,8 @@
-"""The other side of the benchmark: torch's automatic differentiation of the same ONNX model, converted by onnx2torch.
+"""The benchmark's competitor: torch's automatic differentiation of the same model, converted by onnx2torch.
 
-For each question there are several ways that somebody who knows torch may take. All are tried, and the fastest competes: among those
-that are called with x0 and a block, as jvp and vjp are, and among those that keep x0's graph from one block to the next.
+There are several ways to compute J·v and Jᵀ·u in torch. All are tried, and the fastest competes in each of
+two groups: those that are called with x0 and a block, as jvp and vjp are, and those that keep the graph of x0
+from one block to the next.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 STUBS = {name: ModuleType(name) for name in ("torchvision", "torchvision.ops")}
 if importlib.util.find_spec("torchvision"):
     import onnx2torch
-else:  # onnx2torch imports it for RoiAlign and NonMaxSuppression, which no network here has
+else:  # onnx2torch imports it for RoiAlign and NonMaxSuppression, which are in none of these networks
     STUBS["torchvision.ops"].roi_align = None  # type: ignore[attr-defined]
     sys.modules.update(STUBS)
     import onnx2torch
@@ -37,14 +38,14 @@ Way = Callable[[nn.Module, Tensor, int], Run]
 
 
 def settle() -> None:
-    """Use all cores, and build graphs only where a way asks for one; onnx2torch's warnings of its own old parts are of no use."""
+    """Use all cores, compute gradients only where a way asks for them, and hide warnings of old functions."""
     torch.set_num_threads(THREADS)
     torch.set_grad_enabled(False)
     warnings.filterwarnings("ignore", module="torch|onnx2torch")
 
 
 def converted(model: onnx.ModelProto) -> nn.Module:
-    """The network in torch, for any batch."""
+    """The network in torch, for batches of any size."""
     net: nn.Module = onnx2torch.convert(model).eval().requires_grad_(False)
     return net
 
@@ -54,23 +55,23 @@ def repeated(x0: Tensor, batch: int) -> Tensor:
 
 
 def one_by_one(function: Run) -> Run:
-    """A function of a batch of one, on any number of tangents that share all that does not depend on them."""
+    """A function of a batch of one, for any number of tangents; what does not depend on them is shared."""
     return torch.func.vmap(lambda tangent: function(tangent[None])[0])
 
 
 def forward_mode(net: nn.Module, x0: Tensor, batch: int) -> Run:
-    """Dual numbers, x0 repeated for every tangent."""
+    """Forward mode, with x0 repeated for each tangent."""
     x = repeated(x0, batch)
     return lambda v: torch.func.jvp(net, (x,), (v,))[1]
 
 
 def forward_mode_shared(net: nn.Module, x0: Tensor, batch: int) -> Run:
-    """Dual numbers, x0 computed once for all tangents."""
+    """Forward mode, with x0 computed once for all tangents."""
     return one_by_one(lambda v: torch.func.jvp(net, (x0,), (v,))[1])
 
 
 def double_backward(net: nn.Module, x0: Tensor, batch: int) -> Run:
-    """Jᵀ·u is linear in u, and its derivative along v is J·v: only backward passes, through a graph that is kept."""
+    """J·v as the derivative of Jᵀ·u in u along v: two backward passes, through a graph that is kept."""
     x = repeated(x0, batch).requires_grad_()
     with torch.enable_grad():
         y = net(x)
@@ -80,17 +81,17 @@ def double_backward(net: nn.Module, x0: Tensor, batch: int) -> Run:
 
 
 def linearized(net: nn.Module, x0: Tensor, batch: int) -> Run:
-    """The tangents' part of forward mode, traced once for x0."""
+    """The part of forward mode that depends on the tangents, traced once for x0."""
     return torch.func.linearize(net, repeated(x0, batch))[1]
 
 
 def linearized_shared(net: nn.Module, x0: Tensor, batch: int) -> Run:
-    """The same, traced for a single image."""
+    """The same part, traced for a single image."""
     return one_by_one(torch.func.linearize(net, x0)[1])
 
 
 def backward(net: nn.Module, x0: Tensor, batch: int) -> Run:
-    """Backward through the kept graph of x0 repeated."""
+    """Backward through the kept graph of x0, repeated for each cotangent."""
     x = repeated(x0, batch).requires_grad_()
     with torch.enable_grad():
         y = net(x)
@@ -106,7 +107,7 @@ def backward_shared(net: nn.Module, x0: Tensor, batch: int) -> Run:
 
 
 def forward_and_backward(net: nn.Module, x0: Tensor, batch: int) -> Run:
-    """x0 repeated forward, and the cotangents backward."""
+    """Forward with x0 repeated for each cotangent, then backward."""
     x = repeated(x0, batch).requires_grad_()
 
     def run(u: Tensor) -> Tensor:
@@ -122,7 +123,7 @@ def function_transform(net: nn.Module, x0: Tensor, batch: int) -> Run:
     return lambda u: torch.func.vjp(net, x)[1](u)[0]
 
 
-WAYS: dict[str, dict[str, Way]] = {  # by question
+WAYS: dict[str, dict[str, Way]] = {  # for each question
     "jvp": {"torch.func.jvp": forward_mode, "vmap of torch.func.jvp": forward_mode_shared},
     "vjp": {"forward and backward": forward_and_backward, "torch.func.vjp": function_transform},
     "kept jvp": {
@@ -140,7 +141,7 @@ def named(way: str) -> Way:
 
 @dataclass(frozen=True)
 class Tried:
-    """One way to answer a question, and what a run took."""
+    """One way to answer a question, and the time of a run."""
 
     way: str
     run: Run
@@ -150,15 +151,15 @@ class Tried:
 def tried(
     question: str, net: nn.Module, x0: Tensor, block: Tensor, wanted: np.ndarray, agree: float
 ) -> tuple[list[Tried], dict[str, str]]:
-    """All ways that give what is wanted, the fastest first, and why the others are left out."""
+    """The ways that give the wanted result, the fastest first, and why the others are left out."""
     good: list[Tried] = []
     left_out: dict[str, str] = {}
     for way, make in WAYS[question].items():
         try:
             run = make(net, x0, len(block))
-            answer = run(block)  # the first run can take ten times as long
+            answer = run(block)  # the first run can take ten times as long as others
             took = milliseconds(bound(run, block))
-        except Exception as error:  # torch raises whatever it likes: the results say what
+        except Exception as error:  # torch can raise any exception, which the results name
             left_out[way] = reason(error)
             continue
         off = difference(answer, wanted)
@@ -170,13 +171,13 @@ def tried(
 
 
 def reason(error: Exception) -> str:
-    """The beginning of what torch or onnx2torch says."""
-    said = " ".join(str(error).split()).split(". ")[0].split(" - ")[0]
-    return f"{type(error).__name__}: {textwrap.shorten(said, 120, placeholder='…')}"
+    """The beginning of the message of torch or onnx2torch."""
+    text = " ".join(str(error).split()).split(". ")[0].split(" - ")[0]
+    return f"{type(error).__name__}: {textwrap.shorten(text, 120, placeholder='…')}"
 
 
 def plainly(net: nn.Module, x0: np.ndarray, v: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """J·v and Jᵀ·u."""
+    """J·v and Jᵀ·u by backward passes."""
     image = torch.from_numpy(x0)
     return (
         double_backward(net, image, len(v))(torch.from_numpy(v)).numpy(),
@@ -193,7 +194,7 @@ def svd_step(forward: Run, transpose: Run, v: Tensor) -> Tensor:
 
 @dataclass
 class Entered:
-    """Torch's contenders, the ways that they take, and all that was tried."""
+    """Torch's contenders, by which ways they compute, and what became of all ways that were tried."""
 
     contenders: dict[str, Callable[[], object]] = field(default_factory=dict)
     ways: dict[str, str] = field(default_factory=dict)
@@ -207,7 +208,10 @@ def entered(
     wanted: tuple[np.ndarray, np.ndarray],
     agree: float,
 ) -> Entered:
-    """The fastest way to each answer that agrees with `wanted`, F·v and Fᵀ·u, and the steps of Algorithm 1 that they make."""
+    """The fastest way to each answer, and the steps of Algorithm 1 that these make up.
+
+    The answers must agree with `wanted`, which is F·v and Fᵀ·u.
+    """
     result = Entered()
     best: dict[str, Tried] = {}
     image, (v, u) = torch.from_numpy(x0), map(torch.from_numpy, blocks)

@@ -1,9 +1,10 @@
-"""Train one of the models in models/, from data that ordinary Python packages bring, and write its card beside it.
+"""Train one of the models in models/ on data that come with Python packages, and write it with its card.
 
     pip install '.[train]'
     python tools/train.py edsr_small models
 
-The network is the ONNX graph that the tests build: torch computes that graph, and what it learns goes back into it.
+The network is an ONNX graph that the tests build. Torch computes this graph, and the trained weights are
+written back into it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import onnx
 import torch
 from recipes import QUICK_STEPS, RECIPES, SEED
 
-THREADS = 1  # sums are then taken in one order, so that a run repeats to the bit on the same processor
+THREADS = 1  # so that sums have a fixed order, and a run can be repeated exactly on the same processor
 
 
 def main() -> None:

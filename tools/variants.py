@@ -1,4 +1,4 @@
-"""Write a model of models/ as other tools make it: by torch's own exporter, quantized to int8, and in float16; with a card of the three.
+"""Write a model of models/ as torch exports it, quantized to int8, and in float16, with a card of the three.
 
 pip install '.[train]'
 python tools/variants.py scenes_resnet models
@@ -28,17 +28,17 @@ from scenes import held_out, scenes
 from torch_graph import TorchGraph
 
 OPSET = 20  # newer than the originals'
-FREE = 8  # a free size while torch traces; it would take 0 and 1 for fixed
-CALIBRATED_BY = 40  # images
-PATCH = 24  # the side of those that a super-resolution network learned from
+FREE = 8  # what free sizes are while torch traces; it treats 0 and 1 as fixed
+CALIBRATED_BY = 40  # the number of images
+PATCH = 24  # the side of the patches that a super-resolution network learned from
 ORT = f"onnxruntime {onnxruntime.__version__}"
-Figures = dict[str, str]  # by what they are figures of
+Figures = dict[str, str]  # measured values by what was measured
 unseen = cache(held_out)
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a network calibrates with, and how its card judges it: by the first scenes, or by photographs."""
+    """What a network is calibrated with, and the figures in its card: for scenes, or for photographs."""
 
     calibration: Callable[[], np.ndarray]
     data: str
@@ -93,7 +93,7 @@ def to_float16(model: onnx.ModelProto, task: Task) -> onnx.ModelProto:
 
 
 def nameless(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without the notes that tools leave in it, of files, sources and builds: it is the same wherever it is made."""
+    """The model without the metadata about files and versions, so that it is the same on all machines."""
     graph = model.graph
     for part in (
         model,
@@ -111,7 +111,7 @@ def nameless(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def in_float32(model: onnx.ModelProto) -> Callable[[np.ndarray], np.ndarray]:
-    """The model run on float32 whatever the type of its image."""
+    """A function that runs the model on float32 images, whatever the type of its input is."""
     dtype, run = (
         helper.tensor_dtype_to_np_dtype(model.graph.input[0].type.tensor_type.elem_type),
         running(model),
@@ -157,8 +157,9 @@ VARIANTS = {
     ),
     "int8": Variant(
         to_int8,
-        f"static quantization to int8 in QDQ form (`quant_pre_process`, then `quantize_static`, {ORT}):\nweights per "
-        f"channel, activations by their extremes on {CALIBRATED_BY} {{data}} of those that it learned from.",
+        f"static quantization to int8 in QDQ form (`quant_pre_process`, then `quantize_static`, {ORT}):\n"
+        f"weights per channel, activations by their extremes on {CALIBRATED_BY} {{data}} of those that it "
+        "learned from.",
     ),
     "fp16": Variant(
         to_float16,
@@ -172,11 +173,11 @@ def main() -> None:
         description="Write NAME_torch.onnx, NAME_int8.onnx, NAME_fp16.onnx and NAME_variants.md."
     )
     parser.add_argument("name", choices=TASKS)
-    parser.add_argument("folder", type=Path, help="where NAME.onnx is, and the others are written")
+    parser.add_argument("folder", type=Path, help="where NAME.onnx is, and where the variants are written")
     parser.add_argument(
         "--quick",
         action="store_true",
-        help=f"judge by {QUICKLY_TESTED} scenes only, to see that everything runs",
+        help=f"use only {QUICKLY_TESTED} scenes, to see that everything runs",
     )
     options = parser.parse_args()
     original, task = options.folder / f"{options.name}.onnx", TASKS[options.name]
@@ -196,11 +197,11 @@ def main() -> None:
             f"Opset {opset}, {len(data):,} bytes, sha256 `{hashlib.sha256(data).hexdigest()}`.",
             "",
         ]
-    columns = list(figures[original.name])
+    columns, digest = list(figures[original.name]), hashlib.sha256(original.read_bytes()).hexdigest()
     card = [
         f"# Variants of {options.name}",
         "",
-        f"`{original.name}`, sha256 `{hashlib.sha256(original.read_bytes()).hexdigest()}`, as other tools make it.",
+        f"`{original.name}`, sha256 `{digest}`, as other tools make it.",
         "Names and free sizes of image and output are kept.",
         "",
         *sections,
@@ -208,7 +209,10 @@ def main() -> None:
         "|---" * (1 + len(columns)) + "|",
         *(f"| {name} | {' | '.join(row.values())} |" for name, row in figures.items()),
         "",
-        f"Made by `python tools/variants.py {options.name} {options.folder.name}{' --quick' * options.quick}`.",
+        (
+            f"Made by `python tools/variants.py {options.name} {options.folder.name}"
+            f"{' --quick' * options.quick}`."
+        ),
         "On another kind of processor the last bits of the int8 scales differ.",
         "",
     ]
