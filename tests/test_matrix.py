@@ -27,7 +27,7 @@ from PIL import Image
 from support import close
 
 import onnxscope
-from onnxscope import cli
+from onnxscope.cli import main as cli
 from onnxscope.show import charts
 
 ROUNDED = 1e-2  # of the largest value: what half precision and int8 may be off by between two sessions
@@ -269,7 +269,7 @@ def test_a_refusal_names_the_option_that_helps(
 
 PEAK = """
 import sys
-from onnxscope import cli
+from onnxscope.cli import main as cli
 for line in sys.stdin.read().splitlines():
     assert cli.run(line.split("\\t")) == 0, line
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))

@@ -33,7 +33,7 @@ CONSTRUCTED = {"Preprocess"}  # the classes that users construct themselves
 RESULT = "What all results share"
 OPTIONS = {  # the annotation of keyword arguments that are described once → their title and class
     "Unpack[Choices]": ("Options of a rewrite", opening.Choices),
-    "Unpack[SvdOptions]": ("Options of a decomposition", decompose.SvdOptions),
+    "Unpack[SvdOptions]": ("Options of a decomposition", decompose.Settings),
 }
 TYPES = {  # names of types in signatures → where each is defined, and what it is
     "ModelSource": (opening, "a model"),
