@@ -422,7 +422,7 @@ def test_every_claim_and_its_figure_is_there(folder: Path) -> None:
     )
     for claim, check in proofs["checks"].items():
         assert claim in text and f"{check['figure']:.1e}" in text and check["figure"] <= check["bound"]
-    assert "All claims behind it were tested and hold" in text
+    assert "All claims behind this page were tested and hold" in text
 
 
 def guide(folder: Path, name: str, preset: str = "unit", **settings: Any) -> Guide:
@@ -488,7 +488,7 @@ def test_json_for_machines(folder: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert facts == figures(tmp_path / "a.b")
 
 
-def test_it_is_written_beside_the_model_unless_told_otherwise(folder: Path, tmp_path: Path) -> None:
+def test_it_is_written_next_to_the_model_unless_told_otherwise(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes((folder / "half.onnx").read_bytes())
     assert cli.run(["tour", str(tmp_path / "net.onnx"), "--image", str(folder / "half.png"), "-k", "1"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.onnx", "net.tour", "net.tour.html"]
@@ -572,7 +572,7 @@ def test_what_is_not_proved_is_said(
     assert (
         "Not all claims hold" in text
         and "does not hold" in text
-        and "All claims behind it were tested and hold" not in text
+        and "All claims behind this page were tested and hold" not in text
     )
 
 

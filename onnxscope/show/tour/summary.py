@@ -37,7 +37,7 @@ def summary(g: Guide, facts: dict[str, Any]) -> list[str]:
     }
     what = kinds.get(g.kind) or f"computes an output of shape {output} from an image of shape {image}"
     holds = (
-        "All claims behind it were tested and hold: see the proofs at the end."
+        "All claims behind this page were tested and hold: see the proofs at the end."
         if facts["proofs"]["ok"]
         else "Not all claims hold: see the proofs at the end."
     )

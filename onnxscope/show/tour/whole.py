@@ -48,7 +48,7 @@ def input_and_output(g: Guide) -> SectionAndFigures:
     residual = g.x.residual()
     carried = g.x.output - residual
     of_residual, of_carried = relative_norm(residual, g.x.output), relative_norm(carried, g.x.output)
-    cancel = " The two parts partly cancel each other." if of_residual + of_carried > CANCELLING else ""
+    cancel = " They partly cancel each other." if of_residual + of_carried > CANCELLING else ""
     text = paragraphs(f"""
         With all decisions frozen, the output is exactly y0 = F·x0 + r. The first part, F·x0, depends on the
         values of the pixels. The second part, the residual r, is what the biases of all layers add; they pass
