@@ -27,6 +27,7 @@ from onnxscope.cli import asking
 from onnxscope.files import pictures
 from onnxscope.linear.svd.lanczos import Lanczos
 from onnxscope.run.verify import Check, Report
+from onnxscope.show.tour.scores import gathered
 from onnxscope.show.tour.visit import visit
 from onnxscope.show.tour.whole import proofs
 
@@ -337,6 +338,14 @@ def test_an_enlargement_is_set_beside_the_bicubic_one(name: str, drawn: bool, fo
     _, out = toured(folder, name)
     assert (out / "bicubic-v-2.png").exists() == drawn
     assert ("The same for bicubic enlargement" in page_of(out).text) == drawn
+
+
+def test_of_many_layers_the_smallest_are_taken_together() -> None:
+    layers = {f"layer {k}": (-1.0) ** k * (k + 1) for k in range(50)} | {"nothing": 0.0}
+    shown = gathered(layers)
+    assert list(shown) == [*(f"layer {k}" for k in range(11, 50)), "11 other layers"]
+    assert sum(shown.values()) == sum(layers.values()) and shown["layer 49"] == -50
+    assert gathered({"a": 1.0, "b": 0.0, "c": -2.0}) == {"a": 1.0, "c": -2.0}
 
 
 def test_the_proofs_have_a_column_of_notes_if_there_are_any() -> None:
