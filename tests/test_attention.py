@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_graphsurgeon as gs
 import pytest
+from onnx.reference import ReferenceEvaluator
 from support import POLICIES, case_model, check, model, node, randn, runs, standard_cases
+
+from onnxscope.graph import shapes
 
 HALF = 5e-3  # what float16 leaves of a number, some roundings later
 CASES = [
@@ -46,6 +50,22 @@ def test_standard_cases(case):
             check(
                 proto, feeds, "taylor", image=OUTPUTS[output], output=output, step=step, tolerance=tolerance
             )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "heads"),
+    [
+        ([(2, 6, 3, 4), (2, 3, 5, 4), (2, 3, 5, 7)], {}),
+        ([(2, 3, 24), (2, 5, 12), (2, 5, 21)], {"q_num_heads": 6, "kv_num_heads": 3}),
+    ],
+)
+def test_output_sizes_are_those_of_the_standards_reference(sizes, heads):
+    feeds = {name: randn(*size) for name, size in zip("qkv", sizes, strict=True)}
+    outputs = ["y", "key", "value", "weights"]
+    proto = model([node("Attention", "qkv", outputs, **heads)], feeds, outputs, opset=23)
+    want = [list(value.shape) for value in ReferenceEvaluator(proto).run(None, feeds)]
+    (read,) = gs.import_onnx(proto).nodes
+    assert shapes.attention(read) == [None, *want[1:]]
 
 
 def self_attention(heads, **attrs):

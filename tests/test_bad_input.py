@@ -292,6 +292,11 @@ MODELS: Mapping[str, tuple[Callable[[], onnx.ModelProto], Sequence[str], str]] =
         (),
         "'odd' (MaxPool: 1x3x8x8)",
     ),
+    "an output of too many elements": (
+        lambda: chain("MaxPool", ["x"], kernel_shape=[3, 3], pads=[(1 << 14) - 3] * 4),
+        (),
+        "its output would have the size 1x3x32768x32768",
+    ),
     "an output of negative size": (
         lambda: chain("AveragePool", ["x"], kernel_shape=[99, 1]),
         (),

@@ -88,6 +88,18 @@ def test_classes_stay_where_their_pixels_do() -> None:
     assert math.isnan(evaluation.top_kept(linear(np.ones((1, 20))), image, seen))
 
 
+@pytest.mark.parametrize("pixels", [10, 19, 20, 21])
+def test_not_more_than_the_share_of_pixels_is_kept(pixels: int) -> None:
+    shown: list[int] = []
+
+    def network(image: np.ndarray) -> np.ndarray:
+        shown.append(np.count_nonzero(image))
+        return np.arange(4.0)
+
+    evaluation.top_kept(network, np.ones((1, 1, 1, pixels), np.float32), np.arange(pixels)[None] * 1.0)
+    assert shown == [pixels, math.ceil(3 * pixels / 10)]
+
+
 def test_contributions_are_the_best_order_for_a_linear_network() -> None:
     weights, image = randn(2, 6, seed=1), randn(1, 1, 2, 3, seed=2)
     best = (weights[1] * (image - image.mean()).reshape(-1)).reshape(2, 3)
@@ -351,7 +363,7 @@ def test_a_folder_is_evaluated(evaluate: Evaluate) -> None:
 
 
 def test_an_attack_by_levels_of_a_picture(folder: Path, evaluate: Evaluate) -> None:
-    """One level is scale/std to the model, so the score of a linear network falls by that times Σ|w| of each channel."""
+    """A level is scale/std to the model: the score of a linear network falls by that times Σ|w|, over channels."""
     weights = randn(1, 3 * SIDE * SIDE, seed=11)
     onnx.save(
         linear_model(np.concatenate([weights, -weights]), (1, 3, SIDE, SIDE)), folder.parent / "net.onnx"

@@ -202,15 +202,17 @@ def test_survivors_are_listed_with_their_line(toy: mutants.Project, tmp_path: Pa
 def test_a_broken_run_goes_on(
     toy: mutants.Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A survivor is tried again when tests have changed, and every fault when the package has."""
+    """A survivor is tried again with other or more tests, and every fault when the package has changed."""
     file, both = tmp_path / "results.json", drawn(toy, "width * height", "side > LONGEST")
     mutants.run(toy, both, mutants.Results(file, toy, resume=False))
     capsys.readouterr()
     assert "50.0% of 2" in mutants.run(toy, both, mutants.Results(file, toy, resume=True))
     assert not capsys.readouterr().out
+    assert len(mutants.Results(file, toy, resume=True, seconds=mutants.THEN + 1).known) == 1
     of_toy = toy.root / "tests" / "test_toy.py"
     of_toy.write_text(OF_TOY.replace("is_long(1)", "is_long(100)"), encoding="utf-8")
     toy = mutants.Project(toy.root, "toy")
+    assert len(mutants.Results(file, toy, resume=True).known) == 1
     assert "100.0% of 2" in mutants.run(toy, both, mutants.Results(file, toy, resume=True))
     assert capsys.readouterr().out.startswith("1 of 1: toy/lengths.py:10 killed")
     (toy.root / "toy" / "names.py").write_text("", encoding="utf-8")

@@ -14,7 +14,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from onnxscope.show import charts
+from onnxscope.show import charts, sheets
 
 # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB
 VISIONS = {
@@ -102,6 +102,20 @@ def test_charts_have_axes_below_and_on_the_left() -> None:
 
     charts.drawn(paint, 1)
     assert seen == [["bottom", "left"]] * 2
+
+
+def test_bars_stand_around_the_place_of_their_element(monkeypatch: pytest.MonkeyPatch) -> None:
+    axes = Figure().add_subplot()
+    monkeypatch.setattr(charts, "drawn", lambda paint, *size: paint(axes.figure, axes, "black"))
+    charts.elements({name: [1.0, -2.0] for name in "abc"})
+    middles = np.reshape([bar.get_x() + bar.get_width() / 2 for bar in axes.patches], (3, 2))
+    np.testing.assert_allclose(middles.mean(0), [0, 1], atol=1e-9)
+    np.testing.assert_allclose(np.diff(middles, axis=0), axes.patches[0].get_width())
+
+
+def test_charts_and_sheets_have_the_same_two_colours() -> None:
+    for chart, sheet in ((charts.ABOVE, sheets.ABOVE), (charts.BELOW, sheets.BELOW)):
+        np.testing.assert_allclose(255 * np.array(to_rgb(chart)), sheet)
 
 
 @pytest.mark.parametrize("name", CHARTS)

@@ -154,8 +154,9 @@ def test_the_doctor_names_what_stops_a_rewrite_and_the_remedy_works() -> None:
     assert onnxscope.verify(proto, opaque=["LSTM"]).ok
 
 
-@pytest.mark.parametrize(("side", "folded"), [(8, True), (3000, False)])
+@pytest.mark.parametrize(("side", "folded"), [(8, True), (90, True), (91, False), (3000, False)])
 def test_large_results_of_small_constants_are_not_stored(side: int, folded: bool) -> None:
+    """Up to 64 KiB are computed beforehand, eight bytes being counted for each element."""
     nodes = [
         node("ConstantOfShape", ["size"], ["zeros"]),
         node("ReduceMean", ["zeros"], ["mean"]),

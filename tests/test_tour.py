@@ -29,6 +29,7 @@ from onnxscope.run.verify import Check, Report, verify_scope
 from onnxscope.show import views
 from onnxscope.show.tour import visit as visiting
 from onnxscope.show.tour.guide import Effort, Guide
+from onnxscope.show.tour.scores import largest
 from onnxscope.show.tour.visit import visit
 from onnxscope.show.tour.whole import proofs
 
@@ -339,6 +340,14 @@ def test_an_enlargement_is_set_beside_the_bicubic_one(name: str, drawn: bool, fo
     _, out = toured(folder, name)
     assert (out / "bicubic-v-2.png").exists() == drawn
     assert ("The same for bicubic enlargement" in page_of(out).text) == drawn
+
+
+def test_of_many_layers_the_smallest_are_taken_together() -> None:
+    layers = {f"layer {k}": (-1.0) ** k * (k + 1) for k in range(50)} | {"nothing": 0.0}
+    shown = largest(layers)
+    assert list(shown) == [*(f"layer {k}" for k in range(11, 50)), "11 other layers"]
+    assert sum(shown.values()) == sum(layers.values()) and shown["layer 49"] == -50
+    assert largest({"a": 1.0, "b": 0.0, "c": -2.0}) == {"a": 1.0, "c": -2.0}
 
 
 def test_the_proofs_have_a_column_of_notes_if_there_are_any() -> None:

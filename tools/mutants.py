@@ -3,6 +3,7 @@
     python tools/mutants.py                                # 200 faults, drawn over all modules
     python tools/mutants.py --count 40 --modules 'onnxscope/files/*' --seed 1 --json FILE
     python tools/mutants.py --json FILE --resume           # go on; tries survivors again if tests changed
+    python tools/mutants.py --json FILE --resume --seconds 300     # tries survivors with more tests
 
 Each fault is put into a copy of the repository in a temporary folder, and tests that call the function around
 it run until one fails. Which tests those are is recorded once, by running each test file; the records stay in
@@ -29,8 +30,10 @@ from mutant_runs import Place, every
 from mutant_tests import Function, Records, Test, within
 
 ROOT = Path(__file__).parents[1]
-# seconds, as recorded, of the tests that run first, and of those that a survivor runs then
-BUDGETS = (10.0, 40.0)
+FIRST, THEN = (
+    10.0,
+    40.0,
+)  # seconds, as recorded, of the tests that run first, and of those that a survivor runs then
 Result = dict[str, Any]
 
 
@@ -98,23 +101,27 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 class Results:
-    """What is known of each fault, in a JSON file that is written anew with each result."""
+    """What is known of each fault, in a JSON file that is written anew with each result.
 
-    def __init__(self, file: Path, project: Project, resume: bool) -> None:
-        self.file, self.package, self.tests = file, digest(project.sources), digest(project.tests)
+    A survivor has run tests of so many seconds, besides those that ran first.
+    """
+
+    def __init__(self, file: Path, project: Project, resume: bool, seconds: float = THEN) -> None:
+        self.file, self.seconds = file, seconds
+        self.package, self.tests = digest(project.sources), digest(project.tests)
         saved = json.loads(file.read_text(encoding="utf-8")) if resume and file.exists() else []
         self.known: list[Result] = [result for result in saved if self.holds(result)]
 
     def holds(self, result: Result) -> bool:
-        """Whether it is of this package; a fault that survived must have survived these tests."""
-        noticed = result["outcome"] != "survived"
-        return bool(result["package"] == self.package and (noticed or result["with_tests"] == self.tests))
+        """Whether it is of this package; a survivor must have survived these tests, and as many of them."""
+        same_tests = result["with_tests"] == self.tests and result["with_seconds"] >= self.seconds
+        return bool(result["package"] == self.package and (result["outcome"] != "survived" or same_tests))
 
     def of(self, fault: Fault) -> Result | None:
         return next((known for known in self.known if about(fault).items() <= known.items()), None)
 
     def add(self, fault: Fault, result: Result) -> None:
-        stamps = {"package": self.package, "with_tests": self.tests}
+        stamps = {"package": self.package, "with_tests": self.tests, "with_seconds": self.seconds}
         self.known.append({**about(fault), **result, **stamps})
         write(self.file, json.dumps(self.known, indent=1, ensure_ascii=False))
 
@@ -143,7 +150,8 @@ def run(
 
         def judged(place: Place, number: int) -> tuple[Fault, Result]:
             fault, source = left[number], project.sources[left[number].module]
-            return fault, judge(fault, source, place, project.tests_of(fault, records), 1 + number)
+            place.put(fault, source, 1 + number)
+            return fault, judge(place, project.tests_of(fault, records), (FIRST, results.seconds))
 
         for k, (fault, result) in enumerate(every(places, judged, range(len(left))), 1):
             results.add(fault, result)
@@ -157,12 +165,11 @@ def run(
     return report([known for fault in drawn if (known := results.of(fault))])
 
 
-def judge(fault: Fault, source: str, place: Place, tests: Sequence[Test], stamp: int) -> Result:
-    """Whether one of the tests notices the fault, as far as the budgets allow."""
-    place.put(fault, source, stamp)
+def judge(place: Place, tests: Sequence[Test], budgets: Sequence[float]) -> Result:
+    """Whether one of the tests notices the fault; after each budget of seconds only a survivor goes on."""
     result: Result = {"outcome": "survived", "by": "", "tests": 0, "of": len(tests), "seconds": 0.0}
     left = list(tests)
-    for budget in BUDGETS:
+    for budget in budgets:
         if left and result["outcome"] == "survived":
             chosen = within(left, budget)
             left = [test for test in left if test not in chosen]
@@ -204,12 +211,16 @@ def main() -> None:
         "--json", type=Path, default=Path("mutants.json"), metavar="FILE", help="for the results"
     )
     parser.add_argument("--resume", action="store_true", help="keep the results in FILE that still hold")
+    parser.add_argument(
+        "--seconds", type=float, default=THEN, metavar="N", help=f"of tests that a survivor runs ({THEN:.0f})"
+    )
     options = parser.parse_args()
     if options.count < 1 or options.jobs < 1:
         parser.error("--count and --jobs must be at least 1")
     project = Project(ROOT, "onnxscope")
     drawn = project.drawn(options.count, options.seed, options.modules)
-    print(run(project, drawn, Results(options.json, project, options.resume), options.jobs, options.tests))
+    results = Results(options.json, project, options.resume, options.seconds)
+    print(run(project, drawn, results, options.jobs, options.tests))
 
 
 if __name__ == "__main__":
