@@ -119,7 +119,7 @@ def doctor(
 def opened(model: ModelSource | Scope, *, options: Options | None = None, **chosen: Unpack[Choices]) -> Scope:
     """The scope that a model is rewritten into, or a scope that is given.
 
-    The image, the output and the method of a given scope can be chosen anew.
+    Other options can change the image, the output and the method of a scope that is given.
     """
     options = options or options_of(chosen)
     if isinstance(model, Scope):

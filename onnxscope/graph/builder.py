@@ -40,7 +40,7 @@ MOST_NODES = (
 )  # of one graph: functions that call functions in a damaged model can multiply without end
 NOT_FOLDED = {
     # onnxruntime recognises a quantized layer by the DequantizeLinear of its weights; without it, it would
-    # quantize the weights anew, and differently.
+    # quantize the weights again, and differently.
     "DequantizeLinear",
     "RandomNormal",
     "RandomUniform",

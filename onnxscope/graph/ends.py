@@ -72,7 +72,7 @@ def find_output(graph: gs.Graph, name: str | None) -> tuple[Tensor, str]:
     """The tensor to explain, and a note about the choice.
 
     Unless one is named, this is the first floating-point output. Where that is a final softmax, or a final
-    sigmoid of a vector, it is the softmax's input instead, and the note tells so.
+    sigmoid of a vector, it is the input of that node instead, as the note tells.
     """
     tensors = {t.name: t for n in graph.nodes for t in n.outputs}
     if name is not None:

@@ -20,7 +20,7 @@ def batch_size(program: Program, states: int, memory: int, most: int) -> int:
     if need > memory:
         remedy = ", or --stateless, which keeps no states" if need - states <= memory else ""
         raise BadOption(
-            f"one probe needs {bytes_text(need)}, and the budget is {bytes_text(memory)}",
+            f"one probe needs {bytes_text(need)}, the budget is {bytes_text(memory)}",
             where="--memory",
             remedy=f"give a larger budget{remedy}",
         )
