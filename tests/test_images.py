@@ -175,7 +175,8 @@ def test_arrays_are_taken_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "cause"), [(np.nan, "holds NaN"), (np.inf, "holds NaN"), (1e300, "outside the range of float32")]
+    ("value", "cause"),
+    [(np.nan, "holds NaN"), (np.inf, "holds NaN"), (1e300, "outside the range of float32")],
 )
 def test_arrays_without_sense_are_refused(tmp_path, value, cause):
     np.save(tmp_path / "a.npy", np.full((1, 3, 4, 4), value))
