@@ -79,9 +79,9 @@ def evaluate(
     randomise: Randomise = False,
     fgsm: Fgsm = None,
 ) -> None:
-    """Measure how good explanations of the highest scores of all pictures in a folder are.
+    """Measure how good explanations are, on the highest scores of a folder of pictures.
 
-    Writes a table, OUT.csv (or OUT.parquet), and a chart, OUT.png.
+    The result is a table, OUT.csv or OUT.parquet, and a chart, OUT.png.
 
     \b
     Example:

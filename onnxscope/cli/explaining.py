@@ -44,9 +44,10 @@ def checked(q: Question) -> LinearInterpreter:
 
 @question
 def ledger(q: Question, score: Score = None, labels: Labels = None) -> None:
-    """Show what the image and each layer's biases contribute to a score, as a table and a .png chart.
+    """Show what the image and each layer's biases contribute to a score.
 
-    If the image is a folder, show the mean shares over its pictures and their spread.
+    The result is a table and a chart, .png. If the image is a folder, they show the mean shares over its
+    pictures and their spread.
 
     \b
     Example:
@@ -85,10 +86,11 @@ Tensors = Annotated[
 
 @question
 def contributions(q: Question, score: Score = None, labels: Labels = None, tensors: Tensors = None) -> None:
-    """Show what the pixels of feature maps contribute to a score, as a table, .npz and .png.
+    """Show what the pixels of feature maps contribute to a score.
 
-    What the pixels of a map do not contribute, the biases of the layers after it do. If the image is a
-    folder, show the mean share of these biases over its pictures and its spread, as a table and .png.
+    The result is a table, .npz and .png. What the pixels of a map do not contribute, the biases of the layers
+    after it do. If the image is a folder, a table and a chart, .png, show the mean share of these biases over
+    its pictures and its spread.
 
     \b
     Example:
@@ -128,9 +130,9 @@ def votes(
         typer.Option(metavar="N", min=0, help="Let pixels vote only for the N highest scores; 0 for all."),
     ] = 0,
 ) -> None:
-    """Show which score each pixel contributes most to, biases included, as .npz and .png.
+    """Show which score each pixel contributes most to, as .npz and .png.
 
-    All biases are brought back to the pixels of the image, so that the votes account for the whole score.
+    The contributions of all biases are carried back to the pixels, and count for the votes.
 
     \b
     Example:

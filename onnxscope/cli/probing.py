@@ -36,7 +36,7 @@ Back = Annotated[bool, typer.Option("--back", help="Carry an output (.npy) back 
 
 @question
 def residual(q: Question) -> None:
-    """Show the residual r = y0 − F·x0, the part of the output that the biases add, as .npz and .png.
+    """Show what the biases add to the output: r = y0 − F·x0, as .npz and .png.
 
     \b
     Example:
@@ -74,7 +74,7 @@ def column(q: Question, pixel: Pixels) -> None:
 
 @question
 def row(q: Question, pixel: Pixels) -> None:
-    """Show what pixels of the output, or scores, depend on in the image: rows of F, as .npz and .png.
+    """Show how output pixels or scores depend on the image: rows of F, as .npz and .png.
 
     \b
     Example:
@@ -94,7 +94,7 @@ def row(q: Question, pixel: Pixels) -> None:
 
 @question
 def project(q: Question, probe: Probe = None, back: Back = False) -> None:
-    """Carry another image through the frozen map, F·x, or an output back, Fᵀ·u, as .npz and .png.
+    """Carry another image through F, or an output back through Fᵀ, as .npz and .png.
 
     \b
     Example:
@@ -165,9 +165,10 @@ class Search:
 
 @question
 def svd(q: Question, search: Search) -> None:
-    """Find the largest singular values of F with their eigen-inputs and eigen-outputs, as .npz and .png.
+    """Find the largest singular values of F with their vectors, as .npz and .png.
 
-    If it is interrupted, or stopped by a limit, it writes what it has found; the exit code is then 130 or 1.
+    The vectors are called eigen-inputs and eigen-outputs. If the search is interrupted, or stopped by a
+    limit, what it has found is written; the exit code is then 130 or 1.
 
     \b
     Example:

@@ -48,7 +48,9 @@ def rewrite(
     method: WayBack = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rewrite MODEL into a scope: the original, its frozen linear map and the transpose in one file.
+    """Rewrite MODEL into a scope: the model, its frozen linear map and the transpose.
+
+    The scope is one ONNX file of standard operators.
 
     \b
     Example:
@@ -145,9 +147,10 @@ def verify(
     chosen: Rewriting,
     as_json: AsJson = False,
 ) -> None:
-    """Prove with numbers that a scope, or the scope that MODEL is rewritten into, computes what it should.
+    """Prove with numbers that a scope computes what it should.
 
-    Each claim is printed with its figure, its bound and the noise floor.
+    A model is rewritten into a scope first. Each claim is printed with its figure, its bound and the noise
+    floor.
 
     \b
     Example:
