@@ -63,7 +63,7 @@ REFUSED = [  # verbs, forms, and what the message says
     ("compare grad-cam", "signal", r"no feature map with rows and columns.*another method$"),
     ("compare grad-cam", "QOperator", r"feature maps .*whole numbers.*another method$"),
     ("verify --image", "uint8", r"'pixels' is computed inside .* cannot be given; leave --image out$"),
-    ("evaluate", "uint8", r"'pixels' is .*fed with.* export "),
+    ("evaluate", "uint8", r"'pixels' is a tensor inside .*export "),
 ]
 REMEDIES = [  # a form, which of the options that it needs are left out, and what the message names instead
     ("uint8", ["--image-input", "--preset"], "--image-input pixels"),

@@ -14,7 +14,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from onnxscope.show import charts, sheets
+from onnxscope.show import charts, panels
 
 # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB
 VISIONS = {
@@ -101,7 +101,7 @@ def test_charts_have_axes_below_and_on_the_left() -> None:
         seen.append(sorted(side for side, line in axes.spines.items() if line.get_visible()))
 
     charts.drawn(paint, 1)
-    assert seen == [["bottom", "left"]] * 2
+    assert seen == [["bottom", "left"]]
 
 
 def test_bars_stand_around_the_place_of_their_element(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_bars_stand_around_the_place_of_their_element(monkeypatch: pytest.Monkey
 
 
 def test_charts_and_sheets_have_the_same_two_colours() -> None:
-    for chart, sheet in ((charts.ABOVE, sheets.ABOVE), (charts.BELOW, sheets.BELOW)):
+    for chart, sheet in ((charts.ABOVE, panels.ABOVE), (charts.BELOW, panels.BELOW)):
         np.testing.assert_allclose(255 * np.array(to_rgb(chart)), sheet)
 
 

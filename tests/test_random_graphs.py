@@ -12,7 +12,7 @@ from standard import Material, entries
 
 from onnxscope.files.models import load
 from onnxscope.rewriting.build import build
-from onnxscope.rewriting.options import Options
+from onnxscope.rewriting.options import Options as Choice
 from onnxscope.rewriting.steps import POLICIES, Policy
 from onnxscope.run.verify import verify_scope
 
@@ -158,7 +158,7 @@ def models(draw: st.DrawFn) -> onnx.ModelProto:
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(model=models(), seed=st.integers(0, 2**16))
 def test_every_proof_holds_on_random_graphs(policy: str, model: onnx.ModelProto, seed: int) -> None:
-    scope = build(load(model), Options(policy=Policy(policy)))
+    scope = build(load(model), Choice(policy=Policy(policy)))
     image = np.random.default_rng(seed).standard_normal(SHAPE).astype(np.float32)
     report = verify_scope(scope, image=image)
     assert report.ok, [c for c in report.checks if not c.ok]
