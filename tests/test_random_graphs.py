@@ -12,7 +12,9 @@ from standard import Material, entries
 
 from onnxscope.files.models import load
 from onnxscope.rewriting.build import build
-from onnxscope.rewriting.options import Options as Choice
+from onnxscope.rewriting.options import (
+    Options as Choice,
+)  # hypothesis draws its examples by the test's source
 from onnxscope.rewriting.steps import POLICIES, Policy
 from onnxscope.run.verify import verify_scope
 
