@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -59,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # for terminals that lack a letter
+    if arguments is None:  # in a process of its own: collections need not look at what has been imported
+        gc.freeze()
     sys.exit(run(arguments))
 
 
