@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markdown import Markdown
 
 from onnxscope.cli.options import AsJson, command
 from onnxscope.cli.printing import print_json, print_table, printing
@@ -58,6 +57,8 @@ def print_topics(as_json: bool) -> None:
 
 def page_through(text: str) -> None:
     """Markdown as a terminal shows it, in the user's pager."""
+    from rich.markdown import Markdown  # only now: no other verb needs it
+
     os.environ.setdefault("LESS", PAGER_OPTIONS)
     console = Console()
     width = min(console.width, WIDEST)

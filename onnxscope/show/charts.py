@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import distribution
 from typing import Any
 
-import cmcrameri.cm
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm, Normalize, is_color_like, to_rgba
+from matplotlib.colors import ListedColormap, LogNorm, Normalize, is_color_like, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -24,7 +24,8 @@ from onnxscope.errors import printable, shortened
 from onnxscope.show.panels import magnitude
 from onnxscope.show.sheets import png_of
 
-SIGNED, SIZES = cmcrameri.cm.vik, mpl.colormaps["cividis"]
+VIK = distribution("cmcrameri").locate_file("cmcrameri/cmaps/vik.txt")  # the package takes long to import
+SIGNED, SIZES = ListedColormap(np.loadtxt(str(VIK))), mpl.colormaps["cividis"]
 LINES, MARKERS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7"), "osD^"
 ABOVE, BELOW = "#B0512B", "#2A7AA8"  # positive and negative bars, in the colours of vik's two sides
 PAGES = {  # background, text, grid
