@@ -38,7 +38,6 @@ GAPS: dict[str, str] = {
     r"test_(adam|adagrad|momentum|nesterov_momentum)(_\w+)?": NOT_PROMISED,
     r"test_ai_onnx_ml_\w+": NOT_PROMISED,
     r"test_(causal_conv_with_state|flexattention|linear_attention|swiglu|tensorscatter)(_\w+)?": NOT_PROMISED,
-    r"test_(lstm|gru|simple_rnn|rnn)_\w+": NOT_PROMISED,
     r"test_(cumprod|det|stft)(_\w+)?": NOT_PROMISED,
     "test_melweightmatrix": NOT_PROMISED,
 }
@@ -53,10 +52,10 @@ NAMED = set(
     Softmax LogSoftmax Resize Upsample Pad GridSample DepthToSpace SpaceToDepth Reshape Flatten Transpose Squeeze Unsqueeze Concat
     Split Slice Expand Tile Gather GatherElements GatherND Scatter ScatterElements ScatterND Trilu CumSum ReverseSequence DeformConv
     RoiAlign Attention QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul ConvInteger MatMulInteger
-    Dropout Identity Cast Constant ConstantOfShape Shape Size If Loop Affine Crop ImageScaler Scale""".split()
+    LSTM GRU RNN Dropout Identity Cast Constant ConstantOfShape Shape Size If Loop Affine Crop ImageScaler Scale""".split()
 )
 NEVER_NAMED = set(
     """Adagrad Adam Momentum AffineGrid ArrayFeatureExtractor Bernoulli Binarizer CastLike CausalConvWithState CenterCropPad Col2Im
-    Compress CumProd DFT Det FlexAttention GRU LSTM RNN LinearAttention MelWeightMatrix Mod NegativeLogLikelihoodLoss OneHot
+    Compress CumProd DFT Det FlexAttention LinearAttention MelWeightMatrix Mod NegativeLogLikelihoodLoss OneHot
     OptionalGetElement Range RotaryEmbedding STFT Scan SoftmaxCrossEntropyLoss SwiGLU TensorScatter TopK TreeEnsemble Unique""".split()
 )

@@ -215,8 +215,8 @@ def matches(f: Any, flat: np.ndarray, k: int, step: float, column: np.ndarray, s
         up, middle, down = f(flat + e), f(flat), f(flat - e)
         quotients = [(up - down) / (2 * h), (up - middle) / h, (middle - down) / h]
         central.append(quotients[0])
-        if any(
-            np.abs(q - column)[np.isfinite(q)].max(initial=0) <= SLOPE * max(scale, 1e-6) for q in quotients
-        ):
+        rounding = float(np.finfo(np.float32).eps) * np.abs(middle[np.isfinite(middle)]).max(initial=0) / h
+        bound = SLOPE * max(scale, 1e-6) + rounding
+        if any(np.abs(q - column)[np.isfinite(q)].max(initial=0) <= bound for q in quotients):
             return True
     return bool(np.abs(central[1]).max() > 4 * np.abs(central[0]).max())

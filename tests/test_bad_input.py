@@ -123,9 +123,8 @@ def unknown_domain() -> onnx.ModelProto:
 
 
 def integers_only() -> onnx.ModelProto:
-    return model(
-        [node("Cast", ["x"], ["f"], to=1), node("Relu", ["f"])], {"x": np.zeros((1, 3), np.uint8)}, ["y"]
-    )
+    nodes = [node("Gather", ["words", "x"], ["f"]), node("Relu", ["f"])]
+    return model(nodes, {"x": np.zeros((1, 3), np.int64)}, ["y"], weights={"words": randn(5, 4)})
 
 
 def two_images() -> onnx.ModelProto:
@@ -140,13 +139,7 @@ def free_sizes() -> onnx.ModelProto:
 
 
 def unsupported() -> onnx.ModelProto:
-    weights = {"w": randn(1, 32, 3), "r": randn(1, 32, 8)}
-    return model(
-        [node("LSTM", ["x", "w", "r"], name="reader", hidden_size=8)],
-        {"x": randn(5, 1, 3)},
-        ["y"],
-        weights=weights,
-    )
+    return model([node("Det", ["x"], name="reader")], {"x": randn(2, 3, 3)}, ["y"])
 
 
 def no_such_operator() -> onnx.ModelProto:

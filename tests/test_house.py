@@ -33,6 +33,7 @@ RECORDS = {
     "onnxscope.cli.options.Pictures": "the options about pictures",
     "onnxscope.cli.probing.Search": "the options of svd",
     "onnxscope.linear.svd.decompose.Settings": "the options of svd",
+    "onnxscope.normalise.recurrent.Cell": "one direction of a recurrent layer",
     "onnxscope.linear.svd.decompose.Svd": "what a decomposition has found",
     "onnxscope.normalise.source.Source": "the fields of a node in a model file",
     "onnxscope.rewriting.steps.Step": "the entry of a node in the table of a scope",

@@ -390,7 +390,7 @@ def test_elements_of_what_is_no_picture(shape):
         ((1, 24, 20, 3), (0, 24, 0), "pixel 0,24,0 lies outside of 3x24x20 (channel, y, x)"),
         ((1, 3, 24, 24), (0, -1, 0), "pixel 0,-1,0 lies outside of"),
         ((1, 3, 24, 24), (0, 1), "pixel 0,1 has 2 number(s), and 3x24x24 (channel, y, x) takes 3"),
-        ((1, 3, 24, 24), 7, "pixel 7 has 1 number(s)"),
+        ((1, 3, 24, 24), 1728, "element 1728 lies outside of 1x3x24x24"),
         ((1, 10), 10, "pixel 10 lies outside of 10;"),
         ((), 1, "pixel 1 lies outside of 1;"),
     ],

@@ -69,9 +69,8 @@ def test_integer_pixels_are_explained_behind_their_cast() -> None:
         ["y"],
         weights=W,
     )
-    with pytest.raises(BadModel, match=r"--image-input, such as --image-input x"):
-        onnxscope.rewrite(proto)
-    assert onnxscope.verify(proto, image="x", policy="taylor").ok
+    assert onnxscope.rewrite(proto).image == "x"
+    assert onnxscope.verify(proto, policy="taylor").ok
 
 
 def test_of_several_inputs_the_image_like_one_is_taken_or_one_is_asked_for() -> None:
@@ -125,33 +124,28 @@ def test_what_stands_before_a_selection_of_boxes_can_be_explained(opset: int) ->
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     assert onnxscope.verify(proto, output="boxes", policy="taylor").ok
     with pytest.raises(Unsupported, match=r"size .* depends on values.*--output"):
-        onnxscope.rewrite(proto)
+        onnxscope.rewrite(proto, output="flat")
+    scope = onnxscope.rewrite(proto)
+    assert scope.output == "logits"
+    assert "before the Sigmoid and the NonMaxSuppression" in scope.notes[0]
 
 
 def test_the_doctor_names_what_stops_a_rewrite_and_the_remedy_works() -> None:
-    lstm = node("LSTM", ["t", "lw", "lr"], ["", "h"], hidden_size=2, name="reader")
     nodes = [
         node("Relu", ["a"], ["r"]),
-        node("Reshape", ["r", "steps"], ["t"]),
-        lstm,
-        node("Squeeze", ["h", "one"], ["q"]),
+        node("Reshape", ["r", "matrices"], ["t"]),
+        node("Det", ["t"], ["q"], name="reader"),
         node("ReduceMean", ["r"], ["m"], keepdims=0),
         node("Add", ["q", "m"]),
     ]
-    weights = {
-        "steps": np.array([6, 1, 24]),
-        "lw": randn(1, 8, 24),
-        "lr": randn(1, 8, 2),
-        "one": np.array([0]),
-    }
-    proto = small(*nodes, **weights)
+    proto = small(*nodes, matrices=np.array([4, 6, 6]))
     found = onnxscope.doctor(proto)
     assert not found.ok
     assert {s.name: s.how for s in found.steps}["reader"] == "unsupported"
     assert "reader" in found.problems[0]
     assert "--opaque reader" in found.problems[0]
     assert onnxscope.doctor(proto, opaque=["reader"]).ok
-    assert onnxscope.verify(proto, opaque=["LSTM"]).ok
+    assert onnxscope.verify(proto, opaque=["Det"]).ok
 
 
 @pytest.mark.parametrize(("side", "folded"), [(8, True), (90, True), (91, False), (3000, False)])
@@ -170,10 +164,8 @@ def test_large_results_of_small_constants_are_not_stored(side: int, folded: bool
 
 def test_an_operator_without_a_rule_beside_the_path_does_not_matter() -> None:
     """The explained output does not pass by it, so the base keeps it and nothing is refused."""
-    lstm = node("LSTM", ["t", "lw", "lr"], ["", "h"], hidden_size=2)
-    nodes = [node("Relu", ["a"]), node("Reshape", ["a", "steps"], ["t"]), lstm]
-    weights = {"steps": np.array([6, 1, 24]), "lw": randn(1, 8, 24), "lr": randn(1, 8, 2)}
-    assert onnxscope.verify(small(*nodes, outputs=("y", "h"), **weights)).ok
+    nodes = [node("Relu", ["a"]), node("Reshape", ["a", "matrices"], ["t"]), node("Det", ["t"], ["h"])]
+    assert onnxscope.verify(small(*nodes, outputs=("y", "h"), matrices=np.array([4, 6, 6]))).ok
 
 
 def test_a_saved_scope_tells_all_that_it_told_before(tmp_path: Path) -> None:

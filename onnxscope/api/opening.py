@@ -32,7 +32,7 @@ class Choices(TypedDict, total=False):
 
     input_shapes: Mapping[str, Sequence[int]]  # of inputs whose sizes the model leaves free
     image: str | None  # the tensor that is the image; by default the only image-like input
-    output: str | None  # the tensor to explain; by default the first output, before a softmax
+    output: str | None  # the tensor to explain; by default the first output, before its final activation
     policy: str | None  # how non-linear nodes are frozen: freeze (the default) or taylor
     policy_for: Mapping[str, str]  # another policy for a node or an operator, by its name
     opaque: Iterable[str]  # nodes or operators that are taken as constant decisions

@@ -37,11 +37,11 @@ InputShape = Annotated[
 ]
 ImageInput = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="The tensor that is the image. [default: the only image-like input]"),
+    typer.Option(metavar="NAME", help="The tensor that is the image. [default: the only image-like input, as floating-point numbers]"),
 ]
 Output = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="The tensor to explain. [default: the first output, before a softmax]"),
+    typer.Option(metavar="NAME", help="The tensor to explain. [default: the first output, before its final activation or decision]"),
 ]
 DefaultPolicy = Annotated[
     str | None,

@@ -115,7 +115,7 @@ def doctor(
 
     \b
     Example:
-      onnxscope doctor reader.onnx --opaque LSTM
+      onnxscope doctor model.onnx --opaque CumProd
     """
     from onnxscope.api import opening
 

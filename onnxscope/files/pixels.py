@@ -110,16 +110,22 @@ def parse_pixel(text: str, where: str = OPTION) -> Pixel:
 def flat_index(
     shape: Sequence[int], pixel: int | Sequence[int], layout: str = "auto", where: str = OPTION
 ) -> int:
-    """The index of a pixel among all elements of an array of this shape, in C order."""
+    """The index of a pixel among all elements of an array of this shape, in C order.
+
+    A single number is such an index already.
+    """
     shape = tuple(shape) or (1,)  # a scalar is a vector with one element
     axes = named_axes(shape, layout)
     numbers = tuple(map(operator.index, pixel)) if isinstance(pixel, Sequence) else (operator.index(pixel),)
     name = f"pixel {','.join(map(str, numbers))}"
+    if len(numbers) == 1 < len(axes):
+        pixel_at(shape, numbers[0], layout)  # refuses what lies outside
+        return numbers[0]
     if len(numbers) != len(axes):
         raise BadOption(
             f"{name} has {len(numbers)} number(s), and {sizes_text(shape, axes)} takes {len(axes)}",
             where=where,
-            remedy=f"give {len(axes)} number(s)",
+            remedy=f"give {len(axes)} number(s), or the number of an element",
         )
     if not all(0 <= number < shape[axis] for number, axis in zip(numbers, axes, strict=True)):
         raise BadOption(

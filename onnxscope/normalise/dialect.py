@@ -27,28 +27,34 @@ IR_VERSION, NEWEST_IR_VERSION = 10, 13  # what is written, and at most: onnxrunt
 
 
 def normalise(
-    model: onnx.ModelProto, shapes: Mapping[str, Shape], keep: frozenset[str], known: Iterable[str] = ()
+    model: onnx.ModelProto,
+    shapes: Mapping[str, Shape],
+    keep: frozenset[str],
+    known: Iterable[str] = (),
+    opaque: Iterable[str] = (),
 ) -> Builder:
     """The model's graph in the normal dialect, in a builder that is ready for the other branches.
 
     Tensors in `keep`, and the outputs, keep their names. An operator that is not `known` is expanded to the
-    standard's definition of it, where there is one.
+    standard's definition of it, where there is one. Recurrent layers are written out, unless they are
+    declared `opaque` by name or operator.
     """
+    kept = frozenset(known), frozenset(opaque)
     *others, last = opsets_to_write(model)
     for opset in others:
         with contextlib.suppress(BadModel):
-            return written(model, shapes, keep, frozenset(known), opset)
-    return written(model, shapes, keep, frozenset(known), last)
+            return written(model, shapes, keep, kept, opset)
+    return written(model, shapes, keep, kept, last)
 
 
 def written(
     model: onnx.ModelProto,
     shapes: Mapping[str, Shape],
     keep: frozenset[str],
-    known: frozenset[str],
+    kept: tuple[frozenset[str], frozenset[str]],
     opset: int,
 ) -> Builder:
-    """The model in one opset."""
+    """The model in one opset; `kept` are the operators with rules, and what is declared opaque."""
     graph, domains = model.graph, {o.domain: o.version for o in model.opset_import}
     functions = {(f.domain, f.name, f.overload): f for f in model.functions}
     b = Builder(opset, min(max(model.ir_version, IR_VERSION), NEWEST_IR_VERSION), evaluate)
@@ -74,7 +80,7 @@ def written(
     for info in inputs:
         env[info.name] = graph_input(info, shapes)
         b.graph.inputs.append(env[info.name])
-    Normaliser(Around(b, LIFTS, known, functions), Body(domains, env, keep)).run(graph)
+    Normaliser(Around(b, LIFTS, *kept, functions), Body(domains, env, keep)).run(graph)
     b.graph.outputs.extend(graph_output(b, o.name, env.get(o.name)) for o in graph.output)
     check_promises(b.graph)
     return b

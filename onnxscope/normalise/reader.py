@@ -33,6 +33,7 @@ class Around:
     b: Builder
     lifts: Mapping[str, Lift]
     known: frozenset[str]  # operators that are never expanded to the standard's function body
+    opaque: frozenset[str]  # nodes and operators that are declared constant decisions, and stay as they are
     functions: Mapping[Key, onnx.FunctionProto]
     node_names: set[str] = field(default_factory=set, init=False)
     weights: dict[int, tuple[onnx.TensorProto, gs.Constant]] = field(default_factory=dict, init=False)

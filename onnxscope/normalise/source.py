@@ -99,7 +99,9 @@ def attribute(a: onnx.AttributeProto) -> Any:
     value = helper.get_attribute_value(a)
     if isinstance(value, bytes):
         return value.decode(errors="replace")
-    return list(value) if a.type in (a.INTS, a.FLOATS, a.STRINGS) else value
+    if a.type == a.STRINGS:
+        return [text.decode(errors="replace") for text in value]
+    return list(value) if a.type in (a.INTS, a.FLOATS) else value
 
 
 def dense(sparse: onnx.SparseTensorProto) -> onnx.TensorProto:

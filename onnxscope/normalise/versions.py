@@ -224,7 +224,6 @@ VERSIONS: dict[str, Lift] = {
     **dict.fromkeys(BROADCAST, broadcast),
     **dict.fromkeys(REDUCTIONS, reduce),
     **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), softmax),
-    **dict.fromkeys(("LSTM", "GRU", "RNN"), without("output_sequence")),
     "BatchNormalization": batch_normalization,
     "Cast": cast,
     "CastLike": cast_like,

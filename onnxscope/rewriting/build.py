@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 from onnxscope.errors import BadModel, BadOption, ScopeError, Unsupported
 from onnxscope.files.models import Model
 from onnxscope.graph.builder import Builder
-from onnxscope.graph.ends import find_image, find_output
+from onnxscope.graph.ends import LOGITS, find_image, find_output
 from onnxscope.graph.tensors import Tensor, is_sized, producer_name, shape_of
 from onnxscope.normalise.dialect import normalise
 from onnxscope.rewriting.frozen import Frozen, raw_shape
@@ -64,9 +64,10 @@ class Survey:
 
 def survey(model: Model, options: Options) -> Survey:
     """Normalise and freeze a model. A node that cannot be frozen raises no error here, but has a step."""
-    chosen = {name for name in (options.image, options.output) if name}
+    chosen = {name.removesuffix(LOGITS) for name in (options.image, options.output) if name}
     keep = chosen | {o.name for o in model.proto.graph.output}
-    return frozen_base(normalise(model.proto, options.shapes, frozenset(keep), RULES), options)
+    b = normalise(model.proto, options.shapes, frozenset(keep), RULES, options.opaque)
+    return frozen_base(b, options)
 
 
 def frozen_base(b: Builder, options: Options) -> Survey:
@@ -76,7 +77,8 @@ def frozen_base(b: Builder, options: Options) -> Survey:
         fold_batch_norms(
             b, {n for n in (options.image, options.output) if n} | {o.name for o in b.graph.outputs}
         )
-    x, (y, note) = find_image(b.graph, options.image), find_output(b.graph, options.output)
+    x = find_image(b.graph, options.image)
+    y, note = find_output(b, x, options.output)
     check(b, y, options)
     b.reserve(NAMES)
     b.begin_branches()

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
+from onnxscope.graph import decisions
 from onnxscope.rewriting.linearize import Entry
 
-CHOICES = ("ArgMax", "ArgMin", "Hardmax", "NonMaxSuppression", "NonZero", "OneHot", "Unique")
-SIZES = ("EyeLike", "Range", "Shape", "Size")
-COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual")
-LOGIC = ("And", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Not", "Or", "Xor")
-STEPS = ("Ceil", "Floor", "Sign")  # constant but for jumps
-
-DECISIONS: dict[str, Entry] = dict.fromkeys(
-    (*CHOICES, *SIZES, *COMPARISONS, *LOGIC, *STEPS), ("decision", None)
-)
+DECISIONS: dict[str, Entry] = dict.fromkeys(decisions.DECISIONS, ("decision", None))
