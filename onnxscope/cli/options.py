@@ -37,11 +37,14 @@ InputShape = Annotated[
 ]
 ImageInput = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="The tensor that is the image. [default: the only image-like input, as floating-point numbers]"),
+    typer.Option(metavar="NAME", help="The tensor that is the image. [default: the only image-like input]"),
 ]
 Output = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="The tensor to explain. [default: the first output, before its final activation or decision]"),
+    typer.Option(
+        metavar="NAME",
+        help="The tensor to explain. [default: the first output, before its final activation or decision]",
+    ),
 ]
 DefaultPolicy = Annotated[
     str | None,
