@@ -86,7 +86,9 @@ def test_doctor(capsys):
 
 def test_doctor_says_what_stops_a_rewrite(capsys, monkeypatch):
     monkeypatch.setattr(
-        opening, "doctor", lambda model, **_: opening.Diagnosis((), "x", "y", (), ("node 'n': no rule",))
+        opening,
+        "doctor",
+        lambda model, **_: opening.Diagnosis((), "x", "y", "scores", (), (), ("node 'n': no rule",)),
     )
     code, found = answer(capsys, "doctor", MODEL)
     assert code == 1 and not found["ok"]
@@ -196,7 +198,9 @@ def test_names_may_hold_colons_and_equal_signs():
 def test_options_reach_the_api(monkeypatch):
     given = {}
     monkeypatch.setattr(
-        opening, "doctor", lambda model, **kw: given.update(kw) or opening.Diagnosis((), "x", "y", (), ())
+        opening,
+        "doctor",
+        lambda model, **kw: given.update(kw) or opening.Diagnosis((), "x", "y", "scores", (), (), ()),
     )
     cli.run(
         [

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 
 from onnxscope.api.model import OpenModel
+from onnxscope.ask.tasks import Output, task_of
 from onnxscope.errors import BadModel, BadOption, ScopeError
 from onnxscope.files import models
 from onnxscope.files.models import Model
@@ -46,6 +47,8 @@ class Diagnosis(Result):
     steps: tuple[Step, ...]
     image: str
     output: str
+    task: str
+    outputs: tuple[Output, ...]
     notes: tuple[str, ...]
     problems: tuple[str, ...]
 
@@ -113,7 +116,16 @@ def doctor(
     """Tell how a rewrite would treat each node of a model, and what prevents it. Nothing is written."""
     found = survey(loaded_original(model), options or options_of(chosen))
     problems = (str(found.y1),) if isinstance(found.y1, ScopeError) else ()
-    return Diagnosis(tuple(found.freezer.steps), found.x.name, found.y.name, tuple(found.notes), problems)
+    gives = task_of(found.freezer.b, found.x)
+    return Diagnosis(
+        tuple(found.freezer.steps),
+        found.x.name,
+        found.y.name,
+        gives.name,
+        tuple(gives.outputs),
+        tuple(found.notes),
+        problems,
+    )
 
 
 def opened(model: ModelSource | Scope, *, options: Options | None = None, **chosen: Unpack[Choices]) -> Scope:

@@ -20,7 +20,7 @@ from onnxscope.cli.options import (
     command,
 )
 from onnxscope.cli.printing import print_facts, print_json, print_table, printing, working
-from onnxscope.errors import BadOption, printable
+from onnxscope.errors import BadOption, printable, shape_text
 
 if TYPE_CHECKING:
     from onnxscope.api.opening import Diagnosis, Report
@@ -130,7 +130,14 @@ def doctor(
 
 def print_diagnosis(found: Diagnosis) -> None:
     print_table(*found.cells())
-    typer.echo(printable(f"image '{found.image}', output '{found.output}'"))
+    print_table(
+        ("output", "shape", "seems to be", "explained at"),
+        [
+            (o.name, shape_text(o.shape) if o.shape is not None else "?", o.task, o.explained or "–")
+            for o in found.outputs
+        ],
+    )
+    typer.echo(printable(f"image '{found.image}', output '{found.output}', it gives {found.task}"))
     for note in found.notes:
         typer.echo(f"note: {printable(note)}")
     for problem in found.problems:
