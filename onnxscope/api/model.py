@@ -9,20 +9,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
+import onnx_graphsurgeon as gs
 
 from onnxscope.api.answers import Explanation, PixelArray, Singular
 from onnxscope.ask import contributions, ledger, votes
+from onnxscope.ask.asked import Asked
 from onnxscope.ask.contributions import Contributions
 from onnxscope.ask.explain import Explainer
 from onnxscope.ask.interpreter import Interpreter, OpenScope, Pixel
 from onnxscope.ask.ledger import Ledger
+from onnxscope.ask.questions import Reader
 from onnxscope.ask.scores import Scores
+from onnxscope.ask.tasks import Task, outputs_to_read, picture_size
 from onnxscope.ask.votes import DISCUSSION, Votes
 from onnxscope.files import pictures
 from onnxscope.files.preprocessing import Preprocess
 from onnxscope.linear.svd.decompose import SvdOptions
+from onnxscope.rewriting.build import summed
 from onnxscope.rewriting.scope import Scope
+from onnxscope.rewriting.steps import FREEZE, TAYLOR, Policy
 from onnxscope.run.engine import FrozenMap, Running
+from onnxscope.run.single_runs import session
 from onnxscope.show import draw
 from onnxscope.show.views import Views
 
@@ -40,9 +47,15 @@ class OpenModel(OpenScope):
     """
 
     def __init__(
-        self, scope: Scope, running: Running, preprocess: Preprocess, labels: Sequence[str] = ()
+        self,
+        scope: Scope,
+        running: Running,
+        preprocess: Preprocess,
+        labels: Sequence[str] = (),
+        task: str = "",
     ) -> None:
         super().__init__(running.engine(scope), preprocess.layout)
+        self._task = task
         self.scope, self.running, self.preprocess, self.labels = scope, running, preprocess, list(labels)
 
     def __repr__(self) -> str:
@@ -71,6 +84,33 @@ class OpenModel(OpenScope):
         """Opens the model with other explanation methods, each of them once."""
         return Explainer(self.scope, self.running, layout=self.preprocess.layout)
 
+    @cached_property
+    def _read(self) -> tuple[Task, gs.Graph]:
+        return outputs_to_read(self.scope, self.preprocess.layout, self._task)
+
+    @property
+    def task(self) -> str:
+        """What the network gives, such as scores, boxes or a class map."""
+        return self._read[0].name
+
+    def outputs(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What explains each output, by the output's name, for these values of all inputs."""
+        task, graph = self._read
+        with session(graph) as running:
+            found = running.run({t.name: feeds[t.name] for t in graph.inputs})
+        return {o.name: found[o.explained] for o in task.outputs if o.explained}
+
+    def reader(self, x: Interpreter) -> Reader:
+        """Understands questions about one image."""
+
+        def embedded(file: str) -> np.ndarray:
+            fed = {**x.map.fed, self.engine.image_input.name: self.read(Path(file))}
+            return self.outputs(fed)[task.main.output if task.main else ""]
+
+        task = self._read[0]
+        size = picture_size(x.image.shape, x.layout)
+        return Reader(task, self.outputs(x.map.fed), size and size[1:], self.labels, embedded, x.layout)
+
 
 class LinearInterpreter(Interpreter):
     """F(x0) and r(x0) of one image x0: the affine map y1 = F·x1 + r that the model is for it.
@@ -84,6 +124,38 @@ class LinearInterpreter(Interpreter):
 
     def __repr__(self) -> str:
         return f"LinearInterpreter(F: {self.image.shape} → {self.output.shape})"
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Understands questions about this image."""
+        return self.model.reader(self)
+
+    def ask(self, question: str | None = None) -> Answer:
+        """The interpreter of a question's value, such as box:1/left: F is then a single row.
+
+        Without a question it is the one that suits the network's task.
+        """
+        asked = self.reader.understood(question) if question else self.reader.by_itself()
+        policy, note = self.model.scope.policy, ""
+        if asked.coordinate and policy == Policy(FREEZE):
+            policy, note = (
+                Policy(TAYLOR),
+                "asked under taylor: a frozen decision would make a position trivial",
+            )
+        found = self._asked(asked, policy, note)
+        if policy == Policy(FREEZE) and not np.any(found.row(0)):
+            note = "asked under taylor, as F = 0 under freeze: a decision stands on every path"
+            found = self._asked(asked, Policy(TAYLOR), note)
+        return found
+
+    def _asked(self, asked: Asked, policy: Policy, note: str) -> Answer:
+        model = OpenModel(
+            summed(self.model.scope, asked.sums, policy),
+            self.model.running,
+            self.model.preprocess,
+            [asked.text],
+        )
+        return Answer(model.engine.freeze(self.map.fed), model, asked, self.reader.task.name, note)
 
     @cached_property
     def views(self) -> Views:
@@ -178,3 +250,29 @@ class LinearInterpreter(Interpreter):
         if path is not None:
             seen.write(Path(path))
         return seen
+
+
+class Answer(LinearInterpreter):
+    """The linear interpreter of the value that a question asks for."""
+
+    def __init__(self, frozen: FrozenMap, model: OpenModel, asked: Asked, task: str, note: str = "") -> None:
+        super().__init__(frozen, model)
+        self.asked, self.task, self.note = asked, task, note
+
+    def __repr__(self) -> str:
+        return f"Answer({self.asked.text}: {self.asked.words} = {self.value:.4g})"
+
+    @property
+    def value(self) -> float:
+        """The value that the network gives."""
+        return float(self.output.reshape(-1)[0]) if self.asked.value is None else self.asked.value
+
+    def about_question(self) -> dict[str, object]:
+        """The question, what it means, and the value, as JSON has them."""
+        return {
+            "question": self.asked.text,
+            "asked": self.asked.words,
+            "value": self.value,
+            "task": self.task,
+            "question_note": self.note,
+        }

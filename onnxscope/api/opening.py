@@ -166,6 +166,7 @@ def load(
     tf32: bool = False,
     memory: int = DEFAULT_MEMORY,
     stateless: bool = False,
+    task: str = "",
     options: Options | None = None,
     **chosen: Unpack[Choices],
 ) -> OpenModel:
@@ -176,7 +177,8 @@ def load(
     names of the scores. `device` is auto, cpu or cuda, `threads` the number of the CPU's threads (0: one on
     each core), and `tf32` lets CUDA round the operands of products. `memory` is the most bytes that the
     states and a batch of probes may take; with `stateless` no states are kept, and the model runs again with
-    every batch. The choices about the rewrite are given by name, or all at once as `options`.
+    every batch. `task` is what the network gives, such as boxes, where it is not recognised.
+    The choices about the rewrite are given by name, or all at once as `options`.
     """
     scope = opened(model, options=options, **chosen)
     if scope.original is not None and scope.original.nbytes > KEPT_BYTES:
@@ -184,7 +186,7 @@ def load(
     preprocess = preset if isinstance(preset, Preprocess) else preprocessing(preset) if preset else UNIT
     if layout is not None:
         preprocess = replace(preprocess, layout=layout)
-    return OpenModel(scope, Running(device, threads, tf32, memory, stateless), preprocess, labels)
+    return OpenModel(scope, Running(device, threads, tf32, memory, stateless), preprocess, labels, task)
 
 
 def verify(

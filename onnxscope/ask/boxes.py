@@ -132,7 +132,7 @@ def corners(kind: str, places: np.ndarray, raw: np.ndarray, size: tuple[int, int
         scale = each if np.abs(raw).max() < max(size) / 8 else 1.0
         return np.concatenate([place - first * scale, place + second * scale], 1)
     else:
-        unit = np.array([size[1], size[0]]) if np.abs(raw).max() <= 2 else np.ones(2)
+        unit = np.array([size[1], size[0]]) if np.quantile(np.abs(raw), 0.9) <= 2 else np.ones(2)
         if kind == CORNERS:
             return np.concatenate([first * unit, second * unit], 1)
         middle, span = first * unit, second * unit
@@ -144,7 +144,9 @@ def written_as(found: Matched, raw: np.ndarray) -> str:
     kind = found.layout.boxes
     if kind == EITHER:
         ordered = ((raw[:, 2] > raw[:, 0]) & (raw[:, 3] > raw[:, 1])).mean()
-        return CORNERS if ordered > 0.98 else CENTRE
+        if ordered > 0.98:
+            return CORNERS
+        return CENTRE if (raw[:, 2:] >= 0).mean() > 0.98 else ANCHORS
     if kind == GRID and np.median(np.abs(raw[:, :2])) > 8:  # offsets are some strides at most
         return CENTRE
     return kind

@@ -24,6 +24,7 @@ SIDES = "sides"  # distances from the place to the left, top, right and bottom, 
 PLACE = "place"  # offsets of the centre from the place, and width and height, in pixels
 ANCHORS = "anchors"  # relative to boxes that the file does not hold: only the place is known
 STRIDES = (4, 8, 16, 32, 64, 128)
+UNEQUAL = ((2, 6), (3, 2, 2, 3))  # anchors at a place on each level: of BlazeFace, and of UltraFace
 WIDTHS = {"box": 4, "object": 1, "score": 1, "label": 1}
 
 
@@ -225,8 +226,9 @@ def densities(cells: Sequence[int], counts: Sequence[int], anchors: int) -> Iter
     for each in (anchors,) if anchors else range(1, 10):
         if each * sum(cells) == total:
             yield [each] * len(cells)
-    if not anchors and len(cells) == 2 and 2 * cells[0] + 6 * cells[1] == total:  # two levels of BlazeFace
-        yield [2, 6]
+    for known in UNEQUAL:
+        if not anchors and len(known) == len(cells) and np.dot(known, cells) == total:
+            yield list(known)
 
 
 def grid(size: tuple[int, int], stride: int, each: int) -> np.ndarray:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxscope.ask.layouts import Matched, recognised
+from onnxscope.errors import BadOption
 from onnxscope.files.pixels import channels_axis
 from onnxscope.graph.builder import Builder
-from onnxscope.graph.ends import End, ends
+from onnxscope.graph.ends import End, ends, named
 from onnxscope.graph.tensors import Tensor, is_known, is_sized, shape_of
+from onnxscope.rewriting.scope import Scope, part
+from onnxscope.runtime import evaluate
 
 SCORES, BOXES, CLASS_MAP, POINTS, TEXT = "scores", "boxes", "class map", "points", "text"
 EMBEDDING, PICTURE, MAP, NUMBER, NUMBERS = "embedding", "picture", "map", "number", "numbers"
@@ -48,9 +51,16 @@ class Task:
     layout: Matched | None = None
 
 
-def task_of(b: Builder, image: Tensor, layout: str = "auto") -> Task:
-    """What a network gives: boxes where its outputs fit a known layout, else what the first of them gives."""
+def task_of(b: Builder, image: Tensor, layout: str = "auto", chosen: str | None = None) -> Task:
+    """What a network gives: boxes where its outputs fit a known layout, else what the main one gives.
+
+    The main output is the first that can be explained, or that which the tensor `chosen` explains. Where this
+    tensor explains none, it stands for itself.
+    """
     every = list(ends(b, image))
+    if chosen is not None:
+        mine = [e for e in every if e.tensor is not None and e.tensor.name == chosen]
+        every = every if mine else [End(chosen, named(b, chosen))]
     size = picture_size(shape_of(image), layout)
     known = [e for e in every if e.tensor is not None]
     shapes = {e.output: shape_of(e.tensor) for e in known if e.tensor is not None}
@@ -58,11 +68,10 @@ def task_of(b: Builder, image: Tensor, layout: str = "auto") -> Task:
         recognised({k: v[1:] if v[:1] == (1,) else v for k, v in shapes.items()}, size[1:]) if size else None
     )
     boxes = {name for names in found.outputs for name in names} if found else set()
-    given = {o.name: tuple(o.shape) if is_sized(o) else None for o in b.graph.outputs}
     listed = [
         Output(
             e.output,
-            given[e.output],
+            size_of(b, e),
             BOXES if e.output in boxes else kind_of(e, size),
             e.tensor.name if e.tensor is not None else None,
         )
@@ -72,10 +81,27 @@ def task_of(b: Builder, image: Tensor, layout: str = "auto") -> Task:
         classes = next(
             k for k, p in enumerate(found.layout.parts) if {"class", "score"} & set(p.columns.split())
         )
-        main = next(e for e in known if e.output == found.outputs[classes][0])
-        return Task(BOXES, listed, main, found)
-    first = next((o.task for o in listed if o.explained), NUMBERS)
-    return Task(first, listed, known[0] if known else None)
+        scored = next(e for e in known if e.output == found.outputs[classes][0])
+        return Task(BOXES, listed, scored, found)
+    main = next(
+        (e for e in known if e.tensor is not None and e.tensor.name == chosen), next(iter(known), None)
+    )
+    return Task(next((o.task for o in listed if main and o.name == main.output), NUMBERS), listed, main)
+
+
+def size_of(b: Builder, end: End) -> Shape | None:
+    """The shape of an output; None where it depends on values."""
+    t = next((o for o in b.graph.outputs if o.name == end.output), end.tensor)
+    return tuple(t.shape) if t is not None and is_sized(t) else None
+
+
+def checked(task: str) -> str:
+    """The name of a task, which must be one of those that are known."""
+    if task not in TASKS:
+        raise BadOption(
+            f"there is no task '{task}'", where="--task", remedy=f"choose one of {', '.join(TASKS)}"
+        )
+    return task
 
 
 def picture_size(shape: Shape, layout: str) -> tuple[int, int, int] | None:
@@ -171,3 +197,19 @@ def is_text(end: End, shape: Shape, image: tuple[int, int, int]) -> bool:
     steps, letters = [d for d in shape if d != 1][-2:]
     width = image[2]
     return letters >= LEAST_LETTERS and 4 <= steps <= width // 2 and width >= 1.5 * image[1]
+
+
+def outputs_to_read(scope: Scope, layout: str, named_task: str = "") -> tuple[Task, gs.Graph]:
+    """What the network of a scope gives, and the graph that computes what explains its outputs.
+
+    A task that is named overrules what seems to be.
+    """
+    b = Builder.holding(scope.base(), evaluate)
+    own = {t.name for t in scope.graph.outputs}
+    b.graph.outputs[:] = [t for t in b.graph.outputs if t.name in own]
+    task = task_of(b, b.graph.tensors()[scope.image], layout, scope.output)
+    if named_task:
+        task = replace(task, name=checked(named_task))
+    wanted = {o.explained for o in task.outputs if o.explained}
+    every = {t.name: t for n in b.graph.nodes for t in n.outputs}
+    return task, part(b.graph, [every[name] for name in sorted(wanted)])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, get_type_hints
 
 from onnxscope.cli.options import Asked, typed
+from onnxscope.errors import BadOption
 
 
 def question(verb: Callable[..., None]) -> Callable[..., None]:
@@ -21,7 +22,9 @@ def question_of(group: type[Asked]) -> Callable[[Callable[..., None]], Callable[
         def run(asked: Asked, **own: Any) -> None:
             from onnxscope.cli.question import Question  # only now: it imports all the rest
 
-            verb(Question(verb.__name__.rstrip("_"), asked, own.get("labels")), **own)
+            if asked.ask and own.get("score") is not None:
+                raise BadOption("a question names what to explain", where="--score", remedy="leave one out")
+            verb(Question(verb.__name__.rstrip("_"), asked), **own)
 
         hints = get_type_hints(verb, localns={"Question": group}, include_extras=True)
         first, *others = inspect.signature(verb).parameters

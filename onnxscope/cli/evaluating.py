@@ -12,7 +12,7 @@ import typer
 
 from onnxscope.cli.asking import question_of
 from onnxscope.cli.explaining import Layer
-from onnxscope.cli.options import Asked, Labels
+from onnxscope.cli.options import Asked
 from onnxscope.cli.printing import counting, print_json, printing, working
 from onnxscope.errors import BadOption, printable
 
@@ -73,7 +73,6 @@ class AskedOfFolder(Asked):
 def evaluate(
     q: Question,
     method: Methods = "discussion,grad-cam,guided,saliency",
-    labels: Labels = None,
     layer: Layer = "",
     count: Count = None,
     randomise: Randomise = False,
@@ -92,13 +91,19 @@ def evaluate(
     from onnxscope.files.folders import pictures_in
     from onnxscope.files.models import check_target
 
+    if q.asked.ask:
+        raise BadOption(
+            "explanations are judged on the highest score of each picture",
+            where="--ask",
+            remedy="leave it out",
+        )
     methods = checked([name.strip() for name in method.split(",")])
     table = check_target(q.target(*TABLES), q.sources)
     results.check_can_write(table)
     pictures = pictures_in(q.file)[:count]
     chart = check_target(table.with_suffix(".png"), [q.model, *pictures])
     first, trials = opened(q, pictures, layer, randomise)
-    rows, skipped, seen = measured(first, trials, pictures, [*methods, CHANCE], labels)
+    rows, skipped, seen = measured(first, trials, pictures, [*methods, CHANCE], q.asked.labels)
     facts = {"written": [str(table), str(chart)], **results.summary(rows, len(seen), skipped)}
     if randomise:
         facts["randomised"] = without_weights(trials, methods, [first.read(p) for p in seen])

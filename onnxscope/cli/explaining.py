@@ -8,7 +8,7 @@ import typer
 
 from onnxscope.cli.asking import question
 from onnxscope.cli.folders import over_folder
-from onnxscope.cli.options import Labels, Score
+from onnxscope.cli.options import Score
 from onnxscope.cli.printing import counting, print_json, print_table, printing, working
 from onnxscope.cli.probing import finish
 from onnxscope.errors import BadOption, shape_text
@@ -43,7 +43,7 @@ def checked(q: Question) -> LinearInterpreter:
 
 
 @question
-def ledger(q: Question, score: Score = None, labels: Labels = None) -> None:
+def ledger(q: Question, score: Score = None) -> None:
     """Show what the image and each layer's biases contribute to a score.
 
     The result is a table and a chart, .png. If the image is a folder, they show the mean shares over its
@@ -85,7 +85,7 @@ Tensors = Annotated[
 
 
 @question
-def contributions(q: Question, score: Score = None, labels: Labels = None, tensors: Tensors = None) -> None:
+def contributions(q: Question, score: Score = None, tensors: Tensors = None) -> None:
     """Show what the pixels of feature maps contribute to a score.
 
     The result is a table, .npz and .png. What the pixels of a map do not contribute, the biases of the layers
@@ -124,7 +124,6 @@ def contributions(q: Question, score: Score = None, labels: Labels = None, tenso
 @question
 def votes(
     q: Question,
-    labels: Labels = None,
     among: Annotated[
         int,
         typer.Option(metavar="N", min=0, help="Let pixels vote only for the N highest scores; 0 for all."),
@@ -153,9 +152,7 @@ def votes(
 
 
 @question
-def compare(
-    q: Question, method: Methods = COMPARED, score: Score = None, labels: Labels = None, layer: Layer = ""
-) -> None:
+def compare(q: Question, method: Methods = COMPARED, score: Score = None, layer: Layer = "") -> None:
     """Explain a score by several methods, with a map for each, as .npz and .png.
 
     \b

@@ -82,6 +82,23 @@ Score = Annotated[
         metavar="N|LABEL", help="The score to explain, by its number or name. [default: the highest]"
     ),
 ]
+Ask = Annotated[
+    str | None,
+    typer.Option(
+        metavar="QUESTION",
+        help="What to explain: class:dog, class:cat@120,80, score:281, box:1, box:1/left, letter:4, "
+        "landmark:3, same:other.png, pixel:0,12,12, mean, or a difference such as class:dog-class:cat.",
+    ),
+]
+TaskName = Annotated[
+    str,
+    typer.Option(
+        "--task",
+        metavar="NAME",
+        help="What the network gives: scores, boxes, 'class map', points, text, embedding, picture, map, "
+        "number or numbers. [default: recognised]",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
@@ -206,6 +223,9 @@ class Asked:
     pictures: Pictures
     rewriting: Rewriting
     machine: Machine
+    ask: Ask = None
+    task: TaskName = ""
+    labels: Labels = None
     out: Out = None
     as_json: AsJson = False
 

@@ -12,6 +12,7 @@ import typer
 from onnxscope.cli.asking import question
 from onnxscope.cli.options import FELL_SHORT, INTERRUPTED
 from onnxscope.cli.printing import counting, print_facts, working
+from onnxscope.errors import BadOption
 from onnxscope.files.pixels import parse_pixel
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from onnxscope.linear.svd.decompose import Progress, Svd, SvdOptions
     from onnxscope.show.sheets import Rows
 
+Outputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pixel", metavar="C,Y,X", help="A pixel by channel, y and x, or a score by its number. Repeatable."
+    ),
+]
 Pixels = Annotated[
     list[str],
     typer.Option(
@@ -73,7 +80,7 @@ def column(q: Question, pixel: Pixels) -> None:
 
 
 @question
-def row(q: Question, pixel: Pixels) -> None:
+def row(q: Question, pixel: Outputs = None) -> None:
     """Show how output pixels or scores depend on the image: rows of F, as .npz and .png.
 
     \b
@@ -82,6 +89,11 @@ def row(q: Question, pixel: Pixels) -> None:
     """
     from onnxscope.show.views import close_up
 
+    if not pixel and not q.asked.ask:
+        raise BadOption(
+            "tells which row is wanted, and is not given", where="--pixel", remedy="or ask with --ask"
+        )
+    pixel = pixel or ["0"]  # a question has one value
     places = [parse_pixel(text) for text in pixel]
     with working(f"opening {q.model.name}"):
         rows = q.x.rows(places)

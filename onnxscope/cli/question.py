@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxscope.api.model import LinearInterpreter, OpenModel
+from onnxscope.api.model import Answer, LinearInterpreter, OpenModel
 from onnxscope.api.opening import opened
 from onnxscope.ask.scores import read_labels
 from onnxscope.cli.options import Asked
@@ -36,21 +36,19 @@ WRITTEN = {"filter": (), "tour": (".html",), "ledger": (".png",), "evaluate": ()
 class Question:
     """A model and an image with the options about them. The model is opened when it is first needed."""
 
-    def __init__(
-        self, verb: str, asked: Asked, labels: Path | None = None, opened: OpenModel | None = None
-    ) -> None:
+    def __init__(self, verb: str, asked: Asked, opened: OpenModel | None = None) -> None:
         self.verb, self.asked, self.as_json = verb, asked, asked.as_json
         self.model, self.file = asked.model, asked.image
         self.preprocess, self.running = asked.pictures.preprocess(), asked.machine.running()
         self.options = asked.rewriting.options()
-        self._labels, self._opened = labels, opened
+        self._opened = opened
         self._began = time.perf_counter()
         for suffix in WRITTEN.get(verb, RESULTS):  # fail before anything is computed
             check_target(self.target(suffix), self.sources)
 
     def at(self, image: Path) -> Question:
         """The same question about another image; the model is not opened again."""
-        return Question(self.verb, replace(self.asked, image=image), self._labels, self._opened)
+        return Question(self.verb, replace(self.asked, image=image), self._opened)
 
     @property
     def opened(self) -> OpenModel:
@@ -61,13 +59,16 @@ class Question:
                 found = shape_from_picture(loaded, self.file, self.preprocess.layout)
                 options = replace(options, shapes={**found, **options.shapes})
             scope = opened(loaded, options=options)
-            self._opened = OpenModel(scope, self.running, self.preprocess, read_labels(self._labels))
+            self._opened = OpenModel(
+                scope, self.running, self.preprocess, read_labels(self.asked.labels), self.asked.task
+            )
         return self._opened
 
     @cached_property
     def x(self) -> LinearInterpreter:
-        """The linear interpreter of the image."""
-        return self.opened.freeze(self.file)
+        """The linear interpreter of the image, or of what is asked about it."""
+        found = self.opened.freeze(self.file)
+        return found.ask(self.asked.ask) if self.asked.ask else found
 
     @property
     def views(self) -> Views:
@@ -146,8 +147,10 @@ class Question:
     def facts(self) -> dict[str, Any]:
         """How the answer was computed, and the time since the question was asked."""
         about = self.x.about()
-        return {key: about[key] for key in ("device", "precision", "left_to_cpu", "notes")} | {
-            "seconds": round(time.perf_counter() - self._began, 3)
+        return {
+            **(self.x.about_question() if isinstance(self.x, Answer) else {}),
+            **{key: about[key] for key in ("device", "precision", "left_to_cpu", "notes")},
+            "seconds": round(time.perf_counter() - self._began, 3),
         }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onnxscope.cli.asking import question
-from onnxscope.cli.options import FELL_SHORT, INTERRUPTED, Labels
+from onnxscope.cli.options import FELL_SHORT, INTERRUPTED
 from onnxscope.cli.printing import print_facts, working
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 @question
 def tour(
     q: Question,
-    labels: Labels = None,
     k: Annotated[int, typer.Option("-k", metavar="K", min=1, help="How many singular triplets.")] = 8,
     seconds: Annotated[
         float,
@@ -48,7 +47,7 @@ def tour(
             status.update(f"{q.model.name}: {text}")
 
         guide = Guide(q.x, q.views, q.x.explainer, q.x.scores, effort, show)
-        seen = visit(guide, q.opened.scope, q.identity(), command)
+        seen = visit(guide, q.x.model.scope, q.identity(), command)
         written = seen.write(target, q.sources)
     proved = seen.facts["proofs"]["ok"]
     lines = [("written", ", ".join(map(str, written))), ("proofs", "all hold" if proved else "not all hold")]

@@ -5,7 +5,8 @@ The model itself is not run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -13,7 +14,7 @@ import onnx_graphsurgeon as gs
 from onnxscope.errors import BadModel, BadOption, ScopeError, Unsupported
 from onnxscope.files.models import Model
 from onnxscope.graph.builder import Builder
-from onnxscope.graph.ends import LOGITS, find_image, find_output
+from onnxscope.graph.ends import LOGITS, find_image, find_output, named
 from onnxscope.graph.tensors import Tensor, is_sized, producer_name, shape_of
 from onnxscope.normalise.dialect import normalise
 from onnxscope.rewriting.frozen import Frozen, raw_shape
@@ -40,6 +41,7 @@ from onnxscope.rewriting.ways_back import METHODS, Method
 from onnxscope.runtime import evaluate
 
 NAMES = {PROBE, COTANGENT, FROZEN, TRANSPOSED, LEDGER}  # of the tensors that a scope adds
+SUM = "question"  # the output of a scope that explains a sum of elements
 NOTHING_CARRIED = (
     "F = 0: a decision stands on every path from the image to the output; "
     "'taylor' carries softmaxes and products"
@@ -205,14 +207,43 @@ def refrozen(
 
     It starts from the scope's base, so the model is not read and normalised again.
     """
-    options = Options(
-        {},
-        image or scope.image,
-        output or scope.output,
-        Policy(policy) if isinstance(policy, str) else policy or scope.policy,
-        frozenset(step.name for step in scope.steps if step.opaque),
-        method or scope.method,
+    options = replace(
+        chosen_in(scope),
+        image=image or scope.image,
+        output=output or scope.output,
+        method=method or scope.method,
     )
-    return transposed(
-        frozen_base(Builder.holding(scope.base(), evaluate), options), options, scope.source_sha256, None
+    if policy:
+        options = replace(options, policy=Policy(policy) if isinstance(policy, str) else policy)
+    return frozen_anew(scope, Builder.holding(scope.base(), evaluate), options)
+
+
+def summed(scope: Scope, sums: Mapping[str, Mapping[int, float]], policy: Policy) -> Scope:
+    """The scope of the same model whose output is a sum of elements of its tensors, with their weights.
+
+    `sums` maps the names of tensors, and there the numbers of elements, to weights.
+    """
+    b = Builder.holding(scope.base(), evaluate)
+    terms = [weighted(b, named(b, name), weights) for name, weights in sums.items()]
+    total = (
+        b.Sum(*terms, names=[b.unique(SUM)]) if len(terms) > 1 else b.Identity(*terms, names=[b.unique(SUM)])
     )
+    return frozen_anew(scope, b, replace(chosen_in(scope), output=total.name, policy=policy))
+
+
+def weighted(b: Builder, x: Tensor, weights: Mapping[int, float]) -> Tensor:
+    """[1, 1]: the sum of some elements of x, each times its weight."""
+    places, factors = np.array(list(weights), np.int64), np.array(list(weights.values()))
+    chosen = b.Gather(b.Reshape(x, [1, -1]), places, axis=1)
+    return b.ReduceSum(b.Mul(chosen, b.constant(factors, like=x)), [1], keepdims=1)
+
+
+def chosen_in(scope: Scope) -> Options:
+    """The choices that a scope was made with."""
+    opaque = frozenset(step.name for step in scope.steps if step.opaque)
+    return Options({}, scope.image, scope.output, scope.policy, opaque, scope.method)
+
+
+def frozen_anew(scope: Scope, b: Builder, options: Options) -> Scope:
+    """The scope of the base that a builder holds, with other choices."""
+    return transposed(frozen_base(b, options), options, scope.source_sha256, None)
