@@ -91,12 +91,6 @@ def evaluate(
     from onnxscope.files.folders import pictures_in
     from onnxscope.files.models import check_target
 
-    if q.asked.ask:
-        raise BadOption(
-            "explanations are judged on the highest score of each picture",
-            where="--ask",
-            remedy="leave it out",
-        )
     methods = checked([name.strip() for name in method.split(",")])
     table = check_target(q.target(*TABLES), q.sources)
     results.check_can_write(table)
@@ -126,6 +120,9 @@ def opened(q: Question, pictures: Sequence[Path], layer: str, randomise: bool) -
     from onnxscope.ask.trials import Trials
     from onnxscope.files.folders import first_readable
 
+    if q.asked.ask:
+        cause = "explanations are judged on the highest score of each picture"
+        raise BadOption(cause, where="--ask", remedy="leave it out")
     with working(f"opening {q.model.name}"):
         first = q.at(first_readable(pictures))
         trials = Trials(first.opened.explainer.at(layer))
