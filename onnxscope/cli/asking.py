@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
-from onnxscope.cli.options import Asked, typed
+from onnxscope.cli.groups import typed
+from onnxscope.cli.options import Asked
 from onnxscope.errors import BadOption
 
 

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from onnxscope.cli.options import AsJson, command
+from onnxscope.cli.groups import command
+from onnxscope.cli.options import AsJson
 from onnxscope.cli.printing import print_json, print_table, printing
 from onnxscope.errors import BadOption
 

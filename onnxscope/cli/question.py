@@ -16,12 +16,13 @@ import numpy as np
 
 from onnxscope.api.model import Answer, LinearInterpreter, OpenModel
 from onnxscope.api.opening import opened
+from onnxscope.api.sizes import Sizes, sizes_for
 from onnxscope.ask.scores import read_labels
 from onnxscope.cli.options import Asked
 from onnxscope.errors import BadOption
 from onnxscope.files import models, pictures
-from onnxscope.files.models import Model, check_target
-from onnxscope.files.pixels import channels_axis, channels_last
+from onnxscope.files.models import check_target
+from onnxscope.files.pixels import channels_last
 from onnxscope.files.preprocessing import Preprocess
 from onnxscope.linear.svd.decompose import Triplets
 from onnxscope.rewriting.scope import is_scope
@@ -54,14 +55,16 @@ class Question:
     def opened(self) -> OpenModel:
         """The model, opened: rewritten if it is not a scope already."""
         if self._opened is None:
-            loaded, options = models.load(self.model), self.options
+            loaded, options, sizes = models.load(self.model), self.options, Sizes()
             if not is_scope(loaded):
-                found = shape_from_picture(loaded, self.file, self.preprocess.layout)
-                options = replace(options, shapes={**found, **options.shapes})
+                sizes = sizes_for(loaded, self.file, options, self.preprocess.layout, self.asked.max_side)
+                options = replace(options, shapes={**sizes.shapes, **options.shapes})
             scope = opened(loaded, options=options)
             self._opened = OpenModel(
                 scope, self.running, self.preprocess, read_labels(self.asked.labels), self.asked.task
             )
+            if sizes.note:
+                self._opened.engine.notes.append(sizes.note)
         return self._opened
 
     @cached_property
@@ -165,30 +168,3 @@ def saved_triplets(file: Path) -> Triplets:
             where=f"--start '{file}'",
             remedy="name the .npz file that it wrote",
         ) from error
-
-
-def shape_from_picture(model: Model, file: Path, layout: str) -> dict[str, tuple[int, ...]]:
-    """The shape of the model's image input, by its name, with free sizes taken from a picture.
-
-    This is possible if exactly one input can be a batch of one picture and has free sizes, and the number of
-    its channels is fixed. Otherwise the result is empty.
-    """
-    constants = {t.name for t in model.proto.graph.initializer}  # old files list them among the inputs
-    inputs = [i for i in model.proto.graph.input if i.name not in constants]
-    sizes = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in inputs}  # 0 where free
-    free = {
-        name: [1, *shape[1:]]
-        for name, shape in sizes.items()
-        if len(shape) == 4 and shape[0] in (0, 1) and 0 in shape[1:]
-    }
-    if len(free) != 1:
-        return {}
-    ((name, shape),) = free.items()
-    channels = channels_axis(shape, layout)
-    if not shape[channels]:
-        return {}
-    rows, columns = (axis for axis in (1, 2, 3) if axis != channels)
-    height, width = pictures.picture_size(file, layout)
-    shape[rows] = shape[rows] or height
-    shape[columns] = shape[columns] or width
-    return {name: tuple(shape)}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from onnxscope.cli.groups import command
 from onnxscope.cli.options import (
     FELL_SHORT,
     GOOD,
@@ -17,7 +18,6 @@ from onnxscope.cli.options import (
     ModelOrScope,
     Rewriting,
     WayBack,
-    command,
 )
 from onnxscope.cli.printing import print_facts, print_json, print_table, printing, working
 from onnxscope.errors import BadOption, printable, shape_text

@@ -72,6 +72,12 @@ def survey(model: Model, options: Options) -> Survey:
     return frozen_base(b, options)
 
 
+def fits(model: Model, options: Options) -> None:
+    """Raise an error where the model cannot be normalised with these sizes of its inputs."""
+    b = normalise(model.proto, options.shapes, frozenset(), RULES, options.opaque)
+    find_output(b, find_image(b.graph, options.image), None)
+
+
 def frozen_base(b: Builder, options: Options) -> Survey:
     """Freeze the normalised model that a builder holds."""
     method = method_of(options)

@@ -1,0 +1,98 @@
+"""Where a model leaves height and width free, the picture's own size is made to fit it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+from support import model, node, randn
+
+from onnxscope.api.sizes import possible, sizes_for
+from onnxscope.cli import main as cli
+from onnxscope.files.models import load
+from onnxscope.rewriting.options import Options
+
+
+def free(proto: onnx.ModelProto, *, rows: bool = True) -> onnx.ModelProto:
+    dims = proto.graph.input[0].type.tensor_type.shape.dim
+    for name, dim in [("rows", dims[2]), ("columns", dims[3])][0 if rows else 1 :]:
+        dim.dim_param = name
+    del proto.graph.output[0].type.tensor_type.shape.dim[:]
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    return proto
+
+
+def u_net(depth: int) -> onnx.ModelProto:
+    """Halved so many times, enlarged again, and joined with what came before: it takes multiples of 2^depth."""
+    nodes = [node("Conv", ["x", "w"], ["d0"], pads=[1, 1, 1, 1])]
+    nodes += [
+        node("MaxPool", [f"d{k}"], [f"d{k + 1}"], kernel_shape=[2, 2], strides=[2, 2]) for k in range(depth)
+    ]
+    last = f"d{depth}"
+    for k in reversed(range(depth)):
+        nodes += [
+            node("Resize", [last, "", "scales"], [f"u{k}"], mode="nearest"),
+            node("Concat", [f"u{k}", f"d{k}"], [f"c{k}"], axis=1),
+            node("Conv", [f"c{k}", "narrow"], [f"n{k}"]),
+        ]
+        last = f"n{k}"
+    nodes += [node("Identity", [last])]
+    weights = {"w": randn(4, 3, 3, 3), "narrow": randn(4, 8, 1, 1), "scales": np.float32([1, 1, 2, 2])}
+    return free(model(nodes, {"x": randn(1, 3, 64, 64)}, ["y"], weights=weights))
+
+
+def any_size() -> onnx.ModelProto:
+    return free(
+        model([node("Conv", ["x", "w"])], {"x": randn(1, 3, 8, 8)}, ["y"], weights={"w": randn(4, 3, 3, 3)})
+    )
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "p.png")
+    return tmp_path / "p.png"
+
+
+@pytest.mark.parametrize(
+    ("proto", "most", "shape", "note"),
+    [
+        (any_size(), 1024, (1, 3, 50, 70), ""),
+        (any_size(), 35, (1, 3, 25, 35), "no side may be longer than 35 (--max-side)"),
+        (u_net(1), 1024, (1, 3, 50, 70), ""),
+        (u_net(3), 1024, (1, 3, 48, 72), "multiples of 8"),
+        (u_net(4), 1024, (1, 3, 48, 64), "multiples of 16"),
+        (u_net(4), 40, (1, 3, 32, 32), "(--max-side) and the network takes multiples of 16"),
+    ],
+)
+def test_the_size_is_made_to_fit(
+    proto: onnx.ModelProto, most: int, shape: tuple[int, ...], note: str, picture: Path
+) -> None:
+    found = sizes_for(load(proto), picture, Options(), max_side=most)
+    assert found.shapes == {"x": shape}
+    assert note in found.note
+    assert bool(found.note) == bool(note)
+
+
+def test_given_sizes_stay(picture: Path) -> None:
+    assert sizes_for(load(u_net(3)), picture, Options({"x": (1, 3, 8, 8)})).shapes == {}
+
+
+def test_each_size_is_tried_once_and_stays_within_the_limit() -> None:
+    sizes = [size for _, size in possible((50, 70), 64)]
+    assert len(sizes) == len(set(sizes))
+    assert all(max(size) <= 64 or min(size) == 128 for size in sizes)
+
+
+def test_a_verb_says_which_size_it_took(
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onnx.save(u_net(3), tmp_path / "u.onnx")
+    arguments = ["residual", tmp_path / "u.onnx", "--image", picture, "-o", tmp_path / "out", "--json"]
+    assert cli.run(list(map(str, arguments))) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert any("taken as 48x72" in note for note in found["notes"])
