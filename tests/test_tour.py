@@ -25,7 +25,8 @@ from onnxscope.api import opening
 from onnxscope.cli import main as cli
 from onnxscope.files import pictures
 from onnxscope.linear.svd.lanczos import Lanczos
-from onnxscope.run.verify import Check, Report, verify_scope
+from onnxscope.run.claims import Check, Report
+from onnxscope.run.verify import verify_scope
 from onnxscope.show import views
 from onnxscope.show.tour import visit as visiting
 from onnxscope.show.tour.guide import Effort, Guide

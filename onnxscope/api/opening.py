@@ -21,8 +21,9 @@ from onnxscope.rewriting.build import build, refrozen, survey
 from onnxscope.rewriting.options import Options
 from onnxscope.rewriting.scope import Scope, is_scope
 from onnxscope.rewriting.steps import FREEZE, Policy, Step
+from onnxscope.run.claims import Check, Report
 from onnxscope.run.engine import DEFAULT_MEMORY, Running
-from onnxscope.run.verify import Check, Report, prove_base, verify_scope
+from onnxscope.run.verify import prove_base, verify_scope
 
 ModelSource = str | Path | bytes | onnx.ModelProto | Model
 KEPT_BYTES = 64 << 20  # an opened model keeps its original up to this size, for a tour to compare the two

@@ -3,97 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from onnxscope.errors import NotProved
-from onnxscope.files.results import Cells, Result, plain
 from onnxscope.graph.tensors import is_float
 from onnxscope.rewriting.frozen import raw_shape
 from onnxscope.rewriting.options import GRADIENT
 from onnxscope.rewriting.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope
+from onnxscope.run.claims import FIGURE, USELESS, Check, Report, judged, relative, unable
 from onnxscope.run.derivative import Line, least_noisy
 from onnxscope.run.ledger_programs import ledger
 from onnxscope.run.single_runs import Arrays, image_value, own_inputs, random_feeds, run_original, session
 
-FIGURE = 1e-5  # float32 rounding through a deep network, relative to the largest value
-USELESS = 0.1  # a central difference that is noisier than this proves nothing
 DERIVATIVE = "F·v = derivative"
-NOT_JUDGED = "not judged"
-NOISE = 4.0  # how many times its own noise floor a model may be off
-
-
-@dataclass(frozen=True)
-class Check:
-    """One claim: its figure must not exceed the bound, which is FIGURE or a multiple of the noise floor."""
-
-    name: str
-    figure: float | None
-    bound: float | None
-    floor: float | None
-    ok: bool
-    note: str = ""
-
-    @property
-    def outcome(self) -> str:
-        if not self.ok:
-            return "FELL SHORT"
-        return NOT_JUDGED if self.figure is None else "ok"
-
-
-@dataclass(frozen=True, repr=False)
-class Report(Result):
-    """All checks of one scope."""
-
-    checks: tuple[Check, ...]
-
-    @property
-    def ok(self) -> bool:
-        return all(c.ok for c in self.checks)
-
-    @property
-    def title(self) -> str:
-        left = sum(c.outcome == NOT_JUDGED for c in self.checks)
-        return ("proved" if self.ok else "not proved") + (f"; {left} not judged" if left else "")
-
-    def cells(self) -> Cells:
-        rows = [(c.name, *map(number, (c.figure, c.bound, c.floor)), c.outcome, c.note) for c in self.checks]
-        return ("check", "figure", "bound", "noise floor", "", "note"), rows
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"ok": self.ok, "checks": plain(self.checks)}
-
-
-def number(value: float | None) -> str:
-    return "" if value is None else f"{value:.1e}"
-
-
-def judged(name: str, figure: float, floor: float, note: str = "") -> Check:
-    bound = max(FIGURE, NOISE * floor)
-    return Check(name, figure, bound, floor, bool(figure <= bound), note)
-
-
-def unable(name: str, note: str) -> Check:
-    """A claim that could not be judged, and why; it does not count against the scope."""
-    return Check(name, None, None, None, True, note)
-
-
-def relative(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest difference between a and b, relative to the largest value of b; two NaNs count as equal."""
-    if a.shape != b.shape:
-        return float("inf")
-    if a.size == 0 or a.dtype.kind in "OSU":
-        return 0.0
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
-    if same.all():
-        return 0.0
-    scale = np.max(np.abs(b), where=np.isfinite(b), initial=1e-30)
-    gap = np.max(np.abs(np.subtract(a, b, where=~same, out=np.zeros_like(a))))
-    return float(gap / scale) if np.isfinite(gap) else float("inf")
+IDENTITY = "frozen(x0) = y0"
+LOUDEST = 1e6  # times: how much louder than the image's own scale a probe may be
 
 
 def off_by(got: Arrays, want: Arrays) -> float:
@@ -178,11 +104,15 @@ def frozen_checks(
     at_x0 = as_probe(x0)
     probes = two_and_their_sum(at_x0.shape, rng)
     cotangents = two_and_their_sum(scope.tensor(COTANGENT).shape, rng)
-    v, u = probes["first"], cotangents["first"]
-    probes |= {"x0": at_x0, "zero": np.zeros_like(at_x0)}
-    fed = {**feeds, PROBE: stacked(probes), COTANGENT: stacked(cotangents)}
+    zero = np.zeros_like(at_x0)
     with session(scope.explained()) as whole:
+        pair = {PROBE: np.concatenate([probes["first"], zero]), COTANGENT: cotangents["first"]}
+        louder = loudness(whole.run({**feeds, **pair}, [FROZEN])[FROZEN])
+        probes = {name: (v * louder).astype(np.float32) for name, v in probes.items()}
+        probes |= {"x0": at_x0, "zero": zero}
+        fed = {**feeds, PROBE: stacked(probes), COTANGENT: stacked(cotangents)}
         explained = whole.run(fed)
+    v, u = probes["first"], cotangents["first"]
     with session(scope.linear()) as linear:
         batch = linear.run(fed)
         single = linear.run({**feeds, PROBE: probes["second"], COTANGENT: cotangents["second"]})
@@ -191,7 +121,7 @@ def frozen_checks(
     back = by_name(batch[TRANSPOSED].astype(np.float64), cotangents)
     off = max(relative(single[FROZEN], forward["second"]), relative(single[TRANSPOSED], back["second"]))
     checks = [
-        judged("frozen(x0) = y0", relative(affine["x0"], as_probe(explained[scope.output])), floor),
+        identity(affine["x0"], affine["zero"], as_probe(explained[scope.output]), floor),
         judged("F is linear", nonlinearity(forward), floor),
         judged("frozen(v) = F·v + r", relative(affine["first"], forward["first"] + affine["zero"]), floor),
     ]
@@ -204,15 +134,30 @@ def frozen_checks(
     if scope.method != GRADIENT:
         return [*checks, unable("Fᵀ", f"the way back is '{scope.method}', not the transpose")]
     if not np.any(batch[FROZEN]):
-        checks.append(
-            unable(
-                "F ≠ 0",
-                "F·v = 0 for random probes: the output does not depend on the image through carried values",
-            )
-        )
+        why = "F·v = 0 for random probes: the output does not depend on the image through carried values"
+        checks.append(unable("F ≠ 0", why))
     if scope.at_sources:
         checks.append(judged("the ledger is complete", missing_from_ledger(scope, feeds, at_x0, v, u), floor))
     return checks
+
+
+def identity(at_x0: np.ndarray, residual: np.ndarray, y0: np.ndarray, floor: float) -> Check:
+    """Whether the frozen network computes y0; not judged where rounding of y0 hides what F adds to r."""
+    carried, scale = (float(np.abs(a).max(initial=0)) for a in (at_x0 - residual, y0))
+    if carried and floor * scale > USELESS * carried:
+        return unable(IDENTITY, f"rounding of y0 hides F·x0, which is only {carried / scale:.1e} of it")
+    return judged(IDENTITY, relative(at_x0, y0), floor)
+
+
+def loudness(frozen: np.ndarray) -> float:
+    """By what the probes have to be multiplied so that rounding of r does not drown F·v.
+
+    `frozen` has the frozen outputs of a probe and of 0.
+    """
+    whole, residual = frozen.astype(np.float64)
+    carried = float(np.abs(whole - residual).max(initial=0))
+    louder = float(np.abs(residual).max(initial=0)) / carried if carried > 0 else 1.0
+    return min(louder, LOUDEST) if louder > 1 else 1.0  # also where the numbers are not finite
 
 
 def two_and_their_sum(shape: Sequence[int], rng: np.random.Generator) -> dict[str, np.ndarray]:

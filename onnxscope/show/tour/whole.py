@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxscope.run.verify import Report
+from onnxscope.run.claims import Report
 from onnxscope.show.page import Row, Section, Table
 from onnxscope.show.tour.guide import Guide, SectionAndFigures, paragraphs, percent, relative_norm
 

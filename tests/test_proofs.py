@@ -1,0 +1,82 @@
+"""Proofs that can fail: what rounding hides is not judged, and the verdict says so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from support import model, node, randn
+
+import onnxscope
+from onnxscope.cli import main as cli
+from onnxscope.rewriting.rules import transposes
+from onnxscope.run import claims, verify
+
+X = {"x": randn(1, 3, 8, 8)}
+CONV = node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1])
+
+
+def network(*nodes: onnx.NodeProto, gain: float = 1.0, **weights: Any) -> onnx.ModelProto:
+    return model([CONV, *nodes], X, ["y"], weights={"w": gain * randn(4, 3, 3, 3), **weights})
+
+
+def saturated() -> onnx.ModelProto:
+    """Its Relus are all closed: the output is 0 everywhere."""
+    return network(node("Add", ["a", "b"], ["c"]), node("Relu", ["c"]), b=np.float32([-1000]))
+
+
+def drowned() -> onnx.ModelProto:
+    """What the image adds to the output is smaller than the rounding of the residual."""
+    return network(node("Add", ["a", "b"]), gain=1e-5, b=np.float32([1000]))
+
+
+def alive() -> onnx.ModelProto:
+    return network(node("Relu", ["a"]))
+
+
+@pytest.mark.parametrize("make", [saturated, drowned, alive])
+def test_a_broken_rule_is_never_proved(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the way back the kernels of convolutions are not mirrored, as they would have to be."""
+    assert onnxscope.verify(make()).ok
+    monkeypatch.setattr(transposes, "flipped", lambda t, w, group: t.op("Transpose", w, perm=[1, 0, 2, 3]))
+    report = onnxscope.verify(make())
+    assert report.verdict != "proved"
+    assert report.ok == (make is saturated)
+
+
+def test_a_network_whose_decisions_are_all_closed_is_not_proved_without_exception() -> None:
+    report = onnxscope.verify(saturated())
+    assert report.ok
+    assert report.verdict == "proved except F ≠ 0"
+    assert report.exceptions == ["F ≠ 0"]
+
+
+def test_what_rounding_hides_is_not_judged() -> None:
+    report = onnxscope.verify(drowned())
+    assert report.ok
+    assert "frozen(x0) = y0" in report.exceptions
+    assert {c.name: c for c in report.checks}["frozen(v) = F·v + r"].figure is not None
+
+
+def test_a_claim_whose_noise_is_above_a_tenth_is_not_judged() -> None:
+    assert claims.judged("claim", 0.05, 0.2).outcome == claims.NOT_JUDGED
+    assert claims.judged("claim", 0.05, 0.02).outcome == "ok"
+    assert claims.judged("claim", 0.5, 0.02).outcome == "FELL SHORT"
+
+
+def test_probes_are_as_loud_as_the_residual() -> None:
+    assert verify.loudness(np.float32([[1000.001], [1000.0]])) == pytest.approx(1e6, rel=0.1)
+    assert verify.loudness(np.float32([[3.0], [1.0]])) == 1.0
+    assert verify.loudness(np.float32([[1.0], [1.0]])) == 1.0
+    assert verify.loudness(np.float32([[np.nan], [1.0]])) == 1.0
+
+
+def test_the_verdict_stands_in_the_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    onnx.save(saturated(), tmp_path / "s.onnx")
+    assert cli.run(["verify", str(tmp_path / "s.onnx"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["verdict"], found["exceptions"]) == ("proved except F ≠ 0", ["F ≠ 0"])
