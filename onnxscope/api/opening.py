@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 
 from onnxscope.api.model import OpenModel
+from onnxscope.ask import presets
+from onnxscope.ask.presets import Preset
 from onnxscope.ask.tasks import Output, task_of
 from onnxscope.errors import BadModel, BadOption, ScopeError
 from onnxscope.files import models
 from onnxscope.files.models import Model
-from onnxscope.files.preprocessing import UNIT, Preprocess, preprocessing
+from onnxscope.files.pictures import is_array
+from onnxscope.files.preprocessing import Preprocess
 from onnxscope.files.results import Cells, Result
 from onnxscope.rewriting.build import build, refrozen, survey
 from onnxscope.rewriting.options import Options
-from onnxscope.rewriting.scope import Scope, is_scope
+from onnxscope.rewriting.scope import Scope, is_scope, part
 from onnxscope.rewriting.steps import FREEZE, Policy, Step
 from onnxscope.run.engine import DEFAULT_MEMORY, Running
 from onnxscope.run.verify import Check, Report, prove_base, verify_scope
@@ -49,6 +53,7 @@ class Diagnosis(Result):
     output: str
     task: str
     outputs: tuple[Output, ...]
+    preset: Preset
     notes: tuple[str, ...]
     problems: tuple[str, ...]
 
@@ -61,6 +66,9 @@ class Diagnosis(Result):
     def title(self) -> str:
         verdict = "can be rewritten" if self.ok else f"cannot be rewritten: {'; '.join(self.problems)}"
         return f"image '{self.image}', output '{self.output}': {verdict}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), "preset": self.preset.to_dict()}
 
     def cells(self) -> Cells:
         return ("node", "operator", "how", "policy", "note"), [
@@ -111,11 +119,21 @@ def rewrite(
 
 
 def doctor(
-    model: ModelSource | Scope, *, options: Options | None = None, **chosen: Unpack[Choices]
+    model: ModelSource | Scope,
+    *,
+    picture: str | Path | None = None,
+    preset: str | Preprocess | Preset | None = None,
+    options: Options | None = None,
+    **chosen: Unpack[Choices],
 ) -> Diagnosis:
-    """Tell how a rewrite would treat each node of a model, and what prevents it. Nothing is written."""
-    found = survey(loaded_original(model), options or options_of(chosen))
+    """Tell how a rewrite would treat each node of a model, and what prevents it. Nothing is written.
+
+    It also tells which preprocessing of pictures the model wants; some models need a `picture` to tell it by.
+    """
+    loaded = loaded_original(model)
+    found = survey(loaded, options or options_of(chosen))
     problems = (str(found.y1),) if isinstance(found.y1, ScopeError) else ()
+    own = part(found.freezer.b.graph, [*found.freezer.b.graph.outputs, found.y])
     gives = task_of(found.freezer.b, found.x)
     return Diagnosis(
         tuple(found.freezer.steps),
@@ -123,9 +141,29 @@ def doctor(
         found.y.name,
         gives.name,
         tuple(gives.outputs),
+        resolved(own, found.x.name, loaded, preset, picture),
         tuple(found.notes),
         problems,
     )
+
+
+def resolved(
+    graph: gs.Graph,
+    image: str,
+    original: Model | None,
+    preset: str | Preprocess | Preset | None,
+    picture: str | Path | None,
+) -> Preset:
+    """The preset that is given, or the one that is found with a picture, or without one in the file."""
+    chosen = presets.given(preset)
+    pixels = presets.picture_input(graph, image)
+    file = Path(picture) if picture is not None and not is_array(Path(picture)) else None
+    if chosen.name != presets.AUTO:
+        return chosen
+    if pixels is None:
+        return presets.undecided("the image is computed from several inputs", chosen.preprocess)
+    network = presets.Network(graph, pixels, presets.metadata_of(original), chosen.preprocess)
+    return presets.for_picture(network, file)
 
 
 def opened(model: ModelSource | Scope, *, options: Options | None = None, **chosen: Unpack[Choices]) -> Scope:
@@ -158,7 +196,7 @@ def chosen_anew(scope: Scope, where: str, options: Options) -> Scope:
 def load(
     model: ModelSource | Scope,
     *,
-    preset: str | Preprocess | None = None,
+    preset: str | Preprocess | Preset | None = None,
     labels: Sequence[str] = (),
     layout: str | None = None,
     device: str = "auto",
@@ -171,20 +209,20 @@ def load(
 ) -> OpenModel:
     """Open a model or a scope, ready to be frozen for images.
 
-    `preset` is the preprocessing of pictures: imagenet, unit (the default), signed, caffe, raw, or a
-    Preprocess. `layout` is the order of a picture's axes in the model: auto, nchw or nhwc. `labels` are the
-    names of the scores. `device` is auto, cpu or cuda, `threads` the number of the CPU's threads (0: one on
-    each core), and `tf32` lets CUDA round the operands of products. `memory` is the most bytes that the
-    states and a batch of probes may take; with `stateless` no states are kept, and the model runs again with
-    every batch. The choices about the rewrite are given by name, or all at once as `options`.
+    `preset` is the preprocessing of pictures: imagenet, unit, signed, caffe, raw, centred, a Preprocess, or
+    auto (the default), which is found when the first picture is read. `layout` is the order of a picture's
+    axes in the model: auto, nchw or nhwc. `labels` are the names of the scores. `device` is auto, cpu or
+    cuda, `threads` the number of the CPU's threads (0: one on each core), and `tf32` lets CUDA round the
+    operands of products. `memory` is the most bytes that the states and a batch of probes may take; with
+    `stateless` no states are kept, and the model runs again with every batch. The choices about the rewrite
+    are given by name, or all at once as `options`.
     """
     scope = opened(model, options=options, **chosen)
+    running = Running(device, threads, tf32, memory, stateless)
+    found = OpenModel(scope, running, presets.given(preset, layout), labels)
     if scope.original is not None and scope.original.nbytes > KEPT_BYTES:
-        scope = replace(scope, original=None)
-    preprocess = preset if isinstance(preset, Preprocess) else preprocessing(preset) if preset else UNIT
-    if layout is not None:
-        preprocess = replace(preprocess, layout=layout)
-    return OpenModel(scope, Running(device, threads, tf32, memory, stateless), preprocess, labels)
+        found.scope = replace(scope, original=None)
+    return found
 
 
 def verify(

@@ -113,6 +113,7 @@ def evaluate(
             print_json({**facts, **first.facts()})
         else:
             results.show(facts)
+            typer.echo(f"preset {printable(first.opened.preset.line)}")
 
 
 def opened(q: Question, pictures: Sequence[Path], layer: str, randomise: bool) -> tuple[Question, Trials]:

@@ -41,7 +41,7 @@ class Question:
     ) -> None:
         self.verb, self.asked, self.as_json = verb, asked, asked.as_json
         self.model, self.file = asked.model, asked.image
-        self.preprocess, self.running = asked.pictures.preprocess(), asked.machine.running()
+        self.preset, self.running = asked.pictures.chosen(), asked.machine.running()
         self.options = asked.rewriting.options()
         self._labels, self._opened = labels, opened
         self._began = time.perf_counter()
@@ -58,16 +58,21 @@ class Question:
         if self._opened is None:
             loaded, options = models.load(self.model), self.options
             if not is_scope(loaded):
-                found = shape_from_picture(loaded, self.file, self.preprocess.layout)
+                found = shape_from_picture(loaded, self.file, self.preset.preprocess.layout)
                 options = replace(options, shapes={**found, **options.shapes})
             scope = opened(loaded, options=options)
-            self._opened = OpenModel(scope, self.running, self.preprocess, read_labels(self._labels))
+            self._opened = OpenModel(scope, self.running, self.preset, read_labels(self._labels))
         return self._opened
 
     @cached_property
     def x(self) -> LinearInterpreter:
         """The linear interpreter of the image."""
         return self.opened.freeze(self.file)
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """The preprocessing of pictures; `auto` is resolved when the first picture is read."""
+        return self.opened.preprocess
 
     @property
     def views(self) -> Views:
@@ -147,7 +152,8 @@ class Question:
         """How the answer was computed, and the time since the question was asked."""
         about = self.x.about()
         return {key: about[key] for key in ("device", "precision", "left_to_cpu", "notes")} | {
-            "seconds": round(time.perf_counter() - self._began, 3)
+            "preset": self.opened.preset.to_dict(),
+            "seconds": round(time.perf_counter() - self._began, 3),
         }
 
 
