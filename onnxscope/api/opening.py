@@ -19,7 +19,7 @@ from onnxscope.errors import BadModel, BadOption, ScopeError
 from onnxscope.files import models
 from onnxscope.files.models import Model
 from onnxscope.files.pictures import is_array
-from onnxscope.files.preprocessing import Preprocess
+from onnxscope.files.preprocessing import UNIT, Preprocess
 from onnxscope.files.results import Cells, Result
 from onnxscope.rewriting.build import build, refrozen, survey
 from onnxscope.rewriting.options import Options
@@ -29,6 +29,7 @@ from onnxscope.run.engine import DEFAULT_MEMORY, Running
 from onnxscope.run.verify import Check, Report, prove_base, verify_scope
 
 ModelSource = str | Path | bytes | onnx.ModelProto | Model
+UNTRIED = presets.undecided("nothing was tried", UNIT)
 KEPT_BYTES = 64 << 20  # an opened model keeps its original up to this size, for a tour to compare the two
 
 
@@ -53,9 +54,9 @@ class Diagnosis(Result):
     output: str
     task: str
     outputs: tuple[Output, ...]
-    preset: Preset
     notes: tuple[str, ...]
     problems: tuple[str, ...]
+    preset: Preset = UNTRIED
 
     @property
     def ok(self) -> bool:
@@ -141,9 +142,9 @@ def doctor(
         found.y.name,
         gives.name,
         tuple(gives.outputs),
-        resolved(own, found.x.name, loaded, preset, picture),
         tuple(found.notes),
         problems,
+        resolved(own, found.x.name, loaded, preset, picture),
     )
 
 

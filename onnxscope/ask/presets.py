@@ -23,7 +23,7 @@ from onnxscope.run.single_runs import session
 AUTO, UNDECIDED, OWN = "auto", "undecided", "own"
 RANGES = {"NominalRange_0_255": "raw", "Normalized_0_1": "unit", "Normalized_1_1": "signed"}  # in WinML
 USUAL_MEAN, USUAL_DEVIATION = 115.0, 68.0  # of the levels of photographs
-FITS = 0.25  # a distance in nats: what is farther does not fit
+FITS = 0.12  # a distance in nats: what is farther does not fit
 CLEAR_GAP, CLEAR_RATIO = 0.1, 2.5  # by which the second must be farther away
 EXACT = 0.002  # a distance in nats: the statistics are those of the very picture
 Distances = dict[tuple[str, str], float]  # by the names of a preset and of an order of the channels
@@ -121,11 +121,11 @@ def found(network: Network, levels: np.ndarray | None = None) -> Preset:
         if said is not None:
             return said
     if network.channels not in (1, 3):
-        return undecided(f"it takes {network.channels} channels", network.like)
+        return unsure(network, f"it takes {network.channels} channels")
     if (meaning := meant(network.graph, network.input, network.axis)) is not None:
         return chosen(network, *meaning)
     if levels is None:
-        return undecided("the file does not say it, and no picture was given to try", network.like)
+        return unsure(network, "the file does not say it, and no picture was given to try")
     return by_statistics(network, levels)
 
 
@@ -139,7 +139,12 @@ def for_picture(network: Network, file: Path | None) -> Preset:
 
 
 def undecided(why: str, like: Preprocess) -> Preset:
+    """Where the image is no picture."""
     return Preset(UNDECIDED, replace(UNIT, layout=like.layout, fit=like.fit), why)
+
+
+def unsure(network: Network, why: str) -> Preset:
+    return replace(chosen(network, "unit", "", why), name=UNDECIDED)
 
 
 def chosen(network: Network, name: str, order: str, why: str) -> Preset:
@@ -167,7 +172,7 @@ def in_type(network: Network) -> Preset | None:
     if is_float(t):
         return None
     if np.dtype(t.dtype) == np.int8:
-        return undecided(f"the input '{t.name}' holds int8, which may be shifted", network.like)
+        return unsure(network, f"the input '{t.name}' holds int8, which may be shifted")
     return chosen(network, "raw", "", f"the input '{t.name}' holds {np.dtype(t.dtype)}")
 
 
@@ -175,19 +180,19 @@ def by_statistics(network: Network, levels: np.ndarray) -> Preset:
     """The preset under which a picture has the statistics that the first BatchNormalization holds."""
     bn = first_batch_norm(network)
     if bn is None:
-        return undecided("neither the file nor a BatchNormalization says it", network.like)
+        return unsure(network, "neither the file nor a BatchNormalization says it")
     usual = (levels - levels.mean()) / max(float(levels.std()), 1.0) * USUAL_DEVIATION + USUAL_MEAN
     try:
         own, average = distances(network, bn, levels), distances(network, bn, usual)
     except ScopeError as error:
-        return undecided(f"the part before '{bn.name}' does not run ({error.cause})", network.like)
+        return unsure(network, f"the part before '{bn.name}' does not run ({error.cause})")
     exact = min(own.values()) < EXACT
     measured = own if exact else average
     (near, name), (far, other), *_ = ranked(measured)
     fits = f"{name} (distance {near:.2g} nats; next is {other}, {far:.2g})"
     contrary = None if exact or not clear(own) else ranked(own)[0][1]
     if not clear(measured) or contrary not in (None, name):
-        return undecided(f"the statistics of '{bn.name}' fit best, not clearly, {fits}", network.like)
+        return unsure(network, f"the statistics of '{bn.name}' fit best, not clearly, {fits}")
     name, order = precise(name, measured, exact)
     return chosen(network, name, order, f"the statistics of '{bn.name}' fit {fits}")
 
