@@ -23,8 +23,9 @@ from onnxscope.run.single_runs import session
 AUTO, UNDECIDED, OWN = "auto", "undecided", "own"
 RANGES = {"NominalRange_0_255": "raw", "Normalized_0_1": "unit", "Normalized_1_1": "signed"}  # in WinML
 USUAL_MEAN, USUAL_DEVIATION = 115.0, 68.0  # of the levels of photographs
-FITS = 0.12  # a distance in nats: what is farther does not fit
-CLEAR_GAP, CLEAR_RATIO = 0.1, 2.5  # by which the second must be farther away
+# Distances in nats: up to here the nearest fits if the second is farther by this gap and by this factor.
+# Single pictures of photographs are 0.02 to 0.4 from the statistics of data sets that they do not belong to.
+CLEAR = ((0.12, 0.1, 2.5), (0.4, 0.8, 4.0))
 EXACT = 0.002  # a distance in nats: the statistics are those of the very picture
 Distances = dict[tuple[str, str], float]  # by the names of a preset and of an order of the channels
 
@@ -253,11 +254,11 @@ def ranked(measured: Distances) -> Sequence[tuple[float, str]]:
 def clear(measured: Distances) -> bool:
     """Whether the nearest preset fits, and the second is much farther away."""
     (near, _), (far, _), *_ = ranked(measured)
-    return near <= FITS and much_nearer(near, far)
+    return much_nearer(near, far)
 
 
 def much_nearer(near: float, far: float) -> bool:
-    return far - near >= CLEAR_GAP and far >= CLEAR_RATIO * near
+    return any(near <= fits and far - near >= gap and far >= times * near for fits, gap, times in CLEAR)
 
 
 def precise(name: str, measured: Distances, exact: bool) -> tuple[str, str]:

@@ -193,9 +193,9 @@ def verify(
         if as_json:
             print_json({**report.to_dict(), "preset": preset.to_dict()})
         else:
-            print_report(report)
             if image is not None:
                 typer.echo(f"preset {printable(preset.line)}")
+            print_report(report)
     raise typer.Exit(GOOD if report.ok else FELL_SHORT)
 
 
