@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 import onnxscope
 from onnxscope.api.opening import resolved
@@ -171,6 +171,12 @@ def test_statistics_that_fit_nothing() -> None:
     noise = np.random.default_rng(1).standard_normal((4, 3, 48, 48)) * 9 + 30
     preset = found(convolved(noise), scene())
     assert preset.name == "undecided" and "not clearly" in preset.why
+    untrained = convolved(pictures.read(scene(), (1, 3, 48, 48), preprocessing("signed")))
+    for tensor in untrained.graph.initializer:
+        if tensor.name in ("mean", "var"):
+            fresh = np.full(16, float(tensor.name == "var"), np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(fresh, tensor.name))
+    assert "not those of a trained network" in found(untrained, scene()).why
     assert preset.line.startswith("undecided, took unit: ")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ USUAL_MEAN, USUAL_DEVIATION = 115.0, 68.0  # of the levels of photographs
 # Single pictures of photographs are 0.02 to 0.4 from the statistics of data sets that they do not belong to.
 CLEAR = ((0.12, 0.1, 2.5), (0.4, 0.8, 4.0))
 EXACT = 0.002  # a distance in nats: the statistics are those of the very picture
+CORRELATED = 0.5  # the logarithms of variances: 0.54 to 0.99 in trained networks, to 0.42 in random ones
 Distances = dict[tuple[str, str], float]  # by the names of a preset and of an order of the channels
 
 
@@ -190,6 +192,8 @@ def by_statistics(network: Network, levels: np.ndarray) -> Preset:
     exact = min(own.values()) < EXACT
     measured = own if exact else average
     (near, name), (far, other), *_ = ranked(measured)
+    if math.isinf(near):
+        return unsure(network, f"the variances of '{bn.name}' are not those of a trained network")
     fits = f"{name} (distance {near:.2g} nats; next is {other}, {far:.2g})"
     contrary = None if exact or not clear(own) else ranked(own)[0][1]
     if not clear(measured) or contrary not in (None, name):
@@ -210,11 +214,12 @@ def first_batch_norm(network: Network) -> gs.Node | None:
 def distances(network: Network, bn: gs.Node, levels: np.ndarray) -> Distances:
     """How far the statistics under each candidate are from those that a BatchNormalization holds.
 
-    That is the Kullback-Leibler divergence of two normal distributions, its median over the channels.
+    That is the Kullback-Leibler divergence of two normal distributions, its median over the channels. All are
+    infinite if the variances of the channels have nothing in common: then nobody trained the network.
     """
     mean, variance = (values_of(t).astype(np.float64) for t in bn.inputs[3:5])
     variance = np.maximum(variance, 1e-12)
-    result: Distances = {}
+    result, trained = Distances(), dict[tuple[str, str], bool]()
     with session(part(network.graph, [bn.inputs[0]])) as running:
         for name, order in orders(network.channels):
             values = under(levels, affine(name, order, network.channels), network.axis, order)
@@ -224,7 +229,15 @@ def distances(network: Network, bn: gs.Node, levels: np.ndarray) -> Distances:
             ratio = np.maximum(x.var(around), 1e-12) / variance
             apart = (x.mean(around) - mean) ** 2 / variance
             result[name, order] = float(np.median((ratio + apart - 1 - np.log(ratio)) / 2))
-    return result
+            trained[name, order] = in_step(variance * ratio, variance)
+    nearest = min(result, key=lambda key: result[key])
+    return result if trained[nearest] else dict.fromkeys(result, math.inf)
+
+
+def in_step(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether the logarithms of two rows of variances are correlated."""
+    a, b = (np.log(v) - np.log(v).mean() for v in (first, second))
+    return bool(a @ b > CORRELATED * np.sqrt((a @ a) * (b @ b)) and b @ b > 0)
 
 
 def orders(channels: int) -> Iterable[tuple[str, str]]:
