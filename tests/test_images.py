@@ -22,6 +22,7 @@ BY_HAND = {  # what torchvision's and Keras' documents say of such a pixel
     "signed": [255 / 127.5 - 1, 51 / 127.5 - 1, 10 / 127.5 - 1],
     "caffe": [10 - 103.939, 51 - 116.779, 255 - 123.68],
     "raw": [255, 51, 10],
+    "centred": [127.5 / 128, -76.5 / 128, -117.5 / 128],
 }
 GREY = {
     "imagenet": (0.2 - (0.485 + 0.456 + 0.406) / 3) / ((0.229 + 0.224 + 0.225) / 3),
@@ -29,6 +30,7 @@ GREY = {
     "signed": -0.6,
     "caffe": 51 - (103.939 + 116.779 + 123.68) / 3,
     "raw": 51,
+    "centred": -76.5 / 128,
 }
 
 
@@ -285,7 +287,7 @@ def test_a_presets_deviations_follow_their_colours():
 REFUSED = {
     "preset": (
         {"preset": "vgg"},
-        "--preset: there is no preset 'vgg'; choose one of imagenet, unit, signed, caffe, raw",
+        "--preset: there is no preset 'vgg'; choose one of imagenet, unit, signed, caffe, raw, centred",
     ),
     "words": ({"mean": "a,b"}, "--mean: 'a' is not a number"),
     "nothing": ({"mean": ""}, "--mean: '' is not a number"),

@@ -66,8 +66,6 @@ REFUSED = [  # verbs, forms, and what the message says
     ("evaluate", "uint8", r"'pixels' is a tensor inside .*export "),
 ]
 REMEDIES = [  # a form, which of the options that it needs are left out, and what the message names instead
-    ("uint8", ["--image-input", "--preset"], "--image-input pixels"),
-    ("uint8", ["--preset"], "--preset raw"),
     ("two outputs", ["--output"], "name scores inside it with --output"),
 ]
 

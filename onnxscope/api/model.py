@@ -12,12 +12,13 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxscope.api.answers import Explanation, PixelArray, Singular
-from onnxscope.ask import contributions, ledger, votes
+from onnxscope.ask import contributions, ledger, presets, votes
 from onnxscope.ask.asked import Asked
 from onnxscope.ask.contributions import Contributions
 from onnxscope.ask.explain import Explainer
 from onnxscope.ask.interpreter import Interpreter, OpenScope, Pixel
 from onnxscope.ask.ledger import Ledger
+from onnxscope.ask.presets import Preset
 from onnxscope.ask.questions import Reader
 from onnxscope.ask.scores import Scores
 from onnxscope.ask.tasks import Task, outputs_to_read, picture_size
@@ -47,19 +48,28 @@ class OpenModel(OpenScope):
     """
 
     def __init__(
-        self,
-        scope: Scope,
-        running: Running,
-        preprocess: Preprocess,
-        labels: Sequence[str] = (),
-        task: str = "",
+        self, scope: Scope, running: Running, preset: Preset, labels: Sequence[str] = (), task: str = ""
     ) -> None:
-        super().__init__(running.engine(scope), preprocess.layout)
-        self._task = task
-        self.scope, self.running, self.preprocess, self.labels = scope, running, preprocess, list(labels)
+        super().__init__(running.engine(scope), preset.preprocess.layout)
+        self.scope, self.running, self.labels, self._task = scope, running, list(labels), task
+        self._preset, self._metadata = preset, presets.metadata_of(scope.original)
 
     def __repr__(self) -> str:
         return f"OpenModel(image '{self.scope.image}' {self.image_shape}, output '{self.scope.output}')"
+
+    @property
+    def preset(self) -> Preset:
+        """The preprocessing of pictures, with its name and why it was taken.
+
+        `auto` is resolved when the first picture is read.
+        """
+        waits = self._preset.name == presets.AUTO
+        return replace(self._preset, name=presets.UNDECIDED) if waits else self._preset
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """The preprocessing of pictures."""
+        return self.preset.preprocess
 
     def freeze(self, image: np.ndarray | Mapping[str, np.ndarray] | str | Path) -> LinearInterpreter:
         """The linear interpreter of an image.
@@ -77,6 +87,11 @@ class OpenModel(OpenScope):
         A picture is brought to the size of the model's input and preprocessed. An .npy file must hold an
         array of the model's own values.
         """
+        if self._preset.name == presets.AUTO and not pictures.is_array(file):
+            network = presets.Network(
+                self.scope.base(), self.engine.image_input, self._metadata, self.preprocess
+            )
+            self._preset = presets.for_picture(network, file)
         return pictures.read(file, self.image_shape, self.preprocess)
 
     @cached_property
@@ -152,7 +167,7 @@ class LinearInterpreter(Interpreter):
         model = OpenModel(
             summed(self.model.scope, asked.sums, policy),
             self.model.running,
-            self.model.preprocess,
+            self.model.preset,
             [asked.text],
         )
         return Answer(model.engine.freeze(self.map.fed), model, asked, self.reader.task.name, note)
@@ -246,7 +261,7 @@ class LinearInterpreter(Interpreter):
         from onnxscope.show.tour.visit import visit
 
         guide = Guide(self, self.views, self.explainer, self.scores, Effort(k, seconds))
-        seen = visit(guide, self.model.scope)
+        seen = visit(guide, self.model.scope, {"preset": self.model.preset.to_dict()})
         if path is not None:
             seen.write(Path(path))
         return seen

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 
 from onnxscope.api.model import OpenModel
+from onnxscope.api.sizes import Sizes, sizes_for
+from onnxscope.ask import presets
+from onnxscope.ask.presets import Preset
 from onnxscope.ask.tasks import Output, task_of
 from onnxscope.errors import BadModel, BadOption, ScopeError
 from onnxscope.files import models
 from onnxscope.files.models import Model
-from onnxscope.files.preprocessing import UNIT, Preprocess, preprocessing
+from onnxscope.files.pictures import is_array
+from onnxscope.files.preprocessing import UNIT, Preprocess
 from onnxscope.files.results import Cells, Result
 from onnxscope.rewriting.build import build, refrozen, survey
 from onnxscope.rewriting.options import Options
-from onnxscope.rewriting.scope import Scope, is_scope
+from onnxscope.rewriting.scope import COTANGENT, PROBE, Scope, is_scope, part
 from onnxscope.rewriting.steps import FREEZE, Policy, Step
 from onnxscope.run.claims import Check, Report
 from onnxscope.run.engine import DEFAULT_MEMORY, Running
 from onnxscope.run.verify import prove_base, verify_scope
 
 ModelSource = str | Path | bytes | onnx.ModelProto | Model
+UNTRIED = presets.undecided("nothing was tried", UNIT)
 KEPT_BYTES = 64 << 20  # an opened model keeps its original up to this size, for a tour to compare the two
 
 
@@ -52,6 +58,8 @@ class Diagnosis(Result):
     outputs: tuple[Output, ...]
     notes: tuple[str, ...]
     problems: tuple[str, ...]
+    sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of the inputs
+    preset: Preset = UNTRIED
 
     @property
     def ok(self) -> bool:
@@ -62,6 +70,9 @@ class Diagnosis(Result):
     def title(self) -> str:
         verdict = "can be rewritten" if self.ok else f"cannot be rewritten: {'; '.join(self.problems)}"
         return f"image '{self.image}', output '{self.output}': {verdict}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), "preset": self.preset.to_dict()}
 
     def cells(self) -> Cells:
         return ("node", "operator", "how", "policy", "note"), [
@@ -112,11 +123,24 @@ def rewrite(
 
 
 def doctor(
-    model: ModelSource | Scope, *, options: Options | None = None, **chosen: Unpack[Choices]
+    model: ModelSource | Scope,
+    *,
+    picture: str | Path | None = None,
+    preset: str | Preprocess | Preset | None = None,
+    options: Options | None = None,
+    **chosen: Unpack[Choices],
 ) -> Diagnosis:
-    """Tell how a rewrite would treat each node of a model, and what prevents it. Nothing is written."""
-    found = survey(loaded_original(model), options or options_of(chosen))
+    """Tell how a rewrite would treat each node of a model, and what prevents it. Nothing is written.
+
+    It also tells which preprocessing of pictures the model wants; some models need a `picture` to tell it by.
+    Free sizes are taken from the picture.
+    """
+    loaded, options, fitted = loaded_original(model), options or options_of(chosen), Sizes()
+    if picture is not None:
+        fitted = sizes_for(loaded, Path(picture), options, presets.given(preset).preprocess.layout)
+    found = survey(loaded, replace(options, shapes={**fitted.shapes, **options.shapes}))
     problems = (str(found.y1),) if isinstance(found.y1, ScopeError) else ()
+    own = part(found.freezer.b.graph, [*found.freezer.b.graph.outputs, found.y])
     gives = task_of(found.freezer.b, found.x)
     return Diagnosis(
         tuple(found.freezer.steps),
@@ -124,9 +148,30 @@ def doctor(
         found.y.name,
         gives.name,
         tuple(gives.outputs),
-        tuple(found.notes),
+        (*found.notes, *filter(None, [fitted.note])),
         problems,
+        {t.name: tuple(t.shape) for t in found.freezer.b.graph.inputs if t.name not in (PROBE, COTANGENT)},
+        resolved(own, found.x.name, loaded, preset, picture),
     )
+
+
+def resolved(
+    graph: gs.Graph,
+    image: str,
+    original: Model | None,
+    preset: str | Preprocess | Preset | None,
+    picture: str | Path | None,
+) -> Preset:
+    """The preset that is given, or the one that is found with a picture, or without one in the file."""
+    chosen = presets.given(preset)
+    pixels = presets.picture_input(graph, image)
+    file = Path(picture) if picture is not None and not is_array(Path(picture)) else None
+    if chosen.name != presets.AUTO:
+        return chosen
+    if pixels is None:
+        return presets.undecided("the image is computed from several inputs", chosen.preprocess)
+    network = presets.Network(graph, pixels, presets.metadata_of(original), chosen.preprocess)
+    return presets.for_picture(network, file)
 
 
 def opened(model: ModelSource | Scope, *, options: Options | None = None, **chosen: Unpack[Choices]) -> Scope:
@@ -159,7 +204,7 @@ def chosen_anew(scope: Scope, where: str, options: Options) -> Scope:
 def load(
     model: ModelSource | Scope,
     *,
-    preset: str | Preprocess | None = None,
+    preset: str | Preprocess | Preset | None = None,
     labels: Sequence[str] = (),
     layout: str | None = None,
     device: str = "auto",
@@ -173,21 +218,21 @@ def load(
 ) -> OpenModel:
     """Open a model or a scope, ready to be frozen for images.
 
-    `preset` is the preprocessing of pictures: imagenet, unit (the default), signed, caffe, raw, or a
-    Preprocess. `layout` is the order of a picture's axes in the model: auto, nchw or nhwc. `labels` are the
-    names of the scores. `device` is auto, cpu or cuda, `threads` the number of the CPU's threads (0: one on
-    each core), and `tf32` lets CUDA round the operands of products. `memory` is the most bytes that the
-    states and a batch of probes may take; with `stateless` no states are kept, and the model runs again with
-    every batch. `task` is what the network gives, such as boxes, where it is not recognised.
-    The choices about the rewrite are given by name, or all at once as `options`.
+    `preset` is the preprocessing of pictures: imagenet, unit, signed, caffe, raw, centred, a Preprocess, or
+    auto (the default), which is found when the first picture is read. `layout` is the order of a picture's
+    axes in the model: auto, nchw or nhwc. `labels` are the names of the scores. `device` is auto, cpu or
+    cuda, `threads` the number of the CPU's threads (0: one on each core), and `tf32` lets CUDA round the
+    operands of products. `memory` is the most bytes that the states and a batch of probes may take; with
+    `stateless` no states are kept, and the model runs again with every batch. `task` is what the
+    network gives, such as boxes, where it is not recognised. The choices about the rewrite are given by name,
+    or all at once as `options`.
     """
     scope = opened(model, options=options, **chosen)
+    running = Running(device, threads, tf32, memory, stateless)
+    found = OpenModel(scope, running, presets.given(preset, layout), labels, task)
     if scope.original is not None and scope.original.nbytes > KEPT_BYTES:
-        scope = replace(scope, original=None)
-    preprocess = preset if isinstance(preset, Preprocess) else preprocessing(preset) if preset else UNIT
-    if layout is not None:
-        preprocess = replace(preprocess, layout=layout)
-    return OpenModel(scope, Running(device, threads, tf32, memory, stateless), preprocess, labels, task)
+        found.scope = replace(scope, original=None)
+    return found
 
 
 def verify(

@@ -111,7 +111,7 @@ def evaluate(
         if q.as_json:
             print_json({**facts, **first.facts()})
         else:
-            results.show(facts)
+            results.show({**facts, "preset": first.opened.preset.line})
 
 
 def opened(q: Question, pictures: Sequence[Path], layer: str, randomise: bool) -> tuple[Question, Trials]:

@@ -14,7 +14,7 @@ import typer
 
 from onnxscope.ask.trials import MEASURES, mean
 from onnxscope.cli.printing import print_table
-from onnxscope.errors import BadOption
+from onnxscope.errors import BadOption, printable
 from onnxscope.files import models
 from onnxscope.show.charts import elements
 
@@ -119,6 +119,7 @@ def show(facts: Mapping[str, Any]) -> None:
         show_attack(facts["fgsm"])
     for one in facts["skipped"]:
         typer.echo(f"skipped {one['picture']}: {one['why']}")
+    typer.echo(f"preset {printable(facts['preset'])}")
     typer.echo(
         f"{facts['pictures']} pictures, {facts['masks']} with masks, {len(facts['skipped'])} skipped; "
         f"written {', '.join(facts['written'])}"

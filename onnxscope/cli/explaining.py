@@ -11,7 +11,7 @@ from onnxscope.cli.folders import over_folder
 from onnxscope.cli.options import Score
 from onnxscope.cli.printing import counting, print_json, print_table, printing, working
 from onnxscope.cli.probing import finish
-from onnxscope.errors import BadOption, shape_text
+from onnxscope.errors import BadOption, printable, shape_text
 
 if TYPE_CHECKING:
     from onnxscope.api.model import LinearInterpreter
@@ -71,6 +71,7 @@ def ledger(q: Question, score: Score = None) -> None:
             print_json({**facts, **q.identity(), **q.facts()})
         else:
             print_table(*book.cells())
+            typer.echo(f"preset {printable(q.opened.preset.line)}")
             typer.echo(f"written {written}")
 
 
@@ -118,6 +119,7 @@ def contributions(q: Question, score: Score = None, tensors: Tensors = None) -> 
             print_json({"written": written, **q.facts(), **facts})
         else:
             print_table(*found.cells())
+            typer.echo(f"preset {printable(q.opened.preset.line)}")
             typer.echo(f"score {found.name}: {found[0].score:.4g}; written {', '.join(written)}")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from onnxscope.cli.printing import counting, print_json, print_table, printing, working
-from onnxscope.errors import BadOption
+from onnxscope.errors import BadOption, printable
 
 if TYPE_CHECKING:
     from onnxscope.cli.question import Question
@@ -57,4 +57,5 @@ def over_folder(q: Question, ask: Callable[[Question], dict[str, float]], names:
                 [names, f"mean {shares}", "spread"],
                 [[n, f"{100 * means[n]:.1f} %", f"{100 * spreads[n]:.1f} %"] for n in means],
             )
+            typer.echo(f"preset {printable(first.opened.preset.line)}")
             typer.echo(f"{len(answers)} pictures, {len(skipped)} skipped; written {written}")

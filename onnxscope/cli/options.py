@@ -13,13 +13,14 @@ import typer
 from onnxscope.errors import BadOption
 
 if TYPE_CHECKING:
-    from onnxscope.files.preprocessing import Preprocess
+    from onnxscope.ask.presets import Preset
     from onnxscope.rewriting.options import Options
     from onnxscope.run.engine import Running
 
 GOOD, FELL_SHORT, BAD_INPUT, FAULT = 0, 1, 2, 70  # exit codes
 INTERRUPTED = 130  # the exit code that typer returns after Ctrl-C
 SIZE = re.compile("[0-9]{1,9}")
+FIGURES = ("mean", "std", "scale", "channels")  # the options that change a preset
 MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(|k|M|G|T)(i?)B?", re.IGNORECASE)
 POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
@@ -115,9 +116,14 @@ ImageFile = Annotated[
         metavar="FILE", help="A picture (PNG, JPEG, …), or an .npy file with the model's own values."
     ),
 ]
-Preset = Annotated[
+PresetName = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Preprocessing: imagenet, unit, signed, caffe or raw. [default: unit]"),
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        help="Preprocessing: imagenet, unit, signed, caffe, raw or centred; auto finds it from the model and "
+        "the picture. [default: auto, or unit where --mean, --std, --scale or --channels is given]",
+    ),
 ]
 Mean = Annotated[
     str | None, typer.Option(metavar="M[,M,M]", help="What is subtracted from the scaled pixels.")
@@ -189,7 +195,7 @@ class Rewriting:
 class Pictures:
     """The options about how pictures are preprocessed."""
 
-    preset: Preset = None
+    preset: PresetName = None
     mean: Mean = None
     std: Std = None
     scale: Scale = None
@@ -197,11 +203,21 @@ class Pictures:
     layout: Layout = "auto"
     fit: Fit = None
 
-    def preprocess(self) -> Preprocess:
-        """The preprocessing that the options describe."""
+    def chosen(self) -> Preset:
+        """The preset that the options describe; `auto` waits for the first picture."""
+        from onnxscope.ask.presets import AUTO, named, waiting
         from onnxscope.files.preprocessing import preprocessing
 
-        return preprocessing(**asdict(self))
+        figures = [name for name in FIGURES if getattr(self, name) is not None]
+        if self.preset == AUTO and figures:
+            raise BadOption(
+                f"it finds {', '.join(FIGURES)} by itself",
+                where="--preset auto",
+                remedy=f"leave --{figures[0]} out, or name another preset",
+            )
+        if self.preset == AUTO or not (self.preset or figures):
+            return waiting(preprocessing(layout=self.layout, fit=self.fit))
+        return named(preprocessing(**asdict(self)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -260,10 +260,12 @@ def finish(q: Question, arrays: dict[str, Any], rows: Rows, facts: dict[str, Any
 
 def lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """Facts as lines of text with their labels; those without a value are left out."""
+    from onnxscope.ask.presets import line_of
+
     shown = {
         key.replace("_", " "): value for key, value in facts.items() if value not in (None, "", [], (), {})
     }
-    return [(key, text(value)) for key, value in shown.items()]
+    return [(key, line_of(value) if key == "preset" else text(value)) for key, value in shown.items()]
 
 
 def text(value: Any) -> str:

@@ -40,7 +40,7 @@ class Question:
     def __init__(self, verb: str, asked: Asked, opened: OpenModel | None = None) -> None:
         self.verb, self.asked, self.as_json = verb, asked, asked.as_json
         self.model, self.file = asked.model, asked.image
-        self.preprocess, self.running = asked.pictures.preprocess(), asked.machine.running()
+        self.preset, self.running = asked.pictures.chosen(), asked.machine.running()
         self.options = asked.rewriting.options()
         self._opened = opened
         self._began = time.perf_counter()
@@ -57,11 +57,13 @@ class Question:
         if self._opened is None:
             loaded, options, sizes = models.load(self.model), self.options, Sizes()
             if not is_scope(loaded):
-                sizes = sizes_for(loaded, self.file, options, self.preprocess.layout, self.asked.max_side)
+                sizes = sizes_for(
+                    loaded, self.file, options, self.preset.preprocess.layout, self.asked.max_side
+                )
                 options = replace(options, shapes={**sizes.shapes, **options.shapes})
             scope = opened(loaded, options=options)
             self._opened = OpenModel(
-                scope, self.running, self.preprocess, read_labels(self.asked.labels), self.asked.task
+                scope, self.running, self.preset, read_labels(self.asked.labels), self.asked.task
             )
             if sizes.note:
                 self._opened.engine.notes.append(sizes.note)
@@ -72,6 +74,11 @@ class Question:
         """The linear interpreter of the image, or of what is asked about it."""
         found = self.opened.freeze(self.file)
         return found.ask(self.asked.ask) if self.asked.ask else found
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """The preprocessing of pictures; `auto` is resolved when the first picture is read."""
+        return self.opened.preprocess
 
     @property
     def views(self) -> Views:
@@ -153,6 +160,7 @@ class Question:
         return {
             **(self.x.about_question() if isinstance(self.x, Answer) else {}),
             **{key: about[key] for key in ("device", "precision", "left_to_cpu", "notes")},
+            "preset": self.opened.preset.to_dict(),
             "seconds": round(time.perf_counter() - self._began, 3),
         }
 

@@ -16,6 +16,7 @@ from onnxscope.cli.options import (
     AsJson,
     ModelFile,
     ModelOrScope,
+    Pictures,
     Rewriting,
     WayBack,
 )
@@ -35,6 +36,10 @@ OutFile = Annotated[
 ProofImage = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="The picture or .npy file to prove it on. [default: random numbers]"),
+]
+TriedImage = Annotated[
+    Path | None,
+    typer.Option("--image", metavar="FILE", help="A picture to find the preprocessing and free sizes with."),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="The seed of the random numbers.")]
 
@@ -108,6 +113,8 @@ def shown(facts: dict[str, Any]) -> list[tuple[str, str]]:
 def doctor(
     model: ModelFile,
     *,
+    image: TriedImage = None,
+    reading: Pictures,
     chosen: Rewriting,
     as_json: AsJson = False,
 ) -> None:
@@ -115,11 +122,11 @@ def doctor(
 
     \b
     Example:
-      onnxscope doctor model.onnx --opaque CumProd
+      onnxscope doctor detector.onnx --image street.png
     """
     from onnxscope.api import opening
 
-    found = opening.doctor(model, options=chosen.options())
+    found = opening.doctor(model, picture=image, preset=reading.chosen(), options=chosen.options())
     with printing():
         if as_json:
             print_json({**found.to_dict(), "ok": found.ok})
@@ -138,6 +145,7 @@ def print_diagnosis(found: Diagnosis) -> None:
         ],
     )
     typer.echo(printable(f"image '{found.image}', output '{found.output}', it gives {found.task}"))
+    typer.echo(f"preset {printable(found.preset.line)}")
     for note in found.notes:
         typer.echo(f"note: {printable(note)}")
     for problem in found.problems:
@@ -150,6 +158,7 @@ def verify(
     model: ModelOrScope,
     *,
     image: ProofImage = None,
+    reading: Pictures,
     seed: Seed = 0,
     chosen: Rewriting,
     as_json: AsJson = False,
@@ -164,19 +173,20 @@ def verify(
       onnxscope verify resnet50.onnx --image cat.png --policy taylor
     """
     from onnxscope.api import opening
+    from onnxscope.files import pictures
 
     with working(f"proving {model.name}"):
         scope = opening.opened(model, options=chosen.options())
-        values = None
-        if image is not None:
-            from onnxscope.files import pictures
-
-            values = pictures.read(image, image_shape(scope))
+        shape = image_shape(scope) if image is not None else ()
+        preset = opening.resolved(scope.base(), scope.image, scope.original, reading.chosen(), image)
+        values = pictures.read(image, shape, preset.preprocess) if image is not None else None
         report = opening.verify(scope, image_values=values, seed=seed)
     with printing():
         if as_json:
-            print_json(report.to_dict())
+            print_json({**report.to_dict(), "preset": preset.to_dict()})
         else:
+            if image is not None:
+                typer.echo(f"preset {printable(preset.line)}")
             print_report(report)
     raise typer.Exit(GOOD if report.ok else FELL_SHORT)
 

@@ -47,10 +47,11 @@ def tour(
             status.update(f"{q.model.name}: {text}")
 
         guide = Guide(q.x, q.views, q.x.explainer, q.x.scores, effort, show)
-        seen = visit(guide, q.x.model.scope, q.identity(), command)
+        seen = visit(guide, q.x.model.scope, {**q.identity(), "preset": q.opened.preset.to_dict()}, command)
         written = seen.write(target, q.sources)
     proved = seen.facts["proofs"]["ok"]
-    lines = [("written", ", ".join(map(str, written))), ("proofs", "all hold" if proved else "not all hold")]
+    lines = [("written", ", ".join(map(str, written))), ("preset", q.opened.preset.line)]
+    lines += [("proofs", "all hold" if proved else "not all hold")]
     lines += [("missing", f"{name}: {why}") for name, why in seen.missing.items()]
     lines += [("seconds", f"{seen.facts['seconds']:.1f}")]
     print_facts({"written": [str(path) for path in written], **seen.facts}, lines, q.as_json)

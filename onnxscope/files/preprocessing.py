@@ -154,6 +154,7 @@ PRESETS: dict[str, Preprocess] = {
     "signed": Preprocess(1 / 127.5, (1.0,)),  # −1…1; Keras calls it "tf"
     "caffe": Preprocess(1.0, (103.939, 116.779, 123.68), channels="bgr"),  # means of blue, green, red
     "raw": Preprocess(1.0),  # 0…255
+    "centred": Preprocess(1.0, (127.5,), (128.0,)),  # nearly −1…1, as many detectors of faces take it
 }
 UNIT = PRESETS["unit"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from onnxscope.ask.presets import line_of
 from onnxscope.show.page import Table
 from onnxscope.show.tour.guide import LARGER, SAME, SCORES, Guide, paragraphs, percent, times
 
@@ -42,6 +43,7 @@ def summary(g: Guide, facts: dict[str, Any]) -> list[str]:
         else "Not all claims hold: see the proofs at the end."
     )
     left_out = " ".join(f"Missing here: {name} ({why})." for name, why in facts["missing"].items())
+    preset = f"Preprocessing of pictures: {line_of(facts['preset'])}." if "preset" in facts else ""
     residual = ""
     if "parts" in facts:
         residual = f"For this image the norm of r is {percent(facts['parts']['residual'])} of the output's. "
@@ -50,6 +52,8 @@ def summary(g: Guide, facts: dict[str, Any]) -> list[str]:
         frozen for one image, {facts["file"]}. What remains is exactly an affine map, y = F·x + r: a matrix F
         with {g.x.output.size:,} rows and {g.x.image.size:,} columns, and a residual r that comes from the
         biases. This page shows both.
+
+        {preset}
 
         {residual}{holds}
 
