@@ -188,6 +188,7 @@ OLD_ELEMENTWISE = [
     old("PRelu", 1, X, V3, consumed_inputs=[0, 0], formula=lambda x, s: np.where(x < 0, x * column(s), x)),
     old("PRelu", 6, X, c([0.3], np.float32), formula=lambda x, s: np.where(x < 0, x * s, x), label="shared"),
     old("PRelu", 7, X, c(rand(3, 1, 1))),
+    old("PRelu", 7, X, c(rand(5)), label="columns"),
     old("Gemm", 6, rand(2, 3), c(rand(3, 4)), c(rand(4)), broadcast=1, formula=lambda a, b, c_: a @ b + c_),
     old(
         "Gemm",
@@ -499,6 +500,7 @@ LEGACY = [
     old("Crop", 1, X, border=[1, 0, 2, 1]),
     old("Crop", 1, X, border=[1, 1, 0, 0], scale=[2, 3], label="scale"),
     old("ImageScaler", 1, X, scale=2.0, bias=[1.0, 2.0, 3.0]),
+    old("ImageScaler", 1, X, scale=2.0, formula=lambda x: 2 * x, label="no bias"),
     old("Affine", 1, X, alpha=2.0, beta=-1.0),
     old("Scale", 1, X, scale=3.0),
     old("ScaledTanh", 1, X, alpha=2.0, beta=0.5),

@@ -136,6 +136,21 @@ def test_states_are_masks_and_short_indices(name: str) -> None:
     }
 
 
+def test_the_cpu_computes_in_float32_whatever_is_allowed_on_cuda() -> None:
+    opened = onnxscope.load(MODELS / "tiny_scores.onnx", device="cpu", tf32=True)
+    assert opened.running.engine(opened.scope).on.precision == "float32"
+    assert runtime.Device("cuda", tf32=True).precision != "float32"
+    assert runtime.Device("cuda").precision == "float32"
+
+
+def test_what_is_written_has_an_ir_version_that_old_runtimes_read() -> None:
+    """Old models are raised to 10, and newer ones keep theirs."""
+    for written, found in ((3, 10), (10, 10), (11, 11)):
+        proto = model([node("Relu", ["x"])], {"x": randn(1, 4)}, ["y"])
+        proto.ir_version = written
+        assert onnxscope.rewrite(proto, prove=False).graph.ir_version == found
+
+
 def test_a_second_image_builds_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
     proto = SMALL["edsr"]
     opened = onnxscope.load(proto)

@@ -83,6 +83,14 @@ def test_the_arrays_are_what_the_api_gives(
         np.testing.assert_array_equal(saved["output"], answer.output)
 
 
+def test_the_residual_says_its_share_of_the_output(
+    folder: Path, tmp_path: Path, answer: onnxscope.LinearInterpreter, capsys: pytest.CaptureFixture
+) -> None:
+    assert ask(folder, "residual", "-o", str(tmp_path / "r"), "--json") == 0
+    share = np.linalg.norm(answer.residual()) / np.linalg.norm(answer.output)
+    assert json.loads(capsys.readouterr().out)["share"] == pytest.approx(float(share), rel=1e-4)
+
+
 def test_an_output_is_carried_back(folder: Path, tmp_path: Path, answer: onnxscope.LinearInterpreter) -> None:
     u = randn(*answer.output.shape)
     np.save(tmp_path / "u.npy", u)

@@ -62,6 +62,24 @@ def test_a_sigmoid_under_taylor_is_its_tangent_everywhere() -> None:
     assert np.allclose(c, s - s * (1 - s) * X, atol=1e-6)
 
 
+def test_a_hard_swish_is_straight_beyond_its_ends() -> None:
+    x = np.float32([[-4, -3.5, -2, 2, 3.5, 4]])
+    a, _ = frozen(model([node("HardSwish", ["x"])], {"x": x}, ["y"]), x, "taylor")
+    assert np.allclose(np.diag(a), [0, 0, 2 * -2 / 6 + 0.5, 2 * 2 / 6 + 0.5, 1, 1])
+
+
+@pytest.mark.parametrize("policy", ["freeze", "taylor"])
+def test_a_product_of_two_active_matrices_keeps_its_bias(policy: str) -> None:
+    """The bias may be a constant, or depend on the image itself."""
+    x = randn(2, 2)
+    for bias in (["x", "x", "b"], ["x", "x", "x"]):
+        proto = model([node("Gemm", bias, beta=0.5)], {"x": x}, ["y"], weights={"b": np.float32([3, -4])})
+        a, c = frozen(proto, x, policy)
+        added = x if bias[2] == "x" else np.float32([3, -4])
+        assert np.allclose(a @ x.ravel() + c, (x @ x + 0.5 * added).ravel(), atol=1e-5)
+    assert a.any()
+
+
 def test_clip_is_one_inside_and_a_ratio_or_a_source_outside() -> None:
     proto = model(
         [node("Clip", ["x", "low", "high"])],

@@ -108,7 +108,7 @@ def picture_size(shape: Shape, layout: str) -> tuple[int, int, int] | None:
     """Channels, rows and columns of the image, where it is a picture."""
     if len(shape) != 4:
         return None
-    axis = channels_axis(shape, layout)
+    axis = channels_axis((1, *shape[1:]), layout)
     rows, columns = (shape[k] for k in (1, 2, 3) if k != axis)
     return shape[axis], rows, columns
 

@@ -145,7 +145,7 @@ def end_of(b: Builder, output: Tensor, alive: set[str]) -> End:
     decision = deciding(output, alive)
     source = output if decision is None else scores_of(decision, alive)
     if source is None or not is_float(source):
-        return End(output.name, None)
+        return End(output.name, output if is_float(output) and is_sized(output) else None)
     activation, shown = before_activations(b, source)
     if shown is output:
         return End(output.name, output)
@@ -189,7 +189,7 @@ def scores_of(decision: gs.Node, alive: set[str]) -> Tensor | None:
     read = decision.inputs[1:2] if decision.op == "NonMaxSuppression" else decision.inputs
     if decision.op == "Cast" and (is_float(decision.outputs[0]) or not is_float(decision.inputs[0])):
         return None
-    return next((t for t in read if t.name in alive and is_float(t) and is_sized(t)), None)
+    return next((t for t in read if t.inputs and t.name in alive and is_float(t) and is_sized(t)), None)
 
 
 def before_activations(b: Builder, output: Tensor) -> tuple[str, Tensor]:
