@@ -288,10 +288,10 @@ def ort_value(array: np.ndarray, where: str = "cpu") -> Value:
 
 
 def from_ort_value(value: Value) -> np.ndarray:
-    """A value on the host."""
+    """A copy of a value on the host: onnxruntime's own array is a view that does not keep its memory."""
     kind = value.data_type()
     if kind not in ODD_TYPES:
-        return np.asarray(value.numpy())
+        return np.array(value.numpy())
     shape = tuple(value.shape())
     raw = ctypes.string_at(value.data_ptr(), 2 * int(np.prod(shape)))
     array: np.ndarray = np.frombuffer(raw, dtype=np.uint16).reshape(shape).view(ODD_TYPES[kind])

@@ -136,6 +136,17 @@ def test_states_are_masks_and_short_indices(name: str) -> None:
     }
 
 
+def test_what_an_interpreter_gives_outlives_it() -> None:
+    """onnxruntime's arrays are views of memory that they do not keep, so they are copied."""
+    given = randn(1, 3, 32, 32)
+    x = onnxscope.load(MODELS / "tiny_scores.onnx", device="cpu").freeze(given.copy())
+    kept = [x.image, *x.map.fed.values()]
+    del x
+    for _ in range(20):
+        assert np.isfinite(np.full((1, 3, 32, 32), np.nan)).sum() == 0  # takes what was given back
+        assert all(np.array_equal(array, given) for array in kept)
+
+
 def test_the_cpu_computes_in_float32_whatever_is_allowed_on_cuda() -> None:
     opened = onnxscope.load(MODELS / "tiny_scores.onnx", device="cpu", tf32=True)
     assert opened.running.engine(opened.scope).on.precision == "float32"

@@ -261,7 +261,7 @@ def test_verbs_take_questions(verb: str, tmp_path: Path, capsys: pytest.CaptureF
     ]
     code = cli.run([*map(str, arguments), "-o", str(tmp_path / "out"), *MORE.get(verb, [])])
     found = json.loads(capsys.readouterr().out)
-    assert code == 0
+    assert code == 0, found
     assert found["question"] == "score:3-score:1"
     assert found["task"] == "scores"
     assert found["value"] == pytest.approx(opened(classifier()).ask("score:3-score:1").value, rel=1e-4)
