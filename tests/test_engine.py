@@ -150,6 +150,8 @@ def test_what_an_interpreter_gives_outlives_it() -> None:
 def test_the_cpu_computes_in_float32_whatever_is_allowed_on_cuda() -> None:
     opened = onnxscope.load(MODELS / "tiny_scores.onnx", device="cpu", tf32=True)
     assert opened.running.engine(opened.scope).on.precision == "float32"
+    assert opened.running.tf32
+    assert not onnxscope.load(MODELS / "tiny_scores.onnx").running.tf32
     assert runtime.Device("cuda", tf32=True).precision != "float32"
     assert runtime.Device("cuda").precision == "float32"
 

@@ -573,6 +573,21 @@ def test_methods_take_networks_as_they_come(name: str, method: str) -> None:
     assert relevance.any()
 
 
+@pytest.mark.parametrize("method", ["lrp-zplus", "lrp-gamma", "lrp-alphabeta"])
+def test_a_layer_whose_weights_vary_with_the_image_has_no_rule_of_relevance(method: str) -> None:
+    """Relevance passes it as the score's contributions do."""
+    x0 = randn(1, 2, 5, 5)
+    nodes = [
+        node("GlobalAveragePool", ["x"], ["m"]),
+        node("Mul", ["m", "s"], ["w"]),
+        node("Conv", ["x", "w"]),
+    ]
+    proto = model(nodes, {"x": x0}, ["y"], weights={"s": randn(3, 2, 3, 3)})
+    li = onnxscope.load(proto, device="cpu").freeze(x0)
+    row = li.back_project(np.ones_like(li.output))
+    close(maps(proto, method, x0, np.ones_like(li.output)), (row * x0).reshape(1, -1), 1e-5, method)
+
+
 # the parts
 
 STATISTICS = {

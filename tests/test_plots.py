@@ -157,6 +157,15 @@ def test_a_mark_shows_where_it_stands() -> None:
     assert y.max() < other_y.min() and x.min() > other_x.max()
 
 
+def test_a_matrix_is_drawn_over_four_decades() -> None:
+    """Sizes that lie a decade apart have colours a quarter of the scale apart; smaller ones look alike."""
+    values = 10.0 ** -np.array([[0, 1, 2], [3, 4, 5]])
+    drawn = pixels(charts.matrix(values, (2, 3), ("rows", "columns"), "size")[0])
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        colour = (255 * np.array(charts.SIZES(share)[:3])).round()
+        assert (abs(drawn - colour).max(2) <= 2).mean() > (0.1 if share == 0 else 0.05)
+
+
 # colours
 
 

@@ -253,6 +253,25 @@ def test_max_roi_pool():
     check(proto, {"x": x}, step=1e-3)
 
 
+def test_max_roi_pool_picks_the_smallest_pixel_where_it_is_alone():
+    x = np.arange(6, dtype=np.float32).reshape(1, 1, 2, 3) + 1
+    proto = model(
+        [node("MaxRoiPool", ["x", "rois"], pooled_shape=[1, 1])],
+        {"x": x},
+        ["y"],
+        weights={"rois": np.float32([[0, 0, 0, 0, 0]])},
+    )
+    np.testing.assert_array_equal(check(proto, {"x": x}).forward, [[1, 0, 0, 0, 0, 0]])
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_a_running_sum_above_few_columns(columns: int):
+    """A matrix along the axis before the last one."""
+    x = randn(1, 3, 4, columns)
+    proto = model([node("CumSum", ["x", "axis"])], {"x": x}, ["y"], weights={"axis": np.array(2)})
+    check(proto, {"x": x}, linear=True)
+
+
 @pytest.mark.parametrize(
     "groups,offset_groups,masked,attrs",
     [

@@ -137,6 +137,20 @@ def test_a_gate_is_a_decision_and_its_value_is_carried() -> None:
     assert np.allclose(c, 0, atol=1e-7)
 
 
+def test_two_gates_of_one_strength_are_carried_half_each() -> None:
+    gates = [node("Sigmoid", ["x"], ["g"]), node("HardSigmoid", ["x"], ["h"])]
+    g, h = sigmoid(X), np.clip(0.2 * X + 0.5, 0, 1)
+    a, _ = frozen(model([*gates, node("Mul", ["g", "h"])], {"x": X}, ["y"]), X)
+    of_g, of_h = (frozen(model([node(n.op_type, ["x"])], {"x": X}, ["y"]), X)[0] for n in gates)
+    assert np.allclose(a, (h[:, None] * of_g + g[:, None] * of_h) / 2, atol=1e-6)
+
+
+def test_the_weaker_of_two_gates_is_carried() -> None:
+    clipped = [node("Clip", ["x"], ["g"]), node("Sigmoid", ["x"], ["h"]), node("Mul", ["g", "h"])]
+    a, _ = frozen(model(clipped, {"x": X}, ["y"]), X)
+    assert np.allclose(a, np.diag(sigmoid(X)), atol=1e-6)
+
+
 def test_a_product_without_a_gate_is_carried_half_each() -> None:
     a, c = frozen(model([node("Mul", ["x", "x"])], {"x": X}, ["y"]), X)
     assert np.allclose(a, np.diag(X))

@@ -28,6 +28,7 @@ from onnxscope.linear.svd.lanczos import Lanczos
 from onnxscope.run.claims import Check, Report
 from onnxscope.run.verify import verify_scope
 from onnxscope.show import views
+from onnxscope.show.tour import bases
 from onnxscope.show.tour import visit as visiting
 from onnxscope.show.tour.guide import Effort, Guide
 from onnxscope.show.tour.scores import largest
@@ -755,3 +756,9 @@ def test_every_model_of_the_project_has_a_tour(name: str, tmp_path: Path) -> Non
     assert [stop for stop in TITLES if stop in facts] == stops and facts["proofs"]["ok"]
     with Image.open(io.BytesIO((out / "input.png").read_bytes())) as shown:
         assert shown.mode == "RGB"
+
+
+def test_the_share_that_a_wave_covers() -> None:
+    y, x = (np.arange(64)[:, None] + 0.5) / 64, (np.arange(64) + 0.5) / 64
+    energy = (np.cos(4 * np.pi * y) * np.cos(6 * np.pi * x)) ** 2
+    assert abs(energy.sum() ** 2 / (energy**2).sum() / energy.size - bases.WAVE) < 1e-9

@@ -78,11 +78,12 @@ def rewrite(
 
 def about(scope: Scope, target: Path, began: int) -> dict[str, Any]:
     """The facts about a rewrite: what was written, what was chosen, and how nodes were treated."""
+    assert scope.original is not None  # it was rewritten just now
     files = [p.stat() for p in (target, Path(f"{target}.data")) if p.exists()]
     return {
         "written": str(target),
         "bytes": sum(f.st_size for f in files if f.st_ctime_ns >= began - CLOCK_TICK),
-        "source_bytes": scope.original.nbytes if scope.original else 0,
+        "source_bytes": scope.original.nbytes,
         "seconds": round((time.time_ns() - began) / 1e9, 3),
         "image": scope.image,
         "output": scope.output,
@@ -96,7 +97,7 @@ def about(scope: Scope, target: Path, began: int) -> dict[str, Any]:
 
 def shown(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """The facts as lines of text with their labels."""
-    ratio = facts["bytes"] / max(facts["source_bytes"], 1)
+    ratio = facts["bytes"] / facts["source_bytes"]
     size = f"{facts['bytes']:,} bytes, {ratio:.2f} times the source"
     return [
         ("image", facts["image"]),
