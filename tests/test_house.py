@@ -36,6 +36,7 @@ RECORDS = {
     "onnxscope.normalise.recurrent.Cell": "one direction of a recurrent layer",
     "onnxscope.linear.svd.decompose.Svd": "what a decomposition has found",
     "onnxscope.normalise.source.Source": "the fields of a node in a model file",
+    "onnxscope.show.tour.guide.Guide": "what the sections of a tour are made from",
     "onnxscope.rewriting.steps.Step": "the entry of a node in the table of a scope",
 }
 

@@ -13,15 +13,16 @@ import onnx_graphsurgeon as gs
 
 from onnxscope.api.answers import Explanation, PixelArray, Singular
 from onnxscope.ask import contributions, ledger, presets, votes
-from onnxscope.ask.asked import Asked
+from onnxscope.ask.asked import NO_PATH, TRIVIAL, Asked
 from onnxscope.ask.contributions import Contributions
 from onnxscope.ask.explain import Explainer
-from onnxscope.ask.interpreter import Interpreter, OpenScope, Pixel
+from onnxscope.ask.interpreter import Interpreter, OpenScope, Pixel, score_rows
 from onnxscope.ask.ledger import Ledger
 from onnxscope.ask.presets import Preset
 from onnxscope.ask.questions import Reader
 from onnxscope.ask.scores import Scores
-from onnxscope.ask.tasks import Task, outputs_to_read, picture_size
+from onnxscope.ask.suggested import suggested
+from onnxscope.ask.tasks import WITH_LABELS, Task, outputs_to_read, picture_size
 from onnxscope.ask.votes import DISCUSSION, Votes
 from onnxscope.files import pictures
 from onnxscope.files.preprocessing import Preprocess
@@ -145,30 +146,26 @@ class LinearInterpreter(Interpreter):
         """Understands questions about this image."""
         return self.model.reader(self)
 
-    def ask(self, question: str | None = None) -> Answer:
-        """The interpreter of a question's value, such as box:1/left: F is then a single row.
+    def ask(self, *questions: str) -> Answer:
+        """The interpreter of what questions ask for, such as box:1/left: F has a row for each question.
 
-        Without a question it is the one that suits the network's task.
+        Without a question it is that which suits the network's task.
         """
-        asked = self.reader.understood(question) if question else self.reader.by_itself()
+        asked = [self.reader.understood(q) for q in questions or suggested(self.reader)[:1]]
         policy, note = self.model.scope.policy, ""
-        if asked.coordinate and policy == Policy(FREEZE):
-            policy, note = (
-                Policy(TAYLOR),
-                "asked under taylor: a frozen decision would make a position trivial",
-            )
+        if policy == Policy(FREEZE) and any(a.coordinate for a in asked):
+            policy, note = Policy(TAYLOR), TRIVIAL
         found = self._asked(asked, policy, note)
-        if policy == Policy(FREEZE) and not np.any(found.row(0)):
-            note = "asked under taylor, as F = 0 under freeze: a decision stands on every path"
-            found = self._asked(asked, Policy(TAYLOR), note)
+        if policy == Policy(FREEZE) and not all(map(np.any, score_rows(found, range(len(asked))))):
+            found = self._asked(asked, Policy(TAYLOR), NO_PATH)
         return found
 
-    def _asked(self, asked: Asked, policy: Policy, note: str) -> Answer:
+    def _asked(self, asked: Sequence[Asked], policy: Policy, note: str) -> Answer:
         model = OpenModel(
-            summed(self.model.scope, asked.sums, policy),
+            summed(self.model.scope, [a.sums for a in asked], policy),
             self.model.running,
             self.model.preset,
-            [asked.text],
+            [a.text for a in asked],
         )
         return Answer(model.engine.freeze(self.map.fed), model, asked, self.reader.task.name, note)
 
@@ -184,8 +181,13 @@ class LinearInterpreter(Interpreter):
 
     @cached_property
     def scores(self) -> Scores:
-        """The output as a vector of scores, with their labels."""
-        return Scores(self.output.reshape(-1), self.model.labels)
+        """The output as a vector of scores, with their labels.
+
+        Labels of boxes, of areas and of letters are for questions.
+        """
+        labels = self.model.labels
+        others = len(labels) != self.output.size and self.model.task in WITH_LABELS
+        return Scores(self.output.reshape(-1), () if others else labels)
 
     def residual(self) -> PixelArray:
         """r, the part of the output that does not come from the image: all sources, carried to the output."""
@@ -251,39 +253,64 @@ class LinearInterpreter(Interpreter):
         drawn = lambda: draw.maps(self.views, dict(zip(names, maps, strict=True)), method)  # noqa: E731
         return Explanation(method, names, maps, draw=drawn)
 
-    def tour(self, path: str | Path | None = None, *, k: int = 8, seconds: float = 20.0) -> Visit:
+    def tour(
+        self,
+        path: str | Path | None = None,
+        *,
+        ask: Sequence[str] = (),
+        k: int = 8,
+        seconds: float = 60.0,
+    ) -> Visit:
         """One page with everything worth seeing about the model and the image.
 
-        It shows `k` singular triplets, as far as they are found in this number of seconds. If a path is
-        given, the page is written there.
+        It answers the questions `ask`, or those that suit what the network gives, and shows `k` singular
+        triplets. It takes about as many seconds as are given. If a path is given, the page is written there.
         """
-        from onnxscope.show.tour.guide import Effort, Guide  # imported here as charts take half a second
+        from onnxscope.show.tour.guide import Effort, guide_to  # only now: charts take half a second
         from onnxscope.show.tour.visit import visit
 
-        guide = Guide(self, self.views, self.explainer, self.scores, Effort(k, seconds))
-        seen = visit(guide, self.model.scope, {"preset": self.model.preset.to_dict()})
+        about = {"preset": self.model.preset.to_dict()}
+        seen = visit(guide_to(self, Effort(k, seconds), ask), self.model.scope, about)
         if path is not None:
             seen.write(Path(path))
         return seen
 
 
 class Answer(LinearInterpreter):
-    """The linear interpreter of the value that a question asks for."""
+    """The linear interpreter of the values that questions ask for: F has a row for each of them."""
 
-    def __init__(self, frozen: FrozenMap, model: OpenModel, asked: Asked, task: str, note: str = "") -> None:
+    def __init__(
+        self, frozen: FrozenMap, model: OpenModel, questions: Sequence[Asked], task: str, note: str = ""
+    ) -> None:
         super().__init__(frozen, model)
-        self.asked, self.task, self.note = asked, task, note
+        self.questions, self.task, self.note = list(questions), task, note
 
     def __repr__(self) -> str:
-        return f"Answer({self.asked.text}: {self.asked.words} = {self.value:.4g})"
+        values = zip(self.questions, self.values, strict=True)
+        return f"Answer({'; '.join(f'{a.text}: {a.words} = {v:.4g}' for a, v in values)})"
+
+    @cached_property
+    def scores(self) -> Scores:
+        """The values, named by their questions."""
+        return Scores(self.output.reshape(-1), self.model.labels, numbered=False)
+
+    @property
+    def asked(self) -> Asked:
+        """The first question, as it was understood."""
+        return self.questions[0]
 
     @property
     def value(self) -> float:
-        """The value that the network gives."""
-        return float(self.output.reshape(-1)[0]) if self.asked.value is None else self.asked.value
+        """The value that the network gives, for the first question."""
+        return self.values[0]
+
+    @property
+    def values(self) -> list[float]:
+        """The value that the network gives, for each question."""
+        return self.output.reshape(-1).tolist()
 
     def about_question(self) -> dict[str, object]:
-        """The question, what it means, and the value, as JSON has them."""
+        """The first question, what it means, and the value, as JSON has them."""
         return {
             "question": self.asked.text,
             "asked": self.asked.words,

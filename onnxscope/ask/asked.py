@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onnxscope.errors import BadOption
+from onnxscope.rewriting.build import Place
 
 OPTION = "--ask"
-Sums = dict[str, dict[int, float]]  # tensor, element, weight
+TRIVIAL = "asked under taylor: a frozen decision would make a position trivial"
+NO_PATH = "asked under taylor, as F = 0 under freeze: a decision stands on every path"
+Sums = dict[Place, dict[int, float]]  # the weights of elements, by their numbers
 
 
 @dataclass(frozen=True)
@@ -18,21 +20,14 @@ class Asked:
     words: str  # what is asked, as a sentence has it
     sums: Sums
     coordinate: bool = False  # whether a position is asked for, which may be computed by a softmax
-    value: float | None = None  # where it is not the sum itself
 
 
 def difference(text: str, first: Asked, second: Asked) -> Asked:
     """The first question's sums less the second's."""
-    sums: Sums = {name: dict(weights) for name, weights in first.sums.items()}
-    for name, weights in second.sums.items():
-        into = sums.setdefault(name, {})
+    sums: Sums = {place: dict(weights) for place, weights in first.sums.items()}
+    for place, weights in second.sums.items():
+        into = sums.setdefault(place, {})
         for k, w in weights.items():
             into[k] = into.get(k, 0.0) - w
-    known = [a.value for a in (first, second)]
-    if any(v is not None for v in known) and None in known:
-        raise BadOption(
-            "'same:…' can only be compared with another 'same:…'", where=OPTION, remedy="ask two questions"
-        )
-    value = None if known[0] is None or known[1] is None else known[0] - known[1]
     words = f"{first.words}, less {second.words}"
-    return Asked(text, words, sums, first.coordinate or second.coordinate, value)
+    return Asked(text, words, sums, first.coordinate or second.coordinate)

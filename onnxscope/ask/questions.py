@@ -9,6 +9,7 @@ landmark:12          landmark:12/x and /y where the network gives coordinates
 same:other.png       how alike the embeddings of two images are: the cosine of their angle
 pixel:0,12,12        a pixel (channel, y, x) of the output
 mean                 the mean of the output
+length               the length of an embedding
 class:dog-class:cat  the difference of two questions
 """
 
@@ -26,10 +27,11 @@ from onnxscope.ask.boxes import EDGES, Box, boxes
 from onnxscope.ask.tasks import Task
 from onnxscope.errors import BadOption
 from onnxscope.files.pixels import channels_last, flat_index, parse_pixel
+from onnxscope.rewriting.build import Place
 
 KINDS = ("class", "score", "box", "letter", "landmark", "same", "pixel")
-PATTERN = re.compile(rf"(?:{'|'.join(KINDS)}):.+|mean")
-CONTRAST = re.compile(rf"(?P<first>.+?)-(?P<second>(?:{'|'.join(KINDS)}):.+|mean)")
+PATTERN = re.compile(rf"(?:{'|'.join(KINDS)}):.+|mean|length")
+CONTRAST = re.compile(rf"(?P<first>.+?)-(?P<second>{PATTERN.pattern})")
 MOST_BOXES, MOST_NAMES = 5, 10  # that an error lists
 
 
@@ -66,25 +68,10 @@ class Reader:
                 f"'{text}' is no question",
                 where=OPTION,
                 remedy="ask for class:NAME, class:NAME@Y,X, score:N, box:N, box:N/left, letter:N, "
-                "landmark:N, same:FILE, pixel:C,Y,X or mean, or for a difference A-B",
+                "landmark:N, same:FILE, pixel:C,Y,X, mean or length, or for a difference A-B",
             )
         kind, _, rest = text.partition(":")
         return getattr(self, f"of_{kind}")(text, rest)  # type: ignore[no-any-return]
-
-    def by_itself(self) -> Asked:
-        """The question that is asked where none is given."""
-        name, y = self.task.name, self.main
-        if name == tasks.BOXES:
-            return self.term("box:1")
-        if name == tasks.CLASS_MAP:
-            return self.term(f"class:{np.bincount(self.classes.reshape(-1)).argmax()}")
-        if name == tasks.TEXT and self.letters:
-            return self.term("letter:1")
-        if name == tasks.POINTS:
-            return self.term("landmark:1")
-        if name in (tasks.PICTURE, tasks.MAP, tasks.EMBEDDING):
-            return self.term("mean")
-        return self.term(f"score:{int(y.argmax())}")
 
     # what is known of the image
 
@@ -135,6 +122,25 @@ class Reader:
         )
         return [(t, int(k)) for t, k in enumerate(best) if k != blank and (t == 0 or best[t - 1] != k)]
 
+    @property
+    def text(self) -> str:
+        """The text that is read."""
+        return "".join(self.labels[k] if k < len(self.labels) else f"[{k}]" for _, k in self.letters)
+
+    @property
+    def heat(self) -> bool:
+        """Whether landmarks are the peaks of heat maps."""
+        return self.main.ndim == 4 and min(self.main.shape[2:]) > 1
+
+    @cached_property
+    def landmarks(self) -> np.ndarray:
+        """[landmarks, elements]: the elements of each landmark's heat map, or those of its x, y and more."""
+        numbers = np.arange(self.main.size).reshape(self.main.shape)
+        if self.heat:
+            points = channels_last(numbers, self._layout)
+            return np.asarray(points.reshape(-1, points.shape[2]).T)
+        return numbers.reshape(-1, 3 if self.main.shape[-1] == 3 or self.main.size % 2 else 2)
+
     def label(self, k: int) -> str:
         return f"{self.labels[k]} ({k})" if k < len(self.labels) else str(k)
 
@@ -165,7 +171,7 @@ class Reader:
 
     def at(self, text: str, words: str, *elements: int) -> Asked:
         """The mean of some elements of the main output."""
-        return Asked(text, words, {self.tensor: dict.fromkeys(elements, 1 / len(elements))})
+        return Asked(text, words, {Place(self.tensor): dict.fromkeys(elements, 1 / len(elements))})
 
     def of_score(self, text: str, rest: str) -> Asked:
         size = self.main.size
@@ -234,28 +240,25 @@ class Reader:
         )
         edges = ", ".join(f"{e:.0f}" for e in box.edges)
         words = f"box {number} ({edges}; score {box.score:.2f}): {words}"
-        return Asked(text, words, {self.tensor_of(output): dict(weights)}, part in EDGES)
+        return Asked(text, words, {Place(self.tensor_of(output)): dict(weights)}, part in EDGES)
 
     def of_letter(self, text: str, rest: str) -> Asked:
         self.need("letter", tasks.TEXT)
-        read = "".join(self.labels[k] if k < len(self.labels) else f"[{k}]" for _, k in self.letters)
         if not rest.isdecimal() or not 1 <= int(rest) <= len(self.letters):
             raise BadOption(
-                f"there is no letter {rest}", where=OPTION, remedy=f"{len(self.letters)} were read: {read}"
+                f"there is no letter {rest}",
+                where=OPTION,
+                remedy=f"{len(self.letters)} were read: {self.text}",
             )
         step, k = self.letters[int(rest) - 1]
-        return self.at(text, f"letter {rest} of '{read}': {self.label(k)}", step * self.main.shape[-1] + k)
+        return self.at(
+            text, f"letter {rest} of '{self.text}': {self.label(k)}", step * self.main.shape[-1] + k
+        )
 
     def of_landmark(self, text: str, rest: str) -> Asked:
         self.need("landmark", tasks.POINTS)
         number, _, axis = rest.partition("/")
-        heat = self.main.ndim == 4 and min(self.main.shape[2:]) > 1
-        numbers = np.arange(self.main.size).reshape(self.main.shape)
-        if heat:
-            points = channels_last(numbers, self._layout)
-            points = points.reshape(-1, points.shape[2]).T
-        else:
-            points = numbers.reshape(-1, 3 if self.main.shape[-1] == 3 or self.main.size % 2 else 2)
+        points = self.landmarks
         if not number.isdecimal() or not 1 <= int(number) <= len(points):
             raise BadOption(
                 f"there is no landmark {number}",
@@ -263,7 +266,7 @@ class Reader:
                 remedy=f"give a number from 1 to {len(points)}",
             )
         place = points[int(number) - 1]
-        if heat:
+        if self.heat:
             if axis:
                 raise BadOption(
                     "heat maps have no coordinates",
@@ -276,19 +279,23 @@ class Reader:
         if axis not in ("", "x", "y"):
             raise BadOption(f"a landmark has no '{axis}'", where=OPTION, remedy="ask for x or y")
         k = int(place[1 if axis == "y" else 0])
-        return Asked(text, f"{axis or 'x'} of landmark {number}", {self.tensor: {k: 1.0}}, coordinate=True)
+        return Asked(
+            text, f"{axis or 'x'} of landmark {number}", {Place(self.tensor): {k: 1.0}}, coordinate=True
+        )
 
     def of_same(self, text: str, rest: str) -> Asked:
         self.need("same", tasks.EMBEDDING, tasks.SCORES, tasks.NUMBERS)
         if self._embedded is None:
             raise BadOption("needs the model", where=OPTION, remedy="open the model with onnxscope.load")
-        here, there = (a.reshape(-1).astype(np.float64) for a in (self.main, self._embedded(rest)))
-        lengths = max(float(np.linalg.norm(here)), 1e-30), max(float(np.linalg.norm(there)), 1e-30)
-        cosine = float(here @ there) / (lengths[0] * lengths[1])
-        slope = there / (lengths[0] * lengths[1]) - cosine * here / lengths[0] ** 2
-        weights = {k: float(w) for k, w in enumerate(slope)}
+        weights = unit(self._embedded(rest))
+        words = f"how alike the embedding is to that of {rest}: the cosine of their angle"
+        return Asked(text, words, {Place(self.tensor, unit=True): dict(enumerate(weights))})
+
+    def of_length(self, text: str, rest: str) -> Asked:
+        """In the direction that the embedding has, its length is a sum of its elements."""
+        self.need("length", tasks.EMBEDDING, tasks.SCORES, tasks.NUMBERS)
         return Asked(
-            text, f"how alike the embedding is to that of {rest}", {self.tensor: weights}, value=cosine
+            text, "the length of the embedding", {Place(self.tensor): dict(enumerate(unit(self.main)))}
         )
 
     def of_pixel(self, text: str, rest: str) -> Asked:
@@ -298,3 +305,9 @@ class Reader:
 
     def of_mean(self, text: str, rest: str) -> Asked:
         return self.at(text, "the mean of the output", *range(self.main.size))
+
+
+def unit(vector: np.ndarray) -> list[float]:
+    """Its elements, divided by its length."""
+    flat = vector.reshape(-1).astype(np.float64)
+    return (flat / max(float(np.linalg.norm(flat)), 1e-30)).tolist()  # type: ignore[no-any-return]

@@ -17,6 +17,7 @@ class Scores:
 
     values: np.ndarray
     labels: Sequence[str] = ()
+    numbered: bool = True  # whether a name ends with the number
 
     def __post_init__(self) -> None:
         if self.labels and len(self.labels) != self.values.size:
@@ -29,7 +30,9 @@ class Scores:
 
     def name(self, score: int) -> str:
         """`LABEL (NUMBER)`, or the number where there are no labels."""
-        return f"{self.labels[score]} ({score})" if self.labels else str(score)
+        if not self.labels:
+            return str(score)
+        return f"{self.labels[score]} ({score})" if self.numbered else self.labels[score]
 
     def index(self, chosen: int | str | None) -> int:
         """The number of the score with this label or number; of the highest score for None."""

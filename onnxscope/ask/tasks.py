@@ -21,6 +21,7 @@ from onnxscope.runtime import evaluate
 SCORES, BOXES, CLASS_MAP, POINTS, TEXT = "scores", "boxes", "class map", "points", "text"
 EMBEDDING, PICTURE, MAP, NUMBER, NUMBERS = "embedding", "picture", "map", "number", "numbers"
 TASKS = (SCORES, BOXES, CLASS_MAP, POINTS, TEXT, EMBEDDING, PICTURE, MAP, NUMBER, NUMBERS)
+WITH_LABELS = {BOXES, CLASS_MAP, TEXT}  # whose classes have names, though they are no scores one by one
 Shape = tuple[int, ...]
 
 EMBEDDINGS = re.compile(r"embed|feature|descriptor|fc1$|reid", re.IGNORECASE)
@@ -189,7 +190,9 @@ def kind_of_map(end: End, shape: Shape, image: tuple[int, int, int]) -> str:
         return PICTURE
     if LANDMARKS.search(end.output) or (count in LANDMARK_COUNTS and not decided and height < rows):
         return POINTS
-    return CLASS_MAP if count > 1 and abs(height * columns - width * rows) <= max(rows, columns) else NUMBERS
+    if count == 1 or abs(height * columns - width * rows) > max(rows, columns):
+        return NUMBERS
+    return CLASS_MAP if decided or count not in (3, 4) else PICTURE
 
 
 def is_text(end: End, shape: Shape, image: tuple[int, int, int]) -> bool:

@@ -83,11 +83,12 @@ Score = Annotated[
     ),
 ]
 Ask = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         metavar="QUESTION",
         help="What to explain: class:dog, class:cat@120,80, score:281, box:1, box:1/left, letter:4, "
-        "landmark:3, same:other.png, pixel:0,12,12, mean, or a difference such as class:dog-class:cat.",
+        "landmark:3, same:other.png, pixel:0,12,12, mean, length, or a difference such as "
+        "class:dog-class:cat. The tour takes several.",
     ),
 ]
 TaskName = Annotated[

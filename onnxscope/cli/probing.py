@@ -32,6 +32,7 @@ Pixels = Annotated[
         "--pixel", metavar="C,Y,X", help="A pixel by channel, y and x, or a score by its number. Repeatable."
     ),
 ]
+MOST_ENTRIES = 10  # of a table that are printed
 Probe = Annotated[
     Path | None,
     typer.Option(
@@ -265,7 +266,20 @@ def lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     shown = {
         key.replace("_", " "): value for key, value in facts.items() if value not in (None, "", [], (), {})
     }
-    return [(key, line_of(value) if key == "preset" else text(value)) for key, value in shown.items()]
+    return [
+        (label if n == 0 else "", line)
+        for label, value in shown.items()
+        for n, line in enumerate([line_of(value)] if label == "preset" else lines_of(value))
+    ]
+
+
+def lines_of(value: Any) -> list[str]:
+    """A fact as lines: one, or for a table its first entries, each on a line."""
+    if not isinstance(value, dict):
+        return [text(value)]
+    entries = [f"{name}: {text(entry)}" for name, entry in value.items()]
+    rest = len(entries) - MOST_ENTRIES
+    return entries if rest <= 0 else [*entries[:MOST_ENTRIES], f"… {rest:,} more"]
 
 
 def text(value: Any) -> str:

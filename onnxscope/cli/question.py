@@ -17,6 +17,7 @@ import numpy as np
 from onnxscope.api.model import Answer, LinearInterpreter, OpenModel
 from onnxscope.api.opening import opened
 from onnxscope.api.sizes import Sizes, sizes_for
+from onnxscope.ask.asked import OPTION
 from onnxscope.ask.scores import read_labels
 from onnxscope.cli.options import Asked
 from onnxscope.errors import BadOption
@@ -31,7 +32,8 @@ from onnxscope.show.views import Views
 
 RESULTS = (".npz", ".png")  # what most verbs write
 # What other verbs write. Where it is empty, it depends on an option, and the verb itself checks its files.
-WRITTEN = {"filter": (), "tour": (".html",), "ledger": (".png",), "evaluate": ()}
+TOUR = "tour"
+WRITTEN = {"filter": (), TOUR: (".html",), "ledger": (".png",), "evaluate": ()}
 
 
 class Question:
@@ -44,6 +46,12 @@ class Question:
         self.options = asked.rewriting.options()
         self._opened = opened
         self._began = time.perf_counter()
+        if len(asked.ask or ()) > 1 and verb != TOUR:
+            raise BadOption(
+                f"'{verb}' answers one question at a time",
+                where=OPTION,
+                remedy=f"ask only one, or several in '{TOUR}'",
+            )
         for suffix in WRITTEN.get(verb, RESULTS):  # fail before anything is computed
             check_target(self.target(suffix), self.sources)
 
@@ -73,7 +81,7 @@ class Question:
     def x(self) -> LinearInterpreter:
         """The linear interpreter of the image, or of what is asked about it."""
         found = self.opened.freeze(self.file)
-        return found.ask(self.asked.ask) if self.asked.ask else found
+        return found.ask(*self.asked.ask) if self.asked.ask and self.verb != TOUR else found
 
     @property
     def preprocess(self) -> Preprocess:
@@ -158,6 +166,7 @@ class Question:
         """How the answer was computed, and the time since the question was asked."""
         about = self.x.about()
         return {
+            "task": self.opened.task,
             **(self.x.about_question() if isinstance(self.x, Answer) else {}),
             **{key: about[key] for key in ("device", "precision", "left_to_cpu", "notes")},
             "preset": self.opened.preset.to_dict(),

@@ -22,19 +22,22 @@ def tour(
     k: Annotated[int, typer.Option("-k", metavar="K", min=1, help="How many singular triplets.")] = 8,
     seconds: Annotated[
         float,
-        typer.Option(metavar="S", help="How long to search for them; the page shows those that are found."),
-    ] = 20.0,
+        typer.Option(
+            metavar="S", help="How long the tour may take, about: less is shown where time is short."
+        ),
+    ] = 60.0,
 ) -> None:
     """Make a page with everything worth seeing about a model and an image.
 
-    The page is OUT.html, and its pictures and figures are in the folder OUT. A part that fails is left out;
-    the page tells why, and the exit code is 1.
+    It shows what the network gives, such as boxes on the picture, and answers the questions that suit it, or
+    those of --ask. The page is OUT.html, and its pictures and figures are in the folder OUT. A part that
+    fails is left out; the page tells why, and the exit code is 1.
 
     \b
     Example:
       onnxscope tour upscaler.onnx --image cat.png -o cat.html
     """
-    from onnxscope.show.tour.guide import Effort, Guide
+    from onnxscope.show.tour.guide import Effort, guide_to
     from onnxscope.show.tour.visit import checked_folder, visit
 
     target = q.target(".html")
@@ -46,7 +49,7 @@ def tour(
         def show(text: str) -> None:
             status.update(f"{q.model.name}: {text}")
 
-        guide = Guide(q.x, q.views, q.x.explainer, q.x.scores, effort, show)
+        guide = guide_to(q.x, effort, q.asked.ask or (), show)
         seen = visit(guide, q.x.model.scope, {**q.identity(), "preset": q.opened.preset.to_dict()}, command)
         written = seen.write(target, q.sources)
     proved = seen.facts["proofs"]["ok"]

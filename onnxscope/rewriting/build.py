@@ -5,8 +5,9 @@ The model itself is not run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -224,23 +225,32 @@ def refrozen(
     return frozen_anew(scope, Builder.holding(scope.base(), evaluate), options)
 
 
-def summed(scope: Scope, sums: Mapping[str, Mapping[int, float]], policy: Policy) -> Scope:
-    """The scope of the same model whose output is a sum of elements of its tensors, with their weights.
+class Place(NamedTuple):
+    """A tensor of the model, as it is or divided by its length."""
 
-    `sums` maps the names of tensors, and there the numbers of elements, to weights.
-    """
+    tensor: str
+    unit: bool = False
+
+
+Weights = Mapping[int, float]  # of elements, by their numbers
+
+
+def summed(scope: Scope, sums: Sequence[Mapping[Place, Weights]], policy: Policy) -> Scope:
+    """The scope of the same model whose output is a vector: each element is a sum with these weights."""
     b = Builder.holding(scope.base(), evaluate)
-    terms = [weighted(b, named(b, name), weights) for name, weights in sums.items()]
-    total = (
-        b.Sum(*terms, names=[b.unique(SUM)]) if len(terms) > 1 else b.Identity(*terms, names=[b.unique(SUM)])
-    )
-    return frozen_anew(scope, b, replace(chosen_in(scope), output=total.name, policy=policy))
+    totals = []
+    for each in sums:
+        terms = [weighted(b, place, weights) for place, weights in each.items()]
+        totals.append(b.Sum(*terms) if len(terms) > 1 else terms[0])
+    output = b.Concat(*totals, axis=1, names=[b.unique(SUM)])
+    return frozen_anew(scope, b, replace(chosen_in(scope), output=output.name, policy=policy))
 
 
-def weighted(b: Builder, x: Tensor, weights: Mapping[int, float]) -> Tensor:
-    """[1, 1]: the sum of some elements of x, each times its weight."""
-    places, factors = np.array(list(weights), np.int64), np.array(list(weights.values()))
-    chosen = b.Gather(b.Reshape(x, [1, -1]), places, axis=1)
+def weighted(b: Builder, place: Place, weights: Weights) -> Tensor:
+    """[1, 1]: the sum of some elements of a tensor, each times its weight."""
+    numbers, factors = np.array(list(weights), np.int64), np.array(list(weights.values()))
+    x = b.Reshape(named(b, place.tensor), [1, -1])
+    chosen = b.Gather(b.LpNormalization(x, axis=1, p=2) if place.unit else x, numbers, axis=1)
     return b.ReduceSum(b.Mul(chosen, b.constant(factors, like=x)), [1], keepdims=1)
 
 

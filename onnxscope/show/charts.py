@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import distribution
 from typing import Any
 
 import matplotlib as mpl
@@ -21,11 +20,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from onnxscope.errors import printable, shortened
+from onnxscope.show.colours import vik
 from onnxscope.show.panels import magnitude
 from onnxscope.show.sheets import png_of
 
-VIK = distribution("cmcrameri").locate_file("cmcrameri/cmaps/vik.txt")  # the package takes long to import
-SIGNED, SIZES = ListedColormap(np.loadtxt(str(VIK))), mpl.colormaps["cividis"]
+SIGNED, SIZES = ListedColormap(vik()), mpl.colormaps["cividis"]
 LINES, MARKERS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7"), "osD^"
 ABOVE, BELOW = "#B0512B", "#2A7AA8"  # positive and negative bars, in the colours of vik's two sides
 PAGES = {  # background, text, grid

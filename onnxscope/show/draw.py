@@ -10,12 +10,13 @@ from onnxscope.ask.contributions import Contribution
 from onnxscope.ask.ledger import Ledger
 from onnxscope.ask.votes import Votes
 from onnxscope.linear.svd.decompose import Triplets
+from onnxscope.show.colours import coloured, laid_over
 from onnxscope.show.panels import Picture, magnitude
 from onnxscope.show.sheets import Rows, png, sheet
 from onnxscope.show.views import Views, where_voted
 
 POPULAR = 6  # how many scores, those with most votes, get a picture
-PER_ROW = 4  # pictures
+IN_ROW = 2  # maps
 
 
 def ledger(book: Ledger, name: str) -> bytes:
@@ -78,7 +79,12 @@ def maps(views: Views, found: Mapping[str, np.ndarray], title: str = "") -> byte
 
 
 def map_rows(views: Views, found: Mapping[str, np.ndarray]) -> Rows:
-    """The image and maps over its pixels, each on its own scale, PER_ROW pictures in a row."""
-    shown = [Picture(m[..., None], name, scale=magnitude(m) or None) for name, m in found.items()]
-    pictures = [views.image(), *shown]
-    return [pictures[k : k + PER_ROW] for k in range(0, len(pictures), PER_ROW)]
+    """The image, then each map over its pixels in colours, on its own scale, and laid over the image."""
+    image = views.image()
+    pairs = [
+        [coloured(m, name), laid_over(image, m, f"{name}, laid over the image")] for name, m in found.items()
+    ]
+    return [
+        [image],
+        *([p for pair in pairs[k : k + IN_ROW] for p in pair] for k in range(0, len(pairs), IN_ROW)),
+    ]

@@ -14,6 +14,7 @@ from onnxscope.show.panels import Picture
 from onnxscope.show.tour.guide import LARGER, SCORES, Guide, SectionAndFigures, chart, paragraphs, percent
 
 TOL = 1e-3
+LEAST_SECONDS = 1.0  # of the search, also where no time is left
 WAVE = 4 / 9  # (Σe)²/Σe² of a product of two cosine waves, as a share of its pixels
 SVD_TEXT = paragraphs("""
     F amplifies some images more than others. The singular value decomposition finds those that it amplifies
@@ -61,7 +62,7 @@ def decomposed(g: Guide) -> tuple[Svd, dict[str, Any]]:
     def progress(step: Progress) -> None:
         g.say(f"singular triplets: {step.converged} of {k}")
 
-    found = g.x.svd(k, tol=TOL, seconds=g.effort.seconds, progress=progress)
+    found = g.x.svd(k, tol=TOL, seconds=max(g.effort.left, LEAST_SECONDS), progress=progress)
     return found, {
         "sigma": found.sigma.tolist(),
         "residual": found.residual.tolist(),

@@ -27,6 +27,7 @@ from onnxscope.show.page import PagePicture, Row, Section, Table
 from onnxscope.show.panels import Picture
 from onnxscope.show.tour.guide import Guide, SectionAndFigures, chart, paragraphs, percent
 
+LEAST_GRID = 3
 GRID, LINE = 10, 128  # how many pixels are sampled along a side of the picture, and along its middle line
 SINGLE_TEXT = paragraphs("""
     A row of F is a receptive filter: the weights with which one output pixel sums up the input. A column of F
@@ -109,13 +110,18 @@ def radius_and_box(r: Reach) -> list[str]:
 
 def far_away(g: Guide) -> SectionAndFigures:
     """Which other places in the picture pixels take from, and which they have an effect on."""
-    size = g.sizes[0]
-    taking, giving = (sampled(filters, g.x, size, GRID) for filters in (receptive, projective))
+    size, title = g.sizes[0], "Filters that reach far"
+    side, line = affordable(g)
+    if side < LEAST_GRID:
+        return Section(
+            title, [f"There was no time left for {title[0].lower()}{title[1:]}: --seconds gives more."]
+        ), {}
+    taking, giving = (sampled(filters, g.x, size, side) for filters in (receptive, projective))
     text, parts = verdict(taking, giving), list[Row | Table]()
     if max(r.far for r in taking.reaches) >= WEAK:
         parts += [farthest_taker(g, taking), farthest_giver(g, giving)]
     drawn = matrix(
-        along_a_line(g.x, size, LINE),
+        along_a_line(g.x, size, line),
         (size[1], size[1]),
         ("column of the output pixel", "column of the input"),
         "norm of the coefficients",
@@ -123,7 +129,17 @@ def far_away(g: Guide) -> SectionAndFigures:
     alt = "the norm of what output pixels of the middle line take from each column of the input"
     parts += [Row([chart("along-a-line", drawn, alt, ALONG, wide=False)]), table_of(taking, giving)]
     facts = {"taking": figures_of(taking), "giving": figures_of(giving)}
-    return Section("Filters that reach far", text, parts), facts
+    return Section(title, text, parts), facts
+
+
+def affordable(g: Guide) -> tuple[int, int]:
+    """How many pixels to sample along a side of the picture, and along its middle line.
+
+    They take at most a half of the time that is left.
+    """
+    places = g.effort.left / 2 / g.pass_seconds / channels_last(g.x.output, g.x.layout).shape[2]
+    line = min(LINE, max(0, int(places / 3)))
+    return min(GRID, int(max(0.0, (places - line) / 2) ** 0.5)), line
 
 
 def farthest_taker(g: Guide, s: Sampled) -> Row:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from onnxscope.ask.asked import Asked
 from onnxscope.ask.explain import Explainer
 from onnxscope.ask.interpreter import Interpreter
+from onnxscope.ask.questions import Reader
 from onnxscope.ask.scores import Scores
+from onnxscope.ask.suggested import suggested
 from onnxscope.errors import BadOption
 from onnxscope.files.pixels import channels_last, is_picture
 from onnxscope.show.charts import LightAndDark, elements
@@ -26,18 +31,24 @@ SectionAndFigures = tuple[Section, dict[str, Any]]  # a section of the page, and
 
 @dataclass(frozen=True)
 class Effort:
-    """How many singular triplets are searched for, and for how long."""
+    """How many singular triplets are searched for, and how long all of the tour may take, about."""
 
     k: int = 8
-    seconds: float = 20.0
+    seconds: float = 60.0
+    began: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
         if not self.seconds > 0:
             raise BadOption(
                 f"the time must be more than 0 seconds, not {self.seconds:g}",
                 where="--seconds",
-                remedy="give more, such as 20",
+                remedy="give more, such as 60",
             )
+
+    @property
+    def left(self) -> float:
+        """The seconds that are left; below zero where more have gone."""
+        return self.seconds - (time.perf_counter() - self.began)
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,31 @@ class Guide:
     scores: Scores
     effort: Effort = Effort()
     say: Callable[[str], None] = lambda text: None  # is told what is being computed
+    reader: Reader | None = None  # understands questions
+    questions: Sequence[str] = ()  # that the user asked
+    answered: Callable[[Sequence[str]], Guide] | None = None  # a guide to the values that are asked for
+    asked: Sequence[Asked] = ()  # what this guide's output answers, and a note on it
+    note: str = ""
+
+    @property
+    def task(self) -> str:
+        """What the network gives, where that is known."""
+        return self.reader.task.name if self.reader else ""
+
+    @cached_property
+    def answer(self) -> Guide:
+        """The guide to the values that are asked for: by the user, or as it suits the task."""
+        assert self.reader is not None
+        assert self.answered is not None
+        return self.answered(self.questions or suggested(self.reader))
+
+    @cached_property
+    def pass_seconds(self) -> float:
+        """How long the linear branch takes for one image."""
+        self.x.project(self.x.image)  # builds what later calls use
+        began = time.perf_counter()
+        self.x.project(self.x.image)
+        return time.perf_counter() - began
 
     @property
     def kind(self) -> str:
@@ -120,6 +156,21 @@ class Guide:
     def summed(self, array: np.ndarray) -> np.ndarray:
         """[rows, columns]: an array of the image's shape, summed over the channels."""
         return np.asarray(channels_last(array.reshape(self.x.image.shape), self.x.layout).sum(2))
+
+
+def guide_to(
+    x: Any, effort: Effort, questions: Sequence[str] = (), say: Callable[[str], None] = lambda text: None
+) -> Guide:
+    """The guide to a linear interpreter that understands questions, as `api` has it.
+
+    `say` is told what is being computed.
+    """
+
+    def answered(texts: Sequence[str]) -> Guide:
+        a = x.ask(*texts)
+        return Guide(a, a.views, a.explainer, a.scores, effort, say, asked=a.questions, note=a.note)
+
+    return Guide(x, x.views, x.explainer, x.scores, effort, say, x.reader, questions, answered)
 
 
 def chart(name: str, drawn: LightAndDark, alt: str, caption: str = "", *, wide: bool = True) -> PagePicture:

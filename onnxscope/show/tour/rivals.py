@@ -2,50 +2,75 @@
 
 from __future__ import annotations
 
-from onnxscope.ask.explain import EXPLANATIONS, feature_maps
+from typing import Any
+
+from onnxscope.ask.explain import EXPLANATIONS, STEPS, feature_maps
 from onnxscope.ask.votes import DISCUSSION, Votes, votes
 from onnxscope.show.charts import map_of
+from onnxscope.show.colours import laid_over
 from onnxscope.show.page import PagePicture, Row, Section
 from onnxscope.show.tour.guide import Guide, SectionAndFigures, chart, paragraphs, percent
 from onnxscope.show.views import where_voted
 
-METHODS = ("saliency", "integrated-gradients", "guided", "deconvnet", "grad-cam", "lrp-composite")
+METHODS = {  # and how many passes through the network each takes, about
+    "saliency": 2,
+    "guided": 2,
+    "deconvnet": 2,
+    "grad-cam": 2,
+    "lrp-composite": 4,
+    "integrated-gradients": 3 * STEPS,
+}
 VOTERS, POPULAR = 20, 4  # how many of the highest scores pixels vote among, and how many get a picture
 IN_A_ROW = 3  # maps
+VOTES_TEXT = """
+    Not only the image's contribution to a score can be assigned to pixels, but also that of the biases:
+    they are carried back from their layers to the image. Then every pixel adds something to every score,
+    and votes for the score that it adds most to. Of the {count} {kind}, {elected} gets the most votes,
+    {agree}."""
+METHODS_TEXT = """
+    Below are the maps of well-known explanation methods for {name}, and under each the same map laid over the
+    picture. They go back through the same network, some with other rules at some nodes. They answer other
+    questions, so they need not agree."""
 
 
-def by_other_means(g: Guide) -> SectionAndFigures:
-    """The pixels' votes among the highest scores, and other methods' maps for the highest score."""
-    explainer, highest = g.explainer, g.scores.highest(VOTERS)
-    found = votes(explainer.opened(DISCUSSION).freeze(g.x.map.fed), highest)
+def by_other_means(g: Guide, score: int | None = None) -> SectionAndFigures:
+    """The pixels' votes among the scores, and other methods' maps for one of them, or for the highest."""
+    parts: list[Row] = []
+    facts: dict[str, Any] = {}
+    text: list[str] = []
+    chosen = g.scores.index(None) if score is None else score
+    if g.explainable:
+        section, facts = voting(g)
+        text, parts = paragraphs(section[0]), [section[1]]
+    methods = {m: n for m, n in METHODS.items() if m != "grad-cam" or feature_maps(g.explainer.scope)}
+    affordable = [m for m, n in methods.items() if n * g.pass_seconds < g.effort.left]
+    maps = [map_by(g, name, chosen) for name in affordable]
+    for k in range(0, len(maps), IN_A_ROW):
+        parts += [Row(row) for row in zip(*maps[k : k + IN_A_ROW], strict=True)]
+    text += paragraphs(METHODS_TEXT.format(name=g.asked[chosen].text if g.asked else g.scores.name(chosen)))
+    if late := [m for m in methods if m not in affordable]:
+        text.append(f"There was no time left for {', '.join(late)}: --seconds gives more.")
+    facts |= {"methods": affordable, "no_time_for": late}
+    title = ("Pixel votes and other" if g.explainable else "Other") + " explanation methods"
+    return Section(title, text, parts), facts
+
+
+def voting(g: Guide) -> tuple[tuple[str, Row], dict[str, Any]]:
+    """The pixels' votes among the highest scores: a text, the pictures and the figures."""
+    highest = g.scores.highest(VOTERS)
+    found = votes(g.explainer.opened(DISCUSSION).freeze(g.x.map.fed), highest)
     tally = found.tally()
-    voters = pictures_of_votes(g, found)
-    methods = [m for m in METHODS if m != "grad-cam" or feature_maps(explainer.scope)]
-    maps = [map_by(g, name, highest[0]) for name in methods]
     elected, first = next(iter(tally)), highest[0]
     agree = (
         "which is also the highest of them"
         if elected == first
         else f"but {g.scores.name(first)} is the highest of them"
     )
-    text = paragraphs(f"""
-        Not only the image's contribution to a score can be assigned to pixels, but also that of the biases:
-        they are carried back from their layers to the image. Then every pixel adds something to every score,
-        and votes for the score that it adds most to. Of the {len(highest)} highest scores,
-        {g.scores.name(elected)} gets the most votes, {agree}.
-
-        Below are the maps of well-known explanation methods for {g.scores.name(first)}. They go back through
-        the same network, some with other rules at some nodes. They answer other questions, so they need not
-        agree.""")
-    parts = [
-        Row(voters, "The pixels that vote for each score, and their share"),
-        *(Row(maps[k : k + IN_A_ROW]) for k in range(0, len(maps), IN_A_ROW)),
-    ]
-    return Section("Pixel votes and other explanation methods", text, parts), {
-        "votes": {g.scores.name(s): n for s, n in tally.items()},
-        "among": len(highest),
-        "methods": methods,
-    }
+    kind = "values that are asked for" if g.asked else "highest scores"
+    text = VOTES_TEXT.format(count=len(highest), kind=kind, elected=g.scores.name(elected), agree=agree)
+    row = Row(pictures_of_votes(g, found), "The pixels that vote for each score, and their share")
+    facts = {"votes": {g.scores.name(s): n for s, n in tally.items()}, "among": len(highest)}
+    return (text, row), facts
 
 
 def pictures_of_votes(g: Guide, found: Votes) -> list[PagePicture]:
@@ -61,14 +86,16 @@ def pictures_of_votes(g: Guide, found: Votes) -> list[PagePicture]:
     ]
 
 
-def map_by(g: Guide, method: str, score: int) -> PagePicture:
-    """What an explanation method shows for a score."""
+def map_by(g: Guide, method: str, score: int) -> tuple[PagePicture, PagePicture]:
+    """What an explanation method shows for a score, alone and laid over the picture."""
     g.say(method)
     (values,) = g.explainer.maps(method, g.x.image, [score])
-    return chart(
+    alone = chart(
         f"method-{method}",
         map_of(values, method, signed=True),
         f"what {method} shows",
         f"{method}: {EXPLANATIONS[method].doc}",
         wide=False,
     )
+    over = laid_over(g.views.image(), values, f"{method}, laid over the picture")
+    return alone, g.picture(f"over-{method}", over, f"what {method} shows, laid over the picture")

@@ -67,13 +67,14 @@ def bias_share(b: Ledger) -> float:
     return abs(b.residual) / max(abs(b.residual) + abs(b.input), 1e-300)
 
 
-def by_layer(g: Guide) -> SectionAndFigures:
-    """The ledger of the highest score as a chart."""
-    score = g.scores.index(None)
+def by_layer(g: Guide, score: int | None = None) -> SectionAndFigures:
+    """The ledger of a score, or of the highest, as a chart."""
+    score = g.scores.index(None) if score is None else score
+    what = f"the answer to {g.asked[score].text}" if g.asked else f"the highest score, {g.scores.name(score)}"
     (book,) = ledgers(g.x, [score])
     entries = {"the image": book.input, **largest(book.layers)}
     text = paragraphs(f"""
-        The ledger splits the highest score, {g.scores.name(score)} = {book.score:.4g}, into contributions:
+        The ledger splits {what} = {book.score:.4g}, into contributions:
         that of the image, through all of F, and those of the biases of each layer, through all layers after
         it. They add up to the score, except for {book.remainder:.1e} due to rounding.""")
     alt = "; ".join(f"{name} {value:+.3g}" for name, value in entries.items())

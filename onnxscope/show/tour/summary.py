@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from onnxscope.ask import tasks
 from onnxscope.ask.presets import line_of
 from onnxscope.show.page import Table
 from onnxscope.show.tour.guide import LARGER, SAME, SCORES, Guide, paragraphs, percent, times
@@ -28,15 +29,7 @@ ABOUT = {  # the facts that the foot of the page states, and what it calls them
 
 def summary(g: Guide, facts: dict[str, Any]) -> list[str]:
     """What the network does, what the page shows of it, and whether all of it is proved."""
-    given, made = g.sizes
-    image, output = times(*g.x.image.shape), times(*g.x.output.shape)
-    number = f"{g.x.output.size:,} number{'s' if g.x.output.size > 1 else ''}"
-    kinds = {
-        SCORES: f"computes {number} from an image of shape {image}",
-        LARGER: f"computes an image of {times(*made)} pixels from one of {times(*given)}" if made else "",
-        SAME: f"computes an image of the same size, {times(*given)} pixels, from an image" if made else "",
-    }
-    what = kinds.get(g.kind) or f"computes an output of shape {output} from an image of shape {image}"
+    what = what_it_does(g)
     holds = (
         "All claims behind this page were tested and hold: see the proofs at the end."
         if facts["proofs"]["ok"]
@@ -44,6 +37,11 @@ def summary(g: Guide, facts: dict[str, Any]) -> list[str]:
     )
     left_out = " ".join(f"Missing here: {name} ({why})." for name, why in facts["missing"].items())
     preset = f"Preprocessing of pictures: {line_of(facts['preset'])}." if "preset" in facts else ""
+    answered = "; ".join(
+        f"{a['question']} ({a['asked']}) is {a['value']:.4g}"
+        for a in facts.get("answers", {}).get("answers", [])
+    )
+    answered = f"Asked here: {answered}." if answered else ""
     residual = ""
     if "parts" in facts:
         residual = f"For this image the norm of r is {percent(facts['parts']['residual'])} of the output's. "
@@ -55,9 +53,32 @@ def summary(g: Guide, facts: dict[str, Any]) -> list[str]:
 
         {preset}
 
+        {answered}
+
         {residual}{holds}
 
         {left_out}""")
+
+
+def what_it_does(g: Guide) -> str:
+    """What the network does, as its task or the size of its output has it."""
+    given, made = g.sizes
+    image, output = times(*g.x.image.shape), times(*g.x.output.shape)
+    number = f"{g.x.output.size:,} number{'s' if g.x.output.size > 1 else ''}"
+    kinds = {
+        SCORES: f"computes {number} from an image of shape {image}",
+        LARGER: f"computes an image of {times(*made)} pixels from one of {times(*given)}" if made else "",
+        SAME: f"computes an image of the same size, {times(*given)} pixels, from an image" if made else "",
+    }
+    by_task = {
+        tasks.BOXES: f"finds boxes in an image of shape {image}",
+        tasks.CLASS_MAP: f"gives each place of an image of shape {image} a class",
+        tasks.TEXT: f"reads the text in an image of shape {image}",
+        tasks.POINTS: f"places landmarks on an image of shape {image}",
+        tasks.EMBEDDING: f"describes an image of shape {image} by {number}, its embedding",
+    }
+    other = f"computes an output of shape {output} from an image of shape {image}"
+    return by_task.get(g.task) or kinds.get(g.kind) or other
 
 
 def table_of(facts: dict[str, Any]) -> Table:

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from onnxscope.ask import tasks
 from onnxscope.errors import BadOption, ScopeError
 from onnxscope.files.models import check_target, write
 from onnxscope.files.results import Cells, Result, plain
 from onnxscope.rewriting.scope import Scope
 from onnxscope.run.verify import verify_scope
 from onnxscope.show.page import Page, Section, files, html
+from onnxscope.show.tour.answers import answers
 from onnxscope.show.tour.bases import bases
 from onnxscope.show.tour.filters import far_away, single_pixels
+from onnxscope.show.tour.found import FOUND, found
 from onnxscope.show.tour.guide import SAME, SCORES, Guide, SectionAndFigures
 from onnxscope.show.tour.rivals import by_other_means
 from onnxscope.show.tour.scores import by_layer, highest
@@ -25,6 +28,8 @@ from onnxscope.show.tour.summary import summary, table_of
 from onnxscope.show.tour.whole import input_and_output, proofs
 
 HOW_IT_RAN = ("device", "precision", "left_to_cpu", "notes")  # what tour.json holds of `Interpreter.about`
+PLACES = {tasks.BOXES, tasks.CLASS_MAP, tasks.TEXT, tasks.POINTS}  # whose parts are asked about one by one
+ASKED = PLACES | {tasks.EMBEDDING, tasks.MAP}  # tasks with questions of their own
 UNPROVED: SectionAndFigures = (
     Section("Proofs", ["The proofs could not be computed."]),
     {"ok": False, "checks": {}},
@@ -112,6 +117,7 @@ def visit(g: Guide, scope: Scope, about: Mapping[str, Any] | None = None, comman
         "model": "the network",
         "file": "the given array",
         "kind": g.kind,
+        "task": g.task,
         **g.x.identity(),
         **{key: value for key, value in g.x.about().items() if key in HOW_IT_RAN},
         **(about or {}),
@@ -130,17 +136,27 @@ def sections_of(g: Guide, scope: Scope) -> dict[str, tuple[str, Callable[[], Sec
     def proved() -> SectionAndFigures:
         return proofs(verify_scope(scope, image=g.x.image if g.x.takes_image else None))
 
-    chosen: dict[str, tuple[str, Callable[[], SectionAndFigures]]] = {
-        "proofs": ("the proofs", proved),
-        "parts": ("input, output, residual", lambda: input_and_output(g)),
-    }
-    if g.kind == SCORES:
+    asked = bool(g.questions) or g.task in ASKED
+    whole = not g.questions and g.task not in PLACES
+    chosen: dict[str, tuple[str, Callable[[], SectionAndFigures]]] = {"proofs": ("the proofs", proved)}
+    if g.task in FOUND:
+        chosen["found"] = "what the network finds", lambda: found(g)
+    if whole:
+        chosen["parts"] = "input, output, residual", lambda: input_and_output(g)
+    if asked:
+        chosen["answers"] = "the answers", lambda: answers(g)
+        chosen["ledger"] = "the ledger by layer", lambda: by_layer(g.answer, 0)
+        if g.sizes[0] and g.x.takes_image:
+            chosen["rivals"] = "votes and other methods", lambda: by_other_means(g.answer, 0)
+    elif g.kind == SCORES:
         chosen["scores"] = "scores and ledger", lambda: highest(g)
         chosen["ledger"] = "the ledger by layer", lambda: by_layer(g)
         if g.explainable:
             chosen["rivals"] = "votes and other methods", lambda: by_other_means(g)
-    else:
+    if whole and g.kind != SCORES:
         chosen["pixels"] = "filters", lambda: single_pixels(g)
-    if g.kind == SAME:
+    if whole and g.kind == SAME:
         chosen["afar"] = "filters that reach far", lambda: far_away(g)
-    return {**chosen, "svd": ("singular triplets", lambda: bases(g))}
+    if whole:
+        chosen["svd"] = "singular triplets", lambda: bases(g)
+    return chosen
