@@ -73,7 +73,7 @@ ENDS: dict[str, tuple[onnx.ModelProto, str, str]] = {
     ),
     "cast": (ending(node("Cast", ["a"], ["chosen"], to=TensorProto.INT64), outputs=["chosen"]), "a", "Cast"),
     "sigmoid of many channels": (ending(node("Sigmoid", ["a"])), "a", "before the final Sigmoid"),
-    "parts": (ending(*PARTS, node("Identity", ["c"]), **SIZES), "c/logits", "before the final Sigmoid"),
+    "parts": (ending(*PARTS, node("Identity", ["c"]), **SIZES), "y/logits", "before the final Sigmoid"),
     "parts, moved": (
         ending(
             *PARTS,
@@ -110,12 +110,21 @@ def test_what_stands_before_the_end_is_explained(case: str) -> None:
 
 
 def test_what_is_written_again_has_the_numbers_before_the_activation() -> None:
-    """Element by element: the boxes stay, and a sigmoid of the scores gives the output's scores."""
+    """Element by element, in the output's order: boxes stay, and a sigmoid of the scores gives its scores."""
     proto = ending(*PARTS, node("Transpose", ["c"], perm=[0, 2, 1]), **SIZES)
     x = onnxscope.load(proto).freeze(X["x"])
-    given = onnxscope.load(proto, output="c").freeze(X["x"]).output
-    np.testing.assert_allclose(x.output[:, :4], given[:, :4], rtol=1e-6)
-    np.testing.assert_allclose(1 / (1 + np.exp(-x.output[:, 4:])), given[:, 4:], rtol=1e-5, atol=1e-6)
+    given = onnxscope.load(proto, output="y").freeze(X["x"]).output
+    np.testing.assert_allclose(x.output[..., :4], given[..., :4], rtol=1e-6)
+    np.testing.assert_allclose(1 / (1 + np.exp(-x.output[..., 4:])), given[..., 4:], rtol=1e-5, atol=1e-6)
+
+
+def test_a_sigmoid_before_a_transposition_is_stepped_back_over_in_the_outputs_order() -> None:
+    nodes = [node("Reshape", ["a", "flat"], ["f"]), node("Sigmoid", ["f"], ["s"])]
+    proto = ending(*nodes, node("Transpose", ["s"], perm=[0, 2, 1]), flat=np.array([1, 16, -1]))
+    x = onnxscope.load(proto).freeze(X["x"])
+    given = onnxscope.load(proto, output="y").freeze(X["x"]).output
+    np.testing.assert_allclose(1 / (1 + np.exp(-x.output)), given, rtol=1e-5, atol=1e-6)
+    assert [o.explained for o in onnxscope.doctor(proto).outputs] == ["y/logits"]
 
 
 def test_a_written_output_can_be_named() -> None:

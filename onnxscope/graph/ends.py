@@ -7,7 +7,7 @@ same Concat is written again without the sigmoids.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
@@ -195,22 +195,25 @@ def scores_of(decision: gs.Node, alive: set[str]) -> Tensor | None:
 def before_activations(b: Builder, output: Tensor) -> tuple[str, Tensor]:
     """The operator of the final activation, and what stands before it; '' and the output where there is none.
 
-    Between the two there may be operators that only move numbers. If these join or cut, they are written once
-    more, without the activations.
+    Between the two there may be operators that only move numbers. If these join, cut or change the order,
+    they are written once more, without the activations.
     """
     x = output
-    while x.inputs:
-        node = x.inputs[0]
-        if is_activation(node):
-            return (node.op, node.inputs[0]) if node.inputs[0].inputs else ("", output)
-        if node.op not in RESHAPING:
-            break
-        x = node.inputs[0]
-    if not x.inputs or x.inputs[0].op not in JOINING:
+    while x.inputs and x.inputs[0].op in RESHAPING and not is_activation(x.inputs[0]):
+        x = x.inputs[0].inputs[0]
+    node = x.inputs[0] if x.inputs else None
+    if node is None or not (is_activation(node) or node.op in JOINING):
         return "", output
+    if is_activation(node) and (not node.inputs[0].inputs or long_axes(x) == long_axes(output)):
+        return (node.op, node.inputs[0]) if node.inputs[0].inputs else ("", output)
     found: list[str] = []
-    again = without_activations(b, x, found, {})
+    again = without_activations(b, output, found, {})
     return (found[0], again) if found else ("", output)
+
+
+def long_axes(t: Tensor) -> list[int]:
+    """The sizes of a tensor that are not 1, in order: numbers that keep them are in the same places."""
+    return [d for d in shape_of(t) if d != 1]
 
 
 def without_activations(b: Builder, x: Tensor, found: list[str], done: dict[str, Tensor]) -> Tensor:
@@ -229,12 +232,26 @@ def without_activations(b: Builder, x: Tensor, found: list[str], done: dict[str,
         moved = len(node.inputs) if node.op == "Concat" else 1
         read = [without_activations(b, t, found, done) for t in node.inputs[:moved]]
         if any(new is not old for new, old in zip(read, node.inputs, strict=False)):
-            names = [b.unique(f"{t.name}{LOGITS}") for t in node.outputs]
-            rest, place = node.inputs[moved:], b.unique(f"{node.name}{LOGITS}")
-            made = b.op(node.op, *read, *rest, outputs=len(names), names=names, node_name=place, **node.attrs)
-            made = made if isinstance(made, tuple) else (made,)
-            done.update((t.name, new) for t, new in zip(node.outputs, made, strict=True))
+            done.update(zip((t.name for t in node.outputs), written_again(b, node, read, moved), strict=True))
     return done[x.name]
+
+
+def written_again(b: Builder, node: gs.Node, read: Sequence[Tensor], moved: int) -> Sequence[Tensor]:
+    """What a node gives where its first `moved` inputs are others; it is written only once."""
+    names = [f"{t.name}{LOGITS}" for t in node.outputs]
+    before = {t.name: t for n in b.graph.nodes for t in n.outputs if t.name in names}
+    if len(before) == len(names):
+        return [before[name] for name in names]
+    made = b.op(
+        node.op,
+        *read,
+        *node.inputs[moved:],
+        outputs=len(names),
+        names=[b.unique(name) for name in names],
+        node_name=b.unique(f"{node.name}{LOGITS}"),
+        **node.attrs,
+    )
+    return made if isinstance(made, tuple) else (made,)
 
 
 def is_activation(node: gs.Node) -> bool:
