@@ -20,7 +20,7 @@ from onnxscope.cli.options import Pictures
 from onnxscope.errors import BadOption
 from onnxscope.files import pictures
 from onnxscope.files.preprocessing import PRESETS, Preprocess, preprocessing
-from tests.support import model, node
+from tests.support import model, node, randn
 
 ROOT = Path(__file__).parents[1]
 SCENES, PHOTOGRAPHS = ROOT / "models" / "scenes", ROOT / "models" / "photographs"
@@ -126,6 +126,30 @@ def test_bundled_networks(name: str) -> None:
         assert preset.name in ({truth} if sure else {truth, "undecided"}), preset.line
         if preset.name == "undecided":
             assert preset.preprocess.scale == PRESETS["unit"].scale and preset.why
+
+
+BIASES = {  # of a first convolution, what follows it, and the range that is taken
+    "as large as pixels of 0…255": (60.0, "Relu", "raw"),
+    "as large as pixels of 0…1": (0.3, "Relu", "unit"),
+    "a little larger": (1.0, "Relu", "unit"),
+    "removed again": (60.0, "InstanceNormalization", "unit"),
+    "none": (0.0, "Relu", "unit"),
+}
+
+
+@pytest.mark.parametrize("case", BIASES)
+def test_the_range_is_taken_that_fits_the_first_biases(case: str) -> None:
+    """This decides nothing: the name stays undecided."""
+    size, follower, taken = BIASES[case]
+    more = ["ones", "zeros"] if follower == "InstanceNormalization" else []
+    nodes = [node("Conv", ["x", "w", "b"], ["c"], name="first"), node(follower, ["c", *more])]
+    held = {"w": randn(8, 3, 3, 3, seed=1) / 5, "b": np.float32(size) * np.sign(randn(8, seed=2))}
+    held |= {"ones": np.ones(8, np.float32), "zeros": np.zeros(8, np.float32)} if more else {}
+    made = model(nodes, {"x": randn(1, 3, 48, 48)}, ["y"], weights=held)
+    preset = found(made, scene(3))
+    assert (preset.name, preset.preprocess.scale) == ("undecided", PRESETS[taken].scale)
+    assert preset.line.startswith(f"undecided, took {taken}")
+    assert ("'first'" in preset.why) == (taken == "raw")
 
 
 def test_every_bundled_network_is_in_the_table() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxscope.ask.prepared import ALIKE, CANDIDATES, affine, meant
+from onnxscope.ask.ranges import seems_raw
 from onnxscope.errors import ScopeError
 from onnxscope.files import pictures
 from onnxscope.files.models import Model
@@ -23,6 +24,7 @@ from onnxscope.run.single_runs import session
 
 AUTO, UNDECIDED, OWN = "auto", "undecided", "own"
 RANGES = {"NominalRange_0_255": "raw", "Normalized_0_1": "unit", "Normalized_1_1": "signed"}  # in WinML
+RAW = PRESETS["raw"]
 USUAL_MEAN, USUAL_DEVIATION = 115.0, 68.0  # of the levels of photographs
 # Distances in nats: up to here the nearest fits if the second is farther by this gap and by this factor.
 # Single pictures of photographs are 0.02 to 0.4 from the statistics of data sets that they do not belong to.
@@ -54,7 +56,8 @@ class Preset:
 
 def line_of(preset: Mapping[str, Any]) -> str:
     """The line of a preset that was turned into JSON."""
-    took = ", took unit" if preset["name"] == UNDECIDED else ""
+    range_taken = "raw" if preset["scale"] == RAW.scale else "unit"
+    took = f", took {range_taken}" if preset["name"] == UNDECIDED else ""
     return f"{preset['name']}{took}: {preset['why']}"
 
 
@@ -115,7 +118,7 @@ def picture_input(graph: gs.Graph, image: str) -> Tensor | None:
 def found(network: Network, levels: np.ndarray | None = None) -> Preset:
     """The preprocessing that a network wants; `levels` is a picture of 0…255 in its input's shape, red first.
 
-    Where the evidence is weak it is undecided, and the preprocessing is `unit`.
+    Where the evidence is weak it is undecided, and the preprocessing is `unit`, or `raw` if that is likelier.
     """
     shape = network.input.shape if is_sized(network.input) else None
     if shape is None or not is_picture(shape):
@@ -137,7 +140,7 @@ def for_picture(network: Network, file: Path | None) -> Preset:
     shape = tuple(network.input.shape or ())
     if file is None or not is_sized(network.input) or not is_picture(shape):
         return found(network)
-    raw = replace(PRESETS["raw"], layout=network.like.layout, fit=network.like.fit)
+    raw = replace(RAW, layout=network.like.layout, fit=network.like.fit)
     return found(network, pictures.read(file, shape, raw))
 
 
@@ -146,8 +149,23 @@ def undecided(why: str, like: Preprocess) -> Preset:
     return Preset(UNDECIDED, replace(UNIT, layout=like.layout, fit=like.fit), why)
 
 
-def unsure(network: Network, why: str) -> Preset:
-    return replace(chosen(network, "unit", "", why), name=UNDECIDED)
+def unsure(network: Network, why: str, took: str = "unit") -> Preset:
+    return replace(chosen(network, took, "", why), name=UNDECIDED)
+
+
+def by_biases(network: Network, levels: np.ndarray) -> Preset:
+    """Undecided: `raw` where the first biases are far too large for other ranges, else `unit`."""
+    why = "neither the file nor a BatchNormalization says it"
+    order = "rgb" if network.channels == 3 else "luma"
+    unit, raw = (
+        under(levels, affine(name, order, network.channels), network.axis, order).astype(network.input.dtype)
+        for name in ("unit", "raw")
+    )
+    try:
+        seen = seems_raw(network.graph, network.input, unit, raw)
+    except ScopeError:
+        seen = ""  # a part that does not run tells nothing
+    return unsure(network, f"{why}, but {seen}", "raw") if seen else unsure(network, why)
 
 
 def chosen(network: Network, name: str, order: str, why: str) -> Preset:
@@ -183,7 +201,7 @@ def by_statistics(network: Network, levels: np.ndarray) -> Preset:
     """The preset under which a picture has the statistics that the first BatchNormalization holds."""
     bn = first_batch_norm(network)
     if bn is None:
-        return unsure(network, "neither the file nor a BatchNormalization says it")
+        return by_biases(network, levels)
     usual = (levels - levels.mean()) / max(float(levels.std()), 1.0) * USUAL_DEVIATION + USUAL_MEAN
     try:
         own, average = distances(network, bn, levels), distances(network, bn, usual)
