@@ -162,7 +162,7 @@ CASES = {
     "vector": Case(of_vectors, (1, 20), "scores", NO_RIVALS, ".npy"),
     "constant": Case(constant, (8, 8), "same-size image", SAME),
     "closed": Case(
-        lambda: conv((1, 3, 8, 8), (3, 3, 3, 3), bias=-100), (8, 8), "same-size image", SAME
+        lambda: conv((1, 3, 8, 8), (3, 3, 3, 3), bias=-1000), (8, 8), "same-size image", SAME
     ),  # no Relu is open
     "pixel": Case(
         lambda: networks.with_image_shape(networks.edsr(4, 1, 2, None), (1, 3, 1, 1)),
@@ -550,6 +550,7 @@ def test_out_of_time_it_goes_on_with_what_it_has(
     name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bases, "LEAST_SECONDS", 1e-9)
+    monkeypatch.setattr(visiting, "PASSES", {})  # sections that cannot end early take what they need
     assert go(folder, name, tmp_path / "out", "-k", "4", "--seconds", "1e-9") == 0
     assert figures(tmp_path / "out")["svd"]["converged"] < 4
     assert re.search(
@@ -755,7 +756,7 @@ def test_every_model_of_the_project_has_a_tour(name: str, tmp_path: Path) -> Non
         "-k",
         "2",
         "--seconds",
-        "1",
+        "120",
     ]
     assert cli.run([*arguments, "-o", str(out)]) == 0
     facts = figures(out)

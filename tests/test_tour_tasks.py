@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import onnxscope
 from onnxscope.cli import main as cli
 from onnxscope.show import colours, outlines
 from onnxscope.show.panels import Picture
-from onnxscope.show.tour import filters, rivals
+from onnxscope.show.tour import filters, rivals, visit
 from onnxscope.show.tour.guide import Effort, guide_to
 
 Make = Callable[[], onnx.ModelProto]
@@ -130,12 +131,25 @@ def test_a_cosine_is_made_of_contributions(policy: str, tmp_path: Path) -> None:
 # time
 
 
-def test_where_time_is_short_less_is_shown(tmp_path: Path) -> None:
+def test_where_time_is_short_less_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visit, "PASSES", {})
     code, facts, page = toured(tmp_path, tasked.detector, "--seconds", "0.001")
     assert code == 0
     assert facts["rivals"]["methods"] == [] and set(facts["rivals"]["no_time_for"]) <= set(rivals.METHODS)
     assert "There was no time left for" in page
     assert facts["proofs"]["ok"]
+
+
+def test_without_time_for_the_proofs_the_page_is_not_proved(tmp_path: Path) -> None:
+    onnx.save(tasked.depth(), tmp_path / "net.onnx")
+    np.save(tmp_path / "x.npy", tasked.X)
+    files = [str(tmp_path / "net.onnx"), "--image", str(tmp_path / "x.npy"), "-o", str(tmp_path / "p.html")]
+    assert cli.run(["tour", *files, "--seconds", "0.001"]) == 1
+    facts = json.loads((tmp_path / "p" / "tour.json").read_text())
+    assert facts["no_time_for"] == ["proofs", "ledger", "pixels"]
+    assert re.fullmatch(r"there was no time left; --seconds \d+ gives enough", facts["missing"]["the proofs"])
+    assert not facts["proofs"]["ok"] and "parts" in facts
+    assert "Not all claims hold" in (tmp_path / "p.html").read_text()
 
 
 @pytest.mark.parametrize("left, side, line", [(1e6, 10, 128), (300, 3, 40), (2, 0, 0), (-1, 0, 0)])

@@ -56,6 +56,7 @@ def tour(
     lines = [("written", ", ".join(map(str, written))), ("preset", q.opened.preset.line)]
     lines += [("proofs", "all hold" if proved else "not all hold")]
     lines += [("missing", f"{name}: {why}") for name, why in seen.missing.items()]
+    lines += [("no time for", ", ".join(seen.facts["no_time_for"]))] if seen.facts["no_time_for"] else []
     lines += [("seconds", f"{seen.facts['seconds']:.1f}")]
     print_facts({"written": [str(path) for path in written], **seen.facts}, lines, q.as_json)
     if seen.interrupted or seen.missing or not proved:

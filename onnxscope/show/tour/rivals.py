@@ -39,25 +39,30 @@ def by_other_means(g: Guide, score: int | None = None) -> SectionAndFigures:
     facts: dict[str, Any] = {}
     text: list[str] = []
     chosen = g.scores.index(None) if score is None else score
-    if g.explainable:
-        section, facts = voting(g)
+    voters = min(VOTERS, int(g.effort.left / 2 / g.pass_seconds))
+    if g.explainable and voters > 1:
+        section, facts = voting(g, voters)
         text, parts = paragraphs(section[0]), [section[1]]
     methods = {m: n for m, n in METHODS.items() if m != "grad-cam" or feature_maps(g.explainer.scope)}
-    affordable = [m for m, n in methods.items() if n * g.pass_seconds < g.effort.left]
-    maps = [map_by(g, name, chosen) for name in affordable]
+    maps, late = [], []
+    for method, passes in methods.items():
+        if passes * g.pass_seconds < g.effort.left:
+            maps.append(map_by(g, method, chosen))
+        else:
+            late.append(method)
     for k in range(0, len(maps), IN_A_ROW):
         parts += [Row(row) for row in zip(*maps[k : k + IN_A_ROW], strict=True)]
     text += paragraphs(METHODS_TEXT.format(name=g.asked[chosen].text if g.asked else g.scores.name(chosen)))
-    if late := [m for m in methods if m not in affordable]:
+    if late:
         text.append(f"There was no time left for {', '.join(late)}: --seconds gives more.")
-    facts |= {"methods": affordable, "no_time_for": late}
-    title = ("Pixel votes and other" if g.explainable else "Other") + " explanation methods"
+    facts |= {"methods": [m for m in methods if m not in late], "no_time_for": late}
+    title = ("Pixel votes and other" if "votes" in facts else "Other") + " explanation methods"
     return Section(title, text, parts), facts
 
 
-def voting(g: Guide) -> tuple[tuple[str, Row], dict[str, Any]]:
+def voting(g: Guide, most: int) -> tuple[tuple[str, Row], dict[str, Any]]:
     """The pixels' votes among the highest scores: a text, the pictures and the figures."""
-    highest = g.scores.highest(VOTERS)
+    highest = g.scores.highest(most)
     found = votes(g.explainer.opened(DISCUSSION).freeze(g.x.map.fed), highest)
     tally = found.tally()
     elected, first = next(iter(tally)), highest[0]

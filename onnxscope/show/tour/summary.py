@@ -36,6 +36,8 @@ def summary(g: Guide, facts: dict[str, Any]) -> list[str]:
         else "Not all claims hold: see the proofs at the end."
     )
     left_out = " ".join(f"Missing here: {name} ({why})." for name, why in facts["missing"].items())
+    if late := [name for name in facts["no_time_for"] if name != "proofs"]:
+        left_out += f" There was no time left for {', '.join(late)}: --seconds gives more."
     preset = f"Preprocessing of pictures: {line_of(facts['preset'])}." if "preset" in facts else ""
     answered = "; ".join(
         f"{a['question']} ({a['asked']}) is {a['value']:.4g}"

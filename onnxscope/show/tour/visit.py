@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from onnxscope.ask import tasks
 from onnxscope.errors import BadOption, ScopeError
@@ -28,6 +28,8 @@ from onnxscope.show.tour.summary import summary, table_of
 from onnxscope.show.tour.whole import input_and_output, proofs
 
 HOW_IT_RAN = ("device", "precision", "left_to_cpu", "notes")  # what tour.json holds of `Interpreter.about`
+PROOFS, PROOFS_TITLE = "proofs", "the proofs"
+PASSES = {PROOFS: 25, "ledger": 3, "pixels": 20}  # about how many each of these takes
 PLACES = {tasks.BOXES, tasks.CLASS_MAP, tasks.TEXT, tasks.POINTS}  # whose parts are asked about one by one
 ASKED = PLACES | {tasks.EMBEDDING, tasks.MAP}  # tasks with questions of their own
 UNPROVED: SectionAndFigures = (
@@ -96,23 +98,28 @@ def checked_folder(target: Path) -> Path:
     return folder
 
 
-def visit(g: Guide, scope: Scope, about: Mapping[str, Any] | None = None, command: str = "") -> Visit:
-    """All sections that suit the network. A section that fails is left out, and the page states why.
+class Stop(NamedTuple):
+    """A section to come: its title, what computes it, and how many passes through the network it takes."""
 
-    The proofs test `scope`; `about` names the model and the file, and `command` repeats the tour.
+    title: str
+    compute: Callable[[], SectionAndFigures]
+    passes: int = 0  # 0 where it keeps to the time by itself
+
+
+def visit(g: Guide, scope: Scope, about: Mapping[str, Any] | None = None, command: str = "") -> Visit:
+    """All sections that suit the network, as far as time allows.
+
+    A section that fails is left out, and the page states why. The proofs test `scope`; `about` names the
+    model and the file, and `command` repeats the tour.
     """
     began = time.perf_counter()
-    shown: dict[str, SectionAndFigures] = {}
-    missing: dict[str, str] = {}
-    for name, (title, compute) in sections_of(g, scope).items():
-        g.say(title)
-        try:
-            shown[name] = compute()
-        except ScopeError as error:
-            missing[title] = str(error)
-        except Exception as error:  # a fault in onnxscope, which must not take the other sections with it
-            missing[title] = f"internal error: {type(error).__name__}: {error}"
-    shown["proofs"] = shown.pop("proofs", UNPROVED)
+    shown, missing, late = computed(g, stops_of(g, scope))
+    if late:
+        left_out = ", ".join(late)
+        g.say(f"no time left for {left_out}")
+    if PROOFS in late:
+        missing[PROOFS_TITLE] = f"there was no time left; --seconds {needed(g)} gives enough"
+    shown[PROOFS] = shown.pop(PROOFS, UNPROVED)
     facts = {
         "model": "the network",
         "file": "the given array",
@@ -124,21 +131,48 @@ def visit(g: Guide, scope: Scope, about: Mapping[str, Any] | None = None, comman
         "seconds": round(time.perf_counter() - began, 3),
         **{name: figures for name, (_, figures) in shown.items()},
         "missing": missing,
+        "no_time_for": late,
     }
     sections = [section for section, _ in shown.values()]
     page = Page(f"{facts['model']}: a tour", summary(g, facts), sections, table_of(facts), command)
     return Visit(page, facts, missing)
 
 
-def sections_of(g: Guide, scope: Scope) -> dict[str, tuple[str, Callable[[], SectionAndFigures]]]:
-    """The sections for this kind of network, in order: the key in tour.json, a short title and a function."""
+def computed(
+    g: Guide, stops: Mapping[str, Stop]
+) -> tuple[dict[str, SectionAndFigures], dict[str, str], list[str]]:
+    """The sections, why some are missing, and those for which there was no time."""
+    shown: dict[str, SectionAndFigures] = {}
+    missing: dict[str, str] = {}
+    late: list[str] = []
+    for name, stop in stops.items():
+        g.say(stop.title)
+        try:
+            if stop.passes and stop.passes * g.pass_seconds > g.effort.left:
+                late.append(name)
+            else:
+                shown[name] = stop.compute()
+        except ScopeError as error:
+            missing[stop.title] = str(error)
+        except Exception as error:  # a fault in onnxscope, which must not take the other sections with it
+            missing[stop.title] = f"internal error: {type(error).__name__}: {error}"
+    return shown, missing, late
+
+
+def needed(g: Guide) -> int:
+    """About how many seconds a tour with proofs takes."""
+    return int(g.effort.seconds - g.effort.left + 2 * PASSES[PROOFS] * g.pass_seconds) + 1
+
+
+def stops_of(g: Guide, scope: Scope) -> dict[str, Stop]:
+    """The sections for this kind of network, in order, by their keys in tour.json."""
 
     def proved() -> SectionAndFigures:
         return proofs(verify_scope(scope, image=g.x.image if g.x.takes_image else None))
 
     asked = bool(g.questions) or g.task in ASKED
     whole = not g.questions and g.task not in PLACES
-    chosen: dict[str, tuple[str, Callable[[], SectionAndFigures]]] = {"proofs": ("the proofs", proved)}
+    chosen: dict[str, tuple[str, Callable[[], SectionAndFigures]]] = {PROOFS: (PROOFS_TITLE, proved)}
     if g.task in FOUND:
         chosen["found"] = "what the network finds", lambda: found(g)
     if whole:
@@ -159,4 +193,4 @@ def sections_of(g: Guide, scope: Scope) -> dict[str, tuple[str, Callable[[], Sec
         chosen["afar"] = "filters that reach far", lambda: far_away(g)
     if whole:
         chosen["svd"] = "singular triplets", lambda: bases(g)
-    return chosen
+    return {name: Stop(*stop, PASSES.get(name, 0)) for name, stop in chosen.items()}
