@@ -126,7 +126,7 @@ def test_what_stands_before_a_selection_of_boxes_can_be_explained(opset: int) ->
     with pytest.raises(Unsupported, match=r"size .* depends on values.*--output"):
         onnxscope.rewrite(proto, output="flat")
     scope = onnxscope.rewrite(proto)
-    assert scope.output == "logits"
+    assert scope.output == "scores/logits"
     assert "before the Sigmoid and the NonMaxSuppression" in scope.notes[0]
 
 
