@@ -1,0 +1,95 @@
+"""A scope with free sizes for one choice of them: an ordinary scope, as if it was rewritten for this size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from onnxscope.errors import BadOption, shape_text
+from onnxscope.files.models import to_bytes
+from onnxscope.graph.tensors import Shape, Tensor, is_known, shape_of
+from onnxscope.rewriting.frozen import raw_shape
+from onnxscope.rewriting.scope import (
+    COTANGENT,
+    COTANGENTS,
+    FROZEN,
+    PROBE,
+    PROBES,
+    TRANSPOSED,
+    Scope,
+    graph_of,
+    with_types,
+)
+from onnxscope.rewriting.sizes import FreeSizes
+from onnxscope.runtime import reference
+
+COMPUTED = "scope_size"  # begins the names of the nodes that compute what depends on the sizes
+
+
+def bound(scope: Scope, shapes: Mapping[str, Shape]) -> Scope:
+    """The scope for an input of this shape, given by its name."""
+    free = scope.about.free
+    assert free is not None
+    shape = fixed(scope.tensor(free.input), free, shapes)
+    graph = scope.graph.copy()
+    ends = {
+        free.input: list(shape),
+        PROBE: [PROBES, *free.shape_of(free.probe, shape)],
+        COTANGENT: [COTANGENTS, *free.shape_of(free.cotangent, shape)],
+    }
+    for t in graph.inputs:
+        t.shape = ends.get(t.name, t.shape)
+    for t in graph.outputs:
+        t.shape = {FROZEN: ends[COTANGENT], TRANSPOSED: ends[PROBE]}.get(t.name)
+    compute_sizes(graph, next(t for t in graph.inputs if t.name == free.input))
+    found = replace(scope, graph=with_types(graph), about=replace(scope.about, free=None))
+    explained = found.tensor(scope.output)
+    if explained.shape is None or [*raw_shape(shape_of(explained))[1:]] != ends[COTANGENT][1:]:
+        raise BadOption(
+            f"the network cannot take {shape_text(shape)}",
+            where=f"input '{free.input}'",
+            remedy="choose a larger size",
+        )
+    return found
+
+
+def fixed(x: Tensor, free: FreeSizes, shapes: Mapping[str, Shape]) -> Shape:
+    """The shape that is given for the input with free sizes, which must be the only one that is given."""
+    shape = shapes.get(x.name, ())
+    own = [None if axis in free.axes else size for axis, size in enumerate(x.shape)]
+    if set(shapes) != {x.name} or len(shape) != len(own) or any(
+        o not in (None, s) for o, s in zip(own, shape, strict=True)
+    ):
+        raise BadOption(
+            f"its sizes are free ({shape_text(own)})",
+            where=f"input '{x.name}' of the scope",
+            remedy=f"give them, and only them, with --input-shape {x.name}:{shape_text(own)}",
+        )
+    return shape
+
+
+def compute_sizes(graph: gs.Graph, image: Tensor) -> None:
+    """Replace what is computed from the shape of the input, which is fixed now, by constants."""
+    chain: list[gs.Node] = []
+    made: set[str] = set()
+    for node in graph.nodes:
+        sized = node.op == "Shape" and node.inputs[0].name == image.name
+        if node.name.startswith(COMPUTED) and (
+            sized or all(is_known(t) or t.name in made for t in node.inputs)
+        ):
+            chain.append(node)
+            made.update(t.name for t in node.outputs)
+    ours = {id(n) for n in chain}
+    graph.nodes[:] = [n for n in graph.nodes if id(n) not in ours]
+    read = {t.name: t for n in graph.nodes for t in n.inputs if t.name in made}
+    if not read:
+        return
+    model = onnx.ModelProto.FromString(to_bytes(graph_of(graph, chain, [image], list(read.values()))))
+    values = reference(model, {image.name: np.broadcast_to(np.float32(0), image.shape)})
+    constants = {name: gs.Constant(name, np.ascontiguousarray(v)) for name, v in values.items()}
+    for node in graph.nodes:
+        node.inputs = [constants.get(t.name, t) for t in node.inputs]
