@@ -1,8 +1,8 @@
-"""One scope for pictures of all sizes: the model is rewritten at a few sizes, and what differs becomes formulas.
+"""One scope for pictures of all sizes: the model is rewritten at a few, and what differs becomes formulas.
 
 The scopes of these sizes must be the same graph. Constants that differ, such as the target of a Reshape, must
-follow from the sizes by a formula, which the scope then computes from the shape of its input. At last, what the
-formulas give for further sizes is compared with the scope of these.
+follow from the sizes by a formula, which the scope then computes from the shape of its input. At last, what
+the formulas give for further sizes is compared with the scope of these.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import onnx_graphsurgeon as gs
 from onnx import helper
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
-from onnxscope.errors import BadOption, ScopeError, Unsupported
+from onnxscope.errors import BadOption, ScopeError, Unsupported, shape_text
 from onnxscope.files.models import Model
 from onnxscope.graph.builder import Builder
-from onnxscope.graph.tensors import Shape, Tensor, element_type, is_known, numel, shape_of, values_of
+from onnxscope.graph.tensors import Tensor, is_known, shape_of, values_of
 from onnxscope.rewriting.bound import COMPUTED, bound
 from onnxscope.rewriting.build import build
-from onnxscope.rewriting.formulas import EXACT, Formula, fitted, monomials
+from onnxscope.rewriting.formulas import EXACT, Formula, fitted
 from onnxscope.rewriting.options import Options
 from onnxscope.rewriting.scope import COTANGENT, PROBE, Scope
 from onnxscope.rewriting.sizes import STEPS, FreeSizes, free_input
@@ -59,7 +59,7 @@ class Examples:
     def formula(self, values: Sequence[np.ndarray], where: str) -> Formula:
         """The formula of numbers that depend on the sizes."""
         found = fitted(self.points, values) if len({v.shape for v in values}) == 1 else None
-        if found is None or found.in_steps(UNIT, UNIT) is None:
+        if found is None or not found.is_whole(UNIT, UNIT):
             raise Unsupported("it needs numbers that no simple formula gives for all sizes", where=where)
         return found
 
@@ -77,13 +77,17 @@ class Examples:
 
 
 def build_for_all_sizes(model: Model, options: Options) -> Scope:
-    """The scope of a model that leaves the sizes of its image free as the model does. The model is not run."""
+    """The scope of a model that leaves the sizes of its image free, as the model does."""
     name, shape, axes = free_axes(model, options)
 
     def at(sizes: Sequence[int]) -> Scope:
         given = dict(zip(axes, sizes, strict=True))
         fixed = tuple(given.get(axis, size) for axis, size in enumerate(shape))
-        return build(model, replace(options, free_size=False, shapes={**options.shapes, name: fixed}))
+        try:
+            return build(model, replace(options, free_size=False, shapes={**options.shapes, name: fixed}))
+        except ScopeError as error:
+            cause = f"for {shape_text(fixed)}: {error.cause}"
+            raise type(error)(cause, where=error.where, remedy=error.remedy) from error
 
     try:
         points = list(itertools.product(*EXAMPLES[-len(axes) :]))
@@ -118,7 +122,7 @@ def freed(examples: Examples, at: At) -> Scope:
     """The scope whose sizes are multiples of the smallest step for which it is right."""
     formulas = [examples.formula(c.values, c.where) for c in examples.constants]
     sizes = examples.formula([sizes_in(s.graph) for s in examples.scopes], "model")
-    whole = [s for s in STEPS if all(f.in_steps(UNIT, s) is not None for f in (*formulas, sizes))]
+    whole = [s for s in STEPS if all(f.is_whole(UNIT, s) for f in (*formulas, sizes))]
     problem: ScopeError | None = None
     for step in whole:
         try:
@@ -132,7 +136,7 @@ def freed(examples: Examples, at: At) -> Scope:
 
 
 def compare(scope: Scope, at: At, step: int) -> None:
-    """Refuse a scope that for some further sizes, which are multiples of a step, is not the scope of these."""
+    """Refuse a scope that for further sizes, which are multiples of the step, is not the scope of these."""
     free = scope.about.free
     assert free is not None
     counts = (k for k in itertools.count(5) if math.gcd(k, 6) == 1)  # so that no larger step divides them

@@ -27,6 +27,7 @@ from onnxscope.rewriting.scope import (
 from onnxscope.rewriting.sizes import FreeSizes
 from onnxscope.runtime import reference
 
+SMALL_SIDE = 64  # pixels, of the smallest picture that proofs are made with
 COMPUTED = "scope_size"  # begins the names of the nodes that compute what depends on the sizes
 
 
@@ -36,7 +37,7 @@ def bound(scope: Scope, shapes: Mapping[str, Shape]) -> Scope:
     assert free is not None
     shape = fixed(scope.tensor(free.input), free, shapes)
     graph = scope.graph.copy()
-    ends = {
+    ends: dict[str, list[int | str]] = {
         free.input: list(shape),
         PROBE: [PROBES, *free.shape_of(free.probe, shape)],
         COTANGENT: [COTANGENTS, *free.shape_of(free.cotangent, shape)],
@@ -48,7 +49,7 @@ def bound(scope: Scope, shapes: Mapping[str, Shape]) -> Scope:
     compute_sizes(graph, next(t for t in graph.inputs if t.name == free.input))
     found = replace(scope, graph=with_types(graph), about=replace(scope.about, free=None))
     explained = found.tensor(scope.output)
-    if explained.shape is None or [*raw_shape(shape_of(explained))[1:]] != ends[COTANGENT][1:]:
+    if explained.shape is None or [COTANGENTS, *raw_shape(shape_of(explained))[1:]] != ends[COTANGENT]:
         raise BadOption(
             f"the network cannot take {shape_text(shape)}",
             where=f"input '{free.input}'",
@@ -57,12 +58,29 @@ def bound(scope: Scope, shapes: Mapping[str, Shape]) -> Scope:
     return found
 
 
+def samples(scope: Scope) -> list[Scope]:
+    """The scope for three sizes to prove it on, or the scope itself if it leaves no sizes free."""
+    free = scope.about.free
+    if free is None:
+        return [scope]
+    found: list[Scope] = []
+    least = -(-SMALL_SIDE // free.step)
+    for counts in ((least, least + 1), (least + 1, least), (least + 3, least + 2)):
+        shape = list(scope.tensor(free.input).shape)
+        for axis, count in zip(free.axes, counts, strict=False):
+            shape[axis] = free.step * count
+        found.append(bound(scope, {free.input: tuple(shape)}))
+    return found
+
+
 def fixed(x: Tensor, free: FreeSizes, shapes: Mapping[str, Shape]) -> Shape:
     """The shape that is given for the input with free sizes, which must be the only one that is given."""
     shape = shapes.get(x.name, ())
     own = [None if axis in free.axes else size for axis, size in enumerate(x.shape)]
-    if set(shapes) != {x.name} or len(shape) != len(own) or any(
-        o not in (None, s) for o, s in zip(own, shape, strict=True)
+    if (
+        set(shapes) != {x.name}
+        or len(shape) != len(own)
+        or any(o not in (None, s) for o, s in zip(own, shape, strict=True))
     ):
         raise BadOption(
             f"its sizes are free ({shape_text(own)})",
@@ -90,6 +108,6 @@ def compute_sizes(graph: gs.Graph, image: Tensor) -> None:
         return
     model = onnx.ModelProto.FromString(to_bytes(graph_of(graph, chain, [image], list(read.values()))))
     values = reference(model, {image.name: np.broadcast_to(np.float32(0), image.shape)})
-    constants = {name: gs.Constant(name, np.ascontiguousarray(v)) for name, v in values.items()}
+    constants = {name: gs.Constant(name, v) for name, v in values.items()}
     for node in graph.nodes:
         node.inputs = [constants.get(t.name, t) for t in node.inputs]

@@ -1,7 +1,7 @@
 """Formulas for what depends on the sizes that a model leaves free, found from a few examples.
 
-A formula is a sum of monomials with whole coefficients. The monomials are 1 and the products of the free sizes,
-such as h, w and h·w; sizes are counted in steps of so many pixels.
+A formula is a sum of monomials with whole coefficients. The monomials are 1 and the products of the free
+sizes, such as h, w and h·w; sizes are counted in steps of so many pixels.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def monomials(sizes: Sequence[int]) -> np.ndarray:
 
 
 def degrees(count: int) -> np.ndarray:
-    """How many sizes each monomial multiplies."""
-    return np.array([int(k).bit_count() for k in range(2**count)])
+    """How many sizes each of so many monomials multiplies."""
+    return np.array([k.bit_count() for k in range(count)])
 
 
 @dataclass(frozen=True)
@@ -34,26 +34,31 @@ class Formula:
     terms: np.ndarray  # a row for each element, a column for each monomial
     inverted: bool = False  # whether the elements are one over these sums
 
-    def in_steps(self, unit: int, step: int) -> Formula | None:
-        """The formula for sizes that are counted in steps, not in units; None where it is not whole then."""
-        scale = (step / unit) ** degrees(int(self.terms.shape[1]).bit_length() - 1)
-        terms = self.terms * scale
-        whole = np.rint(terms)
+    def is_whole(self, unit: int, step: int) -> bool:
+        """Whether the formula has whole coefficients where sizes are counted in steps and not in units."""
+        terms = self._counted(unit, step)
         tolerance = EXACT * np.abs(terms) if self.inverted else 0
-        fits = bool((np.abs(terms - whole) <= tolerance).all())
-        return Formula(whole.astype(np.int64), self.inverted) if fits else None
+        return bool((np.abs(terms - np.rint(terms)) <= tolerance).all())
+
+    def in_steps(self, unit: int, step: int) -> Formula:
+        """The formula for sizes that are counted in steps, for which it is whole."""
+        return Formula(np.rint(self._counted(unit, step)).astype(np.int64), self.inverted)
+
+    def _counted(self, unit: int, step: int) -> np.ndarray:
+        counted: np.ndarray = self.terms * (step / unit) ** degrees(self.terms.shape[1])
+        return counted
 
     def at(self, sizes: Sequence[int]) -> np.ndarray:
         """The elements at these sizes."""
-        sums = self.terms @ monomials(sizes)
+        sums: np.ndarray = self.terms @ monomials(sizes)
         return 1 / sums if self.inverted else sums
 
 
 def fitted(points: Sequence[Sequence[int]], values: Sequence[np.ndarray]) -> Formula | None:
     """The formula that has these values at these sizes, of which there are as many as monomials.
 
-    The sizes are consecutive whole numbers on each axis, so that whole values give whole coefficients. There is
-    no formula for values that are neither whole nor one over a multiple of one monomial.
+    The sizes are consecutive whole numbers on each axis, so that whole values give whole coefficients. There
+    is no formula for values that are neither whole nor one over a multiple of one monomial.
     """
     table = np.stack([monomials(point) for point in points])
     elements = np.stack([np.asarray(v, np.float64).reshape(-1) for v in values])

@@ -12,7 +12,6 @@ import numpy as np
 from onnxscope.errors import BadOption, shape_text
 from onnxscope.files.models import Model
 from onnxscope.files.pixels import channels_axis
-from onnxscope.graph.tensors import Shape
 from onnxscope.rewriting.formulas import Formula
 
 RECORD = "onnxscope.free_sizes"  # its key in a scope's metadata
@@ -63,8 +62,10 @@ def free_sizes_of(model: Model) -> FreeSizes | None:
 
 def free_input(model: Model, layout: str = "auto") -> tuple[str, list[int], tuple[int, int]] | None:
     """The input that has free sizes: its name, its shape with 0 where free, its axes of rows and columns."""
-    constants = {t.name for t in model.proto.graph.initializer}  # old files list them among the inputs
-    inputs = [i for i in model.proto.graph.input if i.name not in constants]
+    scope, constants = free_sizes_of(model), {t.name for t in model.proto.graph.initializer}
+    inputs = [i for i in model.proto.graph.input if i.name not in constants]  # old files list them, too
+    if scope is not None:  # its probe and its cotangent have free sizes, too
+        inputs = [i for i in inputs if i.name == scope.input]
     sizes = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in inputs}  # 0 where free
     free = {
         name: [1, *shape[1:]]
