@@ -124,6 +124,14 @@ def test_what_changes_its_form_is_named() -> None:
     assert refusal(free(odd)).startswith("node 'odd' (Conv): it is written in another way for other sizes")
 
 
+def test_what_holds_for_large_pictures_only_is_named() -> None:
+    """The first 600 columns are all columns of a smaller picture, for which the examples say nothing."""
+    bounds = {name: np.int64([value]) for name, value in (("start", 0), ("end", 600), ("axis", 3))}
+    cut = node("Slice", ["x", *bounds], name="cut")
+    message = refusal(free(model([cut], {"x": randn(1, 3, 8, 8)}, ["y"], weights=bounds)))
+    assert message.startswith("node 'frozen/cut' (Slice): it is written in another way for other sizes")
+
+
 def test_a_model_of_fixed_size_is_refused() -> None:
     fixed = model([node("Relu", ["x"])], {"x": randn(1, 3, 8, 8)}, ["y"])
     assert "no input is a single image whose height or width the model leaves free" in refusal(fixed)
@@ -154,6 +162,30 @@ def test_a_size_that_does_not_fit_is_refused() -> None:
         onnxscope.load(scope)
 
 
+def test_a_size_that_is_too_small_is_refused() -> None:
+    """Here the mean is taken over what eight convolutions leave; proofs use larger pictures."""
+    nodes = [node("Conv", [f"x{k}" if k else "x", "w"], [f"x{k + 1}"], dilations=[5, 5]) for k in range(8)]
+    nodes.append(node("GlobalAveragePool", ["x8"]))
+    proto = free(model(nodes, {"x": randn(1, 3, 99, 99)}, ["y"], weights={"w": randn(3, 3, 3, 3) / 5}))
+    scope = onnxscope.rewrite(proto, free_size=True)
+    assert onnxscope.load(scope, input_shapes={"x": (1, 3, 81, 81)})
+    with pytest.raises(
+        ScopeError, match="the network cannot take 1x3x80x81, or is another one for it; choose a larger size"
+    ):
+        onnxscope.load(scope, input_shapes={"x": (1, 3, 80, 81)})
+
+
+def test_a_size_for_which_the_network_is_another_is_refused() -> None:
+    """Up to 300 columns are averaged, which the examples, all of them larger, take as 300."""
+    bounds = {name: np.int64([value]) for name, value in (("start", 0), ("end", 300), ("axis", 3))}
+    nodes = [node("Slice", ["x", *bounds], ["cut"]), node("GlobalAveragePool", ["cut"])]
+    proto = free(model(nodes, {"x": randn(1, 3, 8, 8)}, ["y"], weights=bounds))
+    scope = onnxscope.rewrite(proto, free_size=True)
+    assert onnxscope.verify(scope).ok
+    with pytest.raises(ScopeError, match="the network cannot take 1x3x8x299, or is another one for it"):
+        onnxscope.load(scope, input_shapes={"x": (1, 3, 8, 299)})
+
+
 def test_a_picture_gives_the_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "p.png")
@@ -180,6 +212,8 @@ def test_a_picture_gives_the_size(tmp_path: Path, capsys: pytest.CaptureFixture[
     [
         (lambda h, w: [3 * h * w - 2 * h + 7, -1], (9, 11), [3 * 99 - 18 + 7, -1]),
         (lambda h, w: np.float32([1 / (5 * h * w), 1 / w]), (2, 10), [0.01, 0.1]),
+        (lambda h, w: np.float32([1 / ((h - 1) * (w + 1))]), (3, 9), [0.05]),
+        (lambda h, w: np.float32([1 / (2**24 * h * w)]), (2, 2), [2.0**-26]),
     ],
 )
 def test_formulas(values: Any, at: tuple[int, int], want: list[float]) -> None:

@@ -8,7 +8,6 @@ the formulas give for further sizes is compared with the scope of these.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -21,7 +20,7 @@ from onnxscope.errors import BadOption, ScopeError, Unsupported, shape_text
 from onnxscope.files.models import Model
 from onnxscope.graph.builder import Builder
 from onnxscope.graph.tensors import Tensor, is_known, shape_of, values_of
-from onnxscope.rewriting.bound import COMPUTED, bound
+from onnxscope.rewriting.bound import COMPUTED, bound, checksum, fixed_sizes
 from onnxscope.rewriting.build import build
 from onnxscope.rewriting.formulas import EXACT, Formula, fitted
 from onnxscope.rewriting.options import Options
@@ -119,32 +118,31 @@ def free_axes(model: Model, options: Options) -> tuple[str, list[int], tuple[int
 
 
 def freed(examples: Examples, at: At) -> Scope:
-    """The scope whose sizes are multiples of the smallest step for which it is right."""
+    """The scope for sizes that are multiples of the smallest step for which all formulas are whole."""
     formulas = [examples.formula(c.values, c.where) for c in examples.constants]
     sizes = examples.formula([sizes_in(s.graph) for s in examples.scopes], "model")
-    whole = [s for s in STEPS if all(f.is_whole(UNIT, s) for f in (*formulas, sizes))]
-    problem: ScopeError | None = None
-    for step in whole:
-        try:
-            scope = with_formulas(examples, formulas, step)
-            compare(scope, at, step)
-            return scope
-        except ScopeError as error:
-            problem = problem or error
-    assert problem is not None
-    raise problem
+    step = next(s for s in STEPS if all(f.is_whole(UNIT, s) for f in (*formulas, sizes)))
+    scope, free = with_formulas(examples, formulas, step)
+    shapes = [shape_of(s.tensor(examples.name)) for s in examples.scopes]
+    sums = [np.array([checksum(fixed_sizes(scope, free, shape).graph)]) for shape in shapes]
+    (row,) = examples.formula(sums, "model").in_steps(UNIT, step).terms.tolist()
+    free = replace(free, checksum=tuple(row))
+    scope = replace(scope, about=replace(scope.about, free=free))
+    compare(scope, free, at)
+    return scope
 
 
-def compare(scope: Scope, at: At, step: int) -> None:
+def compare(scope: Scope, free: FreeSizes, at: At) -> None:
     """Refuse a scope that for further sizes, which are multiples of the step, is not the scope of these."""
-    free = scope.about.free
-    assert free is not None
-    counts = (k for k in itertools.count(5) if math.gcd(k, 6) == 1)  # so that no larger step divides them
-    sizes = [step * next(k for k in counts if k * step >= least) for least in SMALLEST[-len(free.axes) :]]
+    odd = itertools.count(5, 2)  # so that no larger step divides them
+    least = SMALLEST[-len(free.axes) :]
+    sizes = [free.step * next(k for k in odd if k * free.step >= pixels) for pixels in least]
     fresh = at(sizes)
-    found = differing([bound(scope, {free.input: shape_of(fresh.tensor(free.input))}), fresh])
+    shape = shape_of(fresh.tensor(free.input))
+    found = differing([fixed_sizes(scope, free, shape), fresh])
     if found:
         raise Unsupported("it needs numbers that no simple formula gives for all sizes", where=found[0].where)
+    bound(scope, {free.input: shape})
 
 
 def differing(scopes: Sequence[Scope]) -> list[Differing]:
@@ -189,7 +187,7 @@ def ends(graph: gs.Graph) -> Iterator[Tensor]:
     return itertools.chain(graph.inputs, graph.outputs)
 
 
-def with_formulas(examples: Examples, formulas: Sequence[Formula], step: int) -> Scope:
+def with_formulas(examples: Examples, formulas: Sequence[Formula], step: int) -> tuple[Scope, FreeSizes]:
     """The first of the scopes with free sizes, where nodes compute the constants that depend on them."""
     first = examples.scopes[0]
     b = Builder.holding(first.graph, evaluate)
@@ -206,9 +204,9 @@ def with_formulas(examples: Examples, formulas: Sequence[Formula], step: int) ->
         for i, j in one.places:
             nodes[i].inputs[j] = value
     b.graph.nodes.extend(nodes)
-    rows = (examples.rows(name, step) for name in (PROBE, COTANGENT))
-    free = FreeSizes(examples.name, examples.axes, step, *rows)
-    return replace(first, graph=b.graph, about=replace(first.about, free=free))
+    probe, cotangent = (examples.rows(name, step) for name in (PROBE, COTANGENT))
+    free = FreeSizes(examples.name, examples.axes, step, probe, cotangent)
+    return replace(first, graph=b.graph), free
 
 
 def computed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +11,7 @@ import onnx_graphsurgeon as gs
 
 from onnxscope.errors import BadOption, shape_text
 from onnxscope.files.models import to_bytes
-from onnxscope.graph.tensors import Shape, Tensor, is_known, shape_of
-from onnxscope.rewriting.frozen import raw_shape
+from onnxscope.graph.tensors import Shape, Tensor, is_known
 from onnxscope.rewriting.scope import (
     COTANGENT,
     COTANGENTS,
@@ -27,7 +26,7 @@ from onnxscope.rewriting.scope import (
 from onnxscope.rewriting.sizes import FreeSizes
 from onnxscope.runtime import reference
 
-SMALL_SIDE = 64  # pixels, of the smallest picture that proofs are made with
+SIDES = (64, 256, 1024)  # pixels, of the smallest picture that proofs are made with: the first that fits
 COMPUTED = "scope_size"  # begins the names of the nodes that compute what depends on the sizes
 
 
@@ -35,7 +34,19 @@ def bound(scope: Scope, shapes: Mapping[str, Shape]) -> Scope:
     """The scope for an input of this shape, given by its name."""
     free = scope.about.free
     assert free is not None
-    shape = fixed(scope.tensor(free.input), free, shapes)
+    shape = given_shape(scope.tensor(free.input), free, shapes)
+    found = fixed_sizes(scope, free, shape)
+    if checksum(found.graph) != free.shape_of([free.checksum], shape)[0]:
+        raise BadOption(
+            f"the network cannot take {shape_text(shape)}, or is another one for it",
+            where=f"input '{free.input}'",
+            remedy="choose a larger size, or rewrite the model for this one with --input-shape",
+        )
+    return found
+
+
+def fixed_sizes(scope: Scope, free: FreeSizes, shape: Shape) -> Scope:
+    """The same, but it is not checked whether the network can take this size."""
     graph = scope.graph.copy()
     ends: dict[str, list[int | str]] = {
         free.input: list(shape),
@@ -47,15 +58,16 @@ def bound(scope: Scope, shapes: Mapping[str, Shape]) -> Scope:
     for t in graph.outputs:
         t.shape = {FROZEN: ends[COTANGENT], TRANSPOSED: ends[PROBE]}.get(t.name)
     compute_sizes(graph, next(t for t in graph.inputs if t.name == free.input))
-    found = replace(scope, graph=with_types(graph), about=replace(scope.about, free=None))
-    explained = found.tensor(scope.output)
-    if explained.shape is None or [COTANGENTS, *raw_shape(shape_of(explained))[1:]] != ends[COTANGENT]:
-        raise BadOption(
-            f"the network cannot take {shape_text(shape)}",
-            where=f"input '{free.input}'",
-            remedy="choose a larger size",
-        )
-    return found
+    return replace(scope, graph=with_types(graph), about=replace(scope.about, free=None))
+
+
+def checksum(graph: gs.Graph) -> int:
+    """A weighted sum of the sizes of all tensors, which checks the formulas; 0 if one is not positive.
+
+    A Slice, for example, takes less than its number of pixels from a picture that has fewer.
+    """
+    sizes = [d for n in graph.nodes for t in n.outputs for d in t.shape or () if isinstance(d, int)]
+    return sum(d * (k % 7 + 1) for k, d in enumerate(sizes)) if min(sizes, default=1) > 0 else 0
 
 
 def samples(scope: Scope) -> list[Scope]:
@@ -63,17 +75,27 @@ def samples(scope: Scope) -> list[Scope]:
     free = scope.about.free
     if free is None:
         return [scope]
-    found: list[Scope] = []
-    least = -(-SMALL_SIDE // free.step)
-    for counts in ((least, least + 1), (least + 1, least), (least + 3, least + 2)):
-        shape = list(scope.tensor(free.input).shape)
-        for axis, count in zip(free.axes, counts, strict=False):
-            shape[axis] = free.step * count
-        found.append(bound(scope, {free.input: tuple(shape)}))
-    return found
+    for side in SIDES:
+        least = -(-side // free.step)
+        try:
+            return [
+                in_steps(scope, free, counts)
+                for counts in ((least, least + 1), (least + 1, least), (least + 3, least + 2))
+            ]
+        except BadOption as error:
+            refusal = error
+    raise refusal
 
 
-def fixed(x: Tensor, free: FreeSizes, shapes: Mapping[str, Shape]) -> Shape:
+def in_steps(scope: Scope, free: FreeSizes, counts: Sequence[int]) -> Scope:
+    """The scope for sizes of so many steps."""
+    shape = list(scope.tensor(free.input).shape)
+    for axis, count in zip(free.axes, counts, strict=False):
+        shape[axis] = free.step * count
+    return bound(scope, {free.input: tuple(shape)})
+
+
+def given_shape(x: Tensor, free: FreeSizes, shapes: Mapping[str, Shape]) -> Shape:
     """The shape that is given for the input with free sizes, which must be the only one that is given."""
     shape = shapes.get(x.name, ())
     own = [None if axis in free.axes else size for axis, size in enumerate(x.shape)]

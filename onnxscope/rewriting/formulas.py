@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+COUNTED = 2.0**20  # what is one over a whole number below this tells the number, also in float32
 EXACT = 2.0**-22  # what a float32 that is computed in another way may be off by, of its value
 
 
@@ -58,19 +59,31 @@ def fitted(points: Sequence[Sequence[int]], values: Sequence[np.ndarray]) -> For
     """The formula that has these values at these sizes, of which there are as many as monomials.
 
     The sizes are consecutive whole numbers on each axis, so that whole values give whole coefficients. There
-    is no formula for values that are neither whole nor one over a multiple of one monomial.
+    is a formula for values that are whole, or one over a whole number, which is known if it is not too large
+    or a multiple of one monomial.
     """
     table = np.stack([monomials(point) for point in points])
     elements = np.stack([np.asarray(v, np.float64).reshape(-1) for v in values])
     if not np.isfinite(elements).all():
         return None
     if (elements == np.rint(elements)).all():
-        return Formula((np.rint(np.linalg.inv(table)) @ elements).T)
+        return Formula(through(table, elements))
+    counts = 1 / np.where(elements == 0, np.nan, elements)
+    if (np.abs(counts) < COUNTED).all() and (
+        np.abs(counts - np.rint(counts)) <= EXACT * np.abs(counts)
+    ).all():
+        return Formula(through(table, np.rint(counts)), inverted=True)
     terms = np.zeros((elements.shape[1], table.shape[1]))
-    for row, element in zip(terms, elements.T, strict=True):
-        ratios = 1 / (element[:, None] * table) if element.all() else np.full(table.shape, np.nan)
+    for row, count in zip(terms, counts.T, strict=True):
+        ratios = count[:, None] / table
         steady = np.ptp(ratios, axis=0) <= EXACT * np.abs(ratios[0])
         if not steady.any():
             return None
         row[steady.argmax()] = ratios[:, steady.argmax()].mean()
     return Formula(terms, inverted=True)
+
+
+def through(table: np.ndarray, wholes: np.ndarray) -> np.ndarray:
+    """The coefficients of the sums with these values: whole ones, as the table's inverse is whole."""
+    found: np.ndarray = (np.rint(np.linalg.inv(table)) @ wholes).T
+    return found

@@ -27,13 +27,14 @@ class FreeSizes:
     step: int  # the sizes are multiples of it
     probe: tuple[tuple[int, ...], ...]  # the formula of each size but the leading one
     cotangent: tuple[tuple[int, ...], ...]
+    checksum: tuple[int, ...] = ()  # the formula of the weighted sum of the sizes of all tensors
 
     @classmethod
     def of_text(cls, text: str) -> FreeSizes:
         """The inverse of `str`."""
         held: dict[str, Any] = json.loads(text)
         rows = {name: tuple(map(tuple, held[name])) for name in ("probe", "cotangent")}
-        return cls(held["input"], tuple(held["axes"]), int(held["step"]), **rows)
+        return cls(held["input"], tuple(held["axes"]), held["step"], **rows, checksum=tuple(held["checksum"]))
 
     def __str__(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"))
