@@ -169,8 +169,9 @@ def large_scope(folder: Path) -> Form:
     return scope_of(external_data(folder), external_bytes=0)
 
 
-def scope_of(form: Form, **options: int) -> Form:
-    path = onnxscope.rewrite(form.model).save(form.model.with_name("net.scope.onnx"), **options)
+def scope_of(form: Form, *, free_size: bool = False, **options: int) -> Form:
+    scope = onnxscope.rewrite(form.model, free_size=free_size)
+    path = scope.save(form.model.with_name("net.scope.onnx"), **options)
     return replace(form, model=path, original=form.model)
 
 
@@ -251,6 +252,24 @@ def batch_of_4_as_1(folder: Path) -> Form:
     return of_picture(folder, plain((4, *PICTURE[1:])), **more)
 
 
+def free_sizes(folder: Path) -> Form:
+    """Height and width are the picture's; the dense layers read the mean over what is left of them."""
+    nodes, weights = network()
+    flatten = next(n for n in nodes if n.op_type == "Flatten")
+    nodes.insert(nodes.index(flatten), node("GlobalAveragePool", ["relu2"], ["mean"], name="mean"))
+    flatten.input[0] = "mean"
+    weights["dense1.weight"] = drawn(HIDDEN, 8, seed=2)
+    proto = model(nodes, {"image": values(PICTURE)}, ["scores"], weights=weights)
+    for axis, name in ((2, "height"), (3, "width")):
+        proto.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+    return of_picture(folder, proto, choice={"input_shapes": {"image": PICTURE}})
+
+
+def free_scope(folder: Path) -> Form:
+    """The scope of the same for all sizes."""
+    return scope_of(free_sizes(folder), free_size=True)
+
+
 def two_inputs(folder: Path) -> Form:
     """A picture, and what else is known of it."""
     nodes, weights = network()
@@ -285,6 +304,8 @@ FORMS: dict[str, Callable[[Path], Form]] = {
     "batch of 4": partial(of_array, shape=(4, *PICTURE[1:]), pixel="3,1,5,6", score="3,2"),
     "batch of 4 as 1": batch_of_4_as_1,
     "free batch": free_batch,
+    "free sizes": free_sizes,
+    "free scope": free_scope,
     "two inputs": two_inputs,
     "two outputs": two_outputs,
     "one channel": one_channel,

@@ -37,6 +37,7 @@ RECORDS = {
     "onnxscope.linear.svd.decompose.Svd": "what a decomposition has found",
     "onnxscope.normalise.source.Source": "the fields of a node in a model file",
     "onnxscope.show.tour.guide.Guide": "what the sections of a tour are made from",
+    "onnxscope.rewriting.options.Options": "the choices about a rewrite",
     "onnxscope.rewriting.steps.Step": "the entry of a node in the table of a scope",
 }
 

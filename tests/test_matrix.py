@@ -36,6 +36,7 @@ METHODS = ["saliency", "lrp-composite"]
 ASK = "{model} --image {image} -o {out}"
 COMMANDS = {  # as they are typed; the options of the form follow
     "rewrite": "rewrite {model} -o {out}.onnx",
+    "rewrite --free-size": "rewrite {model} --free-size -o {out}.onnx",
     "doctor": "doctor {model}",
     "verify": "verify {model}",
     "verify --image": "verify {model} --image {image}",
@@ -53,10 +54,14 @@ COMMANDS = {  # as they are typed; the options of the form follow
     "compare grad-cam": f"compare {ASK} --method grad-cam",
     "evaluate": "evaluate {model} {pictures} --method saliency --count 2 -o {out}.csv",
 }
-ASKING = [name for name, command in COMMANDS.items() if "-o" in command and name != "rewrite"]
+ASKING = [name for name, command in COMMANDS.items() if "-o" in command and not name.startswith("rewrite")]
 MAPS = "votes, compare, compare grad-cam, evaluate"  # the verbs that make maps of pixels
+SCOPES = "own scope, large scope, free scope"
+FIXED = [form for form in FORMS if form not in (*SCOPES.split(", "), "free sizes")]
 REFUSED = [  # verbs, forms, and what the message says
-    ("rewrite, doctor", "own scope, large scope", r"is a scope already; name the original model$"),
+    ("rewrite, rewrite --free-size, doctor", SCOPES, r"is a scope already; name the original model$"),
+    ("rewrite --free-size", ", ".join(FIXED), r"no input is a single image .* free; leave it out, or export"),
+    ("rewrite, doctor, verify", "free sizes", r"its size is free \(1x3xheightxwidth\); fix it with --input-"),
     (", ".join(ASKING), "two inputs", r"the model has a further input 'known'.*Python"),
     (MAPS, "batch of 4", r"4x3x12x12.*--input-shape image:1x3x12x12$"),
     (MAPS, "clip", r"1x3x4x8x8.* no picture"),
@@ -119,6 +124,11 @@ def rewritten(a: Answer) -> None:
     assert a.facts["written"] == f"{a.out}.onnx"
     onnx.checker.check_model(f"{a.out}.onnx", full_check=True)
     assert a.facts["nodes"]["frozen"] and onnxscope.Scope.load(f"{a.out}.onnx").image == a.facts["image"]
+
+
+def freely_rewritten(a: Answer) -> None:
+    rewritten(a)
+    assert a.facts["free_sizes"]["multiples_of"] == 2
 
 
 def diagnosed(a: Answer) -> None:
@@ -186,6 +196,7 @@ def evaluated(a: Answer) -> None:
 
 CHECKS: dict[str, Callable[[Answer], Any]] = {
     "rewrite": rewritten,
+    "rewrite --free-size": freely_rewritten,
     "doctor": diagnosed,
     "verify": proved,
     "verify --image": proved,

@@ -27,7 +27,11 @@ EXACT = 1e-3  # of the largest value: what one rounding to half precision may be
 METHODS = ["saliency", "lrp-composite"]
 NO_FOLDER = r"is in the file 'net.onnx.data', and a model in memory has no folder; give the path of the model"
 REFUSED = [  # questions, forms, and what the message says
-    ("rewrite, doctor", "own scope, large scope, a Scope", r"is a scope already; name the original model$"),
+    (
+        "rewrite, doctor",
+        "own scope, large scope, free scope, a Scope",
+        r"is a scope already; name the original model$",
+    ),
     ("votes, explain", "batch of 4", r"4x3x12x12.*--input-shape image:1x3x12x12$"),
     ("votes, explain", "clip", r"1x3x4x8x8.* no picture"),
     ("all", "bytes without their data, a ModelProto without its data", NO_FOLDER),

@@ -22,6 +22,8 @@ from onnxscope.files.models import Model
 from onnxscope.files.pictures import is_array
 from onnxscope.files.preprocessing import UNIT, Preprocess
 from onnxscope.files.results import Cells, Result
+from onnxscope.rewriting.any_size import build_for_all_sizes
+from onnxscope.rewriting.bound import bound
 from onnxscope.rewriting.build import build, refrozen, survey
 from onnxscope.rewriting.options import Options
 from onnxscope.rewriting.scope import COTANGENT, PROBE, Scope, is_scope, part
@@ -45,6 +47,7 @@ class Choices(TypedDict, total=False):
     policy_for: Mapping[str, str]  # another policy for a node or an operator, by its name
     opaque: Iterable[str]  # nodes or operators that are taken as constant decisions
     method: str | None  # of the transposed branch: gradient (Fᵀ, the default) or an explanation method
+    free_size: bool  # leave height and width of the image free, as the model does: for rewrite and verify
 
 
 @dataclass(frozen=True, repr=False)
@@ -89,6 +92,7 @@ def options_of(chosen: Choices) -> Options:
         Policy(chosen.get("policy") or FREEZE, chosen.get("policy_for") or {}),
         frozenset(chosen.get("opaque") or ()),
         chosen.get("method") or None,
+        chosen.get("free_size", False),
     )
 
 
@@ -116,7 +120,7 @@ def rewrite(
     Unless `prove` is False, it is checked that the rewritten model still computes what the model computes.
     The choices are given by name, or all at once as `options`.
     """
-    scope = build(loaded_original(model), options or options_of(chosen))
+    scope = built(loaded_original(model), options or options_of(chosen))
     if prove:
         prove_base(scope)
     return scope
@@ -174,18 +178,33 @@ def resolved(
     return presets.for_picture(network, file)
 
 
+def built(model: Model, options: Options) -> Scope:
+    """The scope that a model is rewritten into."""
+    return build_for_all_sizes(model, options) if options.free_size else build(model, options)
+
+
 def opened(model: ModelSource | Scope, *, options: Options | None = None, **chosen: Unpack[Choices]) -> Scope:
-    """The scope that a model is rewritten into, or a scope that is given.
+    """The scope that a model is rewritten into, or a scope that is given, for one size of the image.
 
     Other options can change the image, the output and the method of a scope that is given.
     """
     options = options or options_of(chosen)
+    scope = scope_of(model, options)
+    return bound(scope, options.shapes) if scope.about.free else scope
+
+
+def scope_of(model: ModelSource | Scope, options: Options) -> Scope:
+    """The same, but sizes that the scope leaves free stay so unless the options give them."""
     if isinstance(model, Scope):
-        return chosen_anew(model, "scope", options)
-    loaded = models.load(model)
-    if is_scope(loaded):
-        return chosen_anew(Scope.of(loaded), f"'{loaded.path or 'model'}'", options)
-    return build(loaded, options)
+        scope, where = model, "scope"
+    else:
+        loaded = models.load(model)
+        if not is_scope(loaded):
+            return built(loaded, options)
+        scope, where = Scope.of(loaded), f"'{loaded.path or 'model'}'"
+    if scope.about.free and options != Options():
+        scope, options = bound(scope, options.shapes), replace(options, shapes={})
+    return chosen_anew(scope, where, options)
 
 
 def chosen_anew(scope: Scope, where: str, options: Options) -> Scope:
@@ -246,9 +265,9 @@ def verify(
     """Prove a scope, or the scope that a model is rewritten into, with numbers.
 
     The report has the figure and the bound of each claim. They are measured on the image `image_values`, or
-    on random numbers drawn with the seed.
+    on random numbers drawn with the seed: of three sizes where the scope leaves height and width free.
     """
-    return verify_scope(opened(model, options=options, **chosen), image=image_values, seed=seed)
+    return verify_scope(scope_of(model, options or options_of(chosen)), image=image_values, seed=seed)
 
 
 __all__ = ["Check", "Diagnosis", "Report", "Scope", "Step", "doctor", "load", "opened", "rewrite", "verify"]

@@ -9,11 +9,10 @@ from pathlib import Path
 from onnxscope.errors import ScopeError
 from onnxscope.files import pictures
 from onnxscope.files.models import Model
-from onnxscope.files.pixels import channels_axis
 from onnxscope.rewriting.build import fits
 from onnxscope.rewriting.options import Options
+from onnxscope.rewriting.sizes import STEPS, free_input, free_sizes_of
 
-STEPS = (1, 2, 4, 8, 16, 32, 64, 128)  # networks take any size, or multiples of one of these
 SIDE = 1024  # the longest side of a picture, unless another is chosen
 Size = tuple[int, int]  # rows, columns
 
@@ -29,12 +28,13 @@ class Sizes:
 def sizes_for(
     model: Model, file: Path, options: Options, layout: str = "auto", max_side: int = SIDE
 ) -> Sizes:
-    """The shape of the model's image input, by its name, with free sizes taken from a picture.
+    """The shape of the image input of a model or a scope, by its name, with free sizes taken from a picture.
 
     This is possible if exactly one input can be a batch of one picture and has free sizes, and the number of
     its channels is fixed. A picture is made smaller until its longest side is at most `max_side`, and then as
     much smaller as the network needs: to the next multiple of 2, 4, 8, … that it accepts.
     """
+    free = free_sizes_of(model)
     found = free_input(model, layout)
     if found is None or found[0] in options.shapes:
         return Sizes()
@@ -43,29 +43,14 @@ def sizes_for(
     for step, size in possible(own, max_side):
         tried = {name: with_sizes(shape, axes, size)}
         try:
-            fits(model, replace(options, shapes={**options.shapes, **tried}))
+            if free is not None:
+                free.steps_in(tried[name])
+            else:
+                fits(model, replace(options, shapes={**options.shapes, **tried}))
         except ScopeError:
             continue
         return Sizes(tried, note(own, (tried[name][axes[0]], tried[name][axes[1]]), step, max_side))
     return Sizes({name: with_sizes(shape, axes, own)})  # the rewrite says what is wrong
-
-
-def free_input(model: Model, layout: str) -> tuple[str, list[int], tuple[int, int]] | None:
-    """The input that has free sizes: its name, its shape with 0 where free, its axes of rows and columns."""
-    constants = {t.name for t in model.proto.graph.initializer}  # old files list them among the inputs
-    inputs = [i for i in model.proto.graph.input if i.name not in constants]
-    sizes = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in inputs}  # 0 where free
-    free = {
-        name: [1, *shape[1:]]
-        for name, shape in sizes.items()
-        if len(shape) == 4 and shape[0] in (0, 1) and 0 in shape[1:]
-    }
-    if len(free) != 1:
-        return None
-    ((name, shape),) = free.items()
-    channels = channels_axis(shape, layout)
-    rows, columns = (axis for axis in (1, 2, 3) if axis != channels)
-    return (name, shape, (rows, columns)) if shape[channels] else None
 
 
 def with_sizes(shape: list[int], axes: tuple[int, int], size: Size) -> tuple[int, ...]:

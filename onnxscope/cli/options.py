@@ -175,7 +175,7 @@ class Rewriting:
     policy_for: PolicyFor = None
     opaque: Opaque = None
 
-    def options(self, method: str | None = None) -> Options:
+    def options(self, method: str | None = None, free_size: bool = False) -> Options:
         """The options as the one value that the rewriting takes."""
         from onnxscope.rewriting.options import Options
         from onnxscope.rewriting.steps import FREEZE, Policy
@@ -189,6 +189,7 @@ class Rewriting:
             ),
             frozenset(self.opaque or ()),
             method,
+            free_size,
         )
 
 

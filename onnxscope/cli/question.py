@@ -16,7 +16,7 @@ import numpy as np
 
 from onnxscope.api.model import Answer, LinearInterpreter, OpenModel
 from onnxscope.api.opening import opened
-from onnxscope.api.sizes import Sizes, sizes_for
+from onnxscope.api.sizes import sizes_for
 from onnxscope.ask.asked import OPTION
 from onnxscope.ask.scores import read_labels
 from onnxscope.cli.options import Asked
@@ -26,7 +26,6 @@ from onnxscope.files.models import check_target
 from onnxscope.files.pixels import channels_last
 from onnxscope.files.preprocessing import Preprocess
 from onnxscope.linear.svd.decompose import Triplets
-from onnxscope.rewriting.scope import is_scope
 from onnxscope.show.sheets import Rows, save
 from onnxscope.show.views import Views
 
@@ -63,12 +62,9 @@ class Question:
     def opened(self) -> OpenModel:
         """The model, opened: rewritten if it is not a scope already."""
         if self._opened is None:
-            loaded, options, sizes = models.load(self.model), self.options, Sizes()
-            if not is_scope(loaded):
-                sizes = sizes_for(
-                    loaded, self.file, options, self.preset.preprocess.layout, self.asked.max_side
-                )
-                options = replace(options, shapes={**sizes.shapes, **options.shapes})
+            loaded, options = models.load(self.model), self.options
+            sizes = sizes_for(loaded, self.file, options, self.preset.preprocess.layout, self.asked.max_side)
+            options = replace(options, shapes={**sizes.shapes, **options.shapes})
             scope = opened(loaded, options=options)
             self._opened = OpenModel(
                 scope, self.running, self.preset, read_labels(self.asked.labels), self.asked.task

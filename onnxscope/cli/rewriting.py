@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,6 +42,13 @@ TriedImage = Annotated[
     Path | None,
     typer.Option("--image", metavar="FILE", help="A picture to find the preprocessing and free sizes with."),
 ]
+FreeSize = Annotated[
+    bool,
+    typer.Option(
+        "--free-size",
+        help="Leave the image's height and width free, as the model does: one scope for all sizes.",
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, help="The seed of the random numbers.")]
 
 
@@ -51,6 +59,7 @@ def rewrite(
     out: OutFile = None,
     chosen: Rewriting,
     method: WayBack = None,
+    free_size: FreeSize = False,
     as_json: AsJson = False,
 ) -> None:
     """Rewrite MODEL into a scope: the model, its frozen linear map and the transpose.
@@ -70,7 +79,7 @@ def rewrite(
         raise BadOption("a scope cannot be written to standard output", where="-o -", remedy="name a file")
     models.check_target(target, [model])
     with working(f"rewriting {model.name}"):
-        scope = opening.rewrite(model, options=chosen.options(method))
+        scope = opening.rewrite(model, options=chosen.options(method, free_size))
         scope.save(target)
     facts = about(scope, target, began)
     print_facts(facts, shown(facts), as_json)
@@ -79,6 +88,7 @@ def rewrite(
 def about(scope: Scope, target: Path, began: int) -> dict[str, Any]:
     """The facts about a rewrite: what was written, what was chosen, and how nodes were treated."""
     assert scope.original is not None  # it was rewritten just now
+    free = scope.about.free
     files = [p.stat() for p in (target, Path(f"{target}.data")) if p.exists()]
     return {
         "written": str(target),
@@ -89,6 +99,9 @@ def about(scope: Scope, target: Path, began: int) -> dict[str, Any]:
         "output": scope.output,
         "policy": str(scope.policy),
         "method": scope.method,
+        "free_sizes": {"input": free.input, "axes": list(free.axes), "multiples_of": free.step}
+        if free
+        else None,
         "source_sha256": scope.source_sha256,
         "nodes": dict(sorted(Counter(step.how for step in scope.steps).items())),
         "notes": list(scope.notes),
@@ -98,12 +111,14 @@ def about(scope: Scope, target: Path, began: int) -> dict[str, Any]:
 def shown(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """The facts as lines of text with their labels."""
     ratio = facts["bytes"] / facts["source_bytes"]
+    free = facts["free_sizes"]
     size = f"{facts['bytes']:,} bytes, {ratio:.2f} times the source"
     return [
         ("image", facts["image"]),
         ("output", facts["output"]),
         ("policy", facts["policy"]),
         ("method", facts["method"]),
+        *([("free sizes", f"height and width, multiples of {free['multiples_of']}")] if free else []),
         ("active nodes", ", ".join(f"{count} {how}" for how, count in facts["nodes"].items()) or "none"),
         *(("note", note) for note in facts["notes"]),
         ("written", f"{facts['written']}, {size}, in {facts['seconds']:.1f} s"),
@@ -174,12 +189,18 @@ def verify(
       onnxscope verify resnet50.onnx --image cat.png --policy taylor
     """
     from onnxscope.api import opening
-    from onnxscope.files import pictures
+    from onnxscope.api.sizes import sizes_for
+    from onnxscope.files import models, pictures
+    from onnxscope.rewriting.bound import samples
 
     with working(f"proving {model.name}"):
-        scope = opening.opened(model, options=chosen.options())
+        loaded, options, pictured = models.load(model), chosen.options(), reading.chosen()
+        if image is not None:
+            fitted = sizes_for(loaded, image, options, pictured.preprocess.layout)
+            options = replace(options, shapes={**fitted.shapes, **options.shapes})
+        scope = opening.scope_of(loaded, options)
         shape = image_shape(scope) if image is not None else ()
-        preset = opening.resolved(scope.base(), scope.image, scope.original, reading.chosen(), image)
+        preset = opening.resolved(samples(scope)[0].base(), scope.image, scope.original, pictured, image)
         values = pictures.read(image, shape, preset.preprocess) if image is not None else None
         report = opening.verify(scope, image_values=values, seed=seed)
     with printing():

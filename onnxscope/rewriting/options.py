@@ -21,3 +21,4 @@ class Options:
     policy: Policy = field(default_factory=Policy)
     opaque: frozenset[str] = frozenset()  # nodes or operators that are taken as constant decisions
     method: str | None = None  # what the transposed branch computes; None for Fᵀ, or for a scope's own method
+    free_size: bool = False  # whether the scope leaves height and width free, as the model does

@@ -18,6 +18,7 @@ from onnxscope.errors import BadModel
 from onnxscope.files.models import Model, load, save, without_weights
 from onnxscope.files.weights import StoredValues
 from onnxscope.graph.tensors import Tensor, dims, np_or_enum
+from onnxscope.rewriting.sizes import RECORD, FreeSizes
 from onnxscope.rewriting.steps import Policy, Step
 from onnxscope.version import VERSION
 
@@ -36,6 +37,7 @@ class Analysis:
     policy: Policy
     method: str  # what the transposed branch computes: `gradient` (Fᵀ), or an explanation method
     source_sha256: str
+    free: FreeSizes | None = None  # the sizes that are left open until a picture is given
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class Scope:
             "onnxscope.tensors": compact(dict(self.at_tensors)),
             "onnxscope.notes": compact(list(self.notes)),
             "onnxscope.nodes": compact([step_dict(step) for step in self.steps]),
+            **({RECORD: str(self.about.free)} if self.about.free else {}),
         }
 
     def save(self, path: str | Path, *, external_bytes: int | None = None) -> Path:
@@ -127,14 +130,17 @@ class Scope:
                 remedy="write one with 'onnxscope rewrite'",
             )
         try:
+            free = FreeSizes.of_text(about["free_sizes"]) if "free_sizes" in about else None
+            graph = gs.import_onnx(model.proto)
             scope = cls(
-                with_types(gs.import_onnx(model.proto)),
+                graph if free else with_types(graph),  # free sizes are known once they are bound
                 Analysis(
                     about["image"],
                     about["output"],
                     Policy.of_text(about["policy"]),
                     about["method"],
                     about["source_sha256"],
+                    free,
                 ),
                 [Step(**{**s, "sources": tuple(s.get("sources", ()))}) for s in json.loads(about["nodes"])],
                 json.loads(about["notes"]),
@@ -208,16 +214,14 @@ class Scope:
 def with_types(graph: gs.Graph) -> gs.Graph:
     """A graph from a file, with the types and shapes of its inner tensors, which files need not hold."""
     model = onnx.ModelProto.FromString(without_weights(graph)[0])
-    inferred = {
-        v.name: v.type.tensor_type
-        for v in shape_inference.infer_shapes(model, data_prop=True).graph.value_info
-    }
+    found = shape_inference.infer_shapes(model, data_prop=True).graph
+    inferred = {v.name: v.type.tensor_type for v in (*found.value_info, *found.output)}
     for constant in (t for t in graph.tensors().values() if isinstance(t, gs.Constant)):
         if isinstance(
             constant._values, LazyValues
         ):  # graphsurgeon's own values cannot be read from external data
             constant._values = StoredValues(constant._values.tensor)
-    for t in (t for n in graph.nodes for t in n.outputs if t.name in inferred):
+    for t in (t for n in graph.nodes for t in n.outputs if t.shape is None and t.name in inferred):
         t.dtype = np_or_enum(inferred[t.name].elem_type)
         t.shape = dims(inferred[t.name]) if inferred[t.name].HasField("shape") else None
     return graph

@@ -46,7 +46,7 @@ class Report(Result):
     @property
     def exceptions(self) -> list[str]:
         """The claims that could not be judged."""
-        return [c.name for c in self.checks if c.outcome == NOT_JUDGED]
+        return list(dict.fromkeys(c.name for c in self.checks if c.outcome == NOT_JUDGED))
 
     @property
     def verdict(self) -> str:

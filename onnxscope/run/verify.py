@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import ml_dtypes
 import numpy as np
 
-from onnxscope.errors import NotProved
-from onnxscope.graph.tensors import is_float
+from onnxscope.errors import NotProved, shape_text
+from onnxscope.graph.tensors import is_float, shape_of
+from onnxscope.rewriting.bound import bound, samples
 from onnxscope.rewriting.frozen import raw_shape
 from onnxscope.rewriting.options import GRADIENT
 from onnxscope.rewriting.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope
+from onnxscope.rewriting.sizes import FreeSizes
 from onnxscope.run.claims import FIGURE, USELESS, Check, Report, judged, relative, unable
 from onnxscope.run.derivative import Line, least_noisy
 from onnxscope.run.ledger_programs import ledger
@@ -45,17 +49,26 @@ def base_check(scope: Scope, feeds: Arrays) -> Check:
 
 def prove_base(scope: Scope, seed: int = 0) -> None:
     """Refuse a scope whose base does not compute what the original computes."""
-    check = base_check(scope, random_feeds(own_inputs(scope), np.random.default_rng(seed)))
-    if not check.ok:
-        raise NotProved(
-            f"its outputs differ from the original's by {check.figure:.1e} (bound {check.bound:.1e})",
-            where="normalised base",
-            remedy="report the model's operators and opset: this is a fault of onnxscope",
-        )
+    for one in samples(scope):
+        check = base_check(one, random_feeds(own_inputs(one), np.random.default_rng(seed)))
+        if not check.ok:
+            raise NotProved(
+                f"its outputs differ from the original's by {check.figure:.1e} (bound {check.bound:.1e})",
+                where="normalised base",
+                remedy="report the model's operators and opset: this is a fault of onnxscope",
+            )
 
 
 def verify_scope(scope: Scope, *, image: np.ndarray | None = None, seed: int = 0) -> Report:
-    """All proofs, on one image: the given one, or random numbers."""
+    """All proofs, on one image: the given one, or random numbers.
+
+    If the scope leaves sizes free and no image is given, they are made for three sizes.
+    """
+    free = scope.about.free
+    if free is not None and image is not None:
+        scope = bound(scope, {free.input: image.shape})
+    elif free is not None:
+        return Report(tuple(itertools.chain(*(at_size(one, free, seed) for one in samples(scope)))))
     rng = np.random.default_rng(seed)
     feeds = random_feeds(own_inputs(scope), rng, image, scope.image)
     checks = []
@@ -76,6 +89,13 @@ def verify_scope(scope: Scope, *, image: np.ndarray | None = None, seed: int = 0
     if scope.policy.has_tangents:
         checks.append(derivative_check(scope, feeds, x0, floor, rng))
     return Report(tuple(checks))
+
+
+def at_size(scope: Scope, free: FreeSizes, seed: int) -> Iterator[Check]:
+    """The checks for one size of several, with the size as a note."""
+    shape = shape_of(scope.tensor(free.input))
+    for check in verify_scope(scope, seed=seed).checks:
+        yield replace(check, note="; ".join(filter(None, [f"at {shape_text(shape)}", check.note])))
 
 
 def noise_floor(scope: Scope, feeds: Arrays) -> float:
