@@ -491,3 +491,19 @@ def test_bad_input_is_one_line(
     error = capsys.readouterr().err
     assert code == 2 and said in error and error.count("\n") == 1, error
     assert not list(folder.glob("bad*"))
+
+
+def test_a_long_tally_of_votes_is_cut_short(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = [node("Flatten", ["x"], ["f"]), node("MatMul", ["f", "w"])]
+    weights = {"w": randn(3 * 12 * 12, 30, seed=3)}
+    onnx.save(model(nodes, {"x": randn(1, 3, 12, 12)}, ["y"], weights=weights), tmp_path / "net.onnx")
+    np.save(tmp_path / "x.npy", randn(1, 3, 12, 12, seed=4))
+    arguments = ["votes", str(tmp_path / "net.onnx"), "--image", str(tmp_path / "x.npy")]
+    assert cli.run([*arguments, "--json"]) == 0
+    every = json.loads(capsys.readouterr().out)["votes"]
+    assert cli.run(arguments) == 0
+    printed = capsys.readouterr().out.splitlines()
+    first = next(k for k, line in enumerate(printed) if line.startswith("votes"))
+    shown = [line.removeprefix("votes").strip() for line in printed[first : first + 11]]
+    assert shown == [*(f"{name}: {n}" for name, n in list(every.items())[:10]), f"… {len(every) - 10} more"]
+    assert len(printed) == first + 11

@@ -287,7 +287,7 @@ def test_a_presets_deviations_follow_their_colours():
 REFUSED = {
     "preset": (
         {"preset": "vgg"},
-        "--preset: there is no preset 'vgg'; choose one of imagenet, unit, signed, caffe, raw, centred",
+        "--preset: there is no preset 'vgg'; choose one of auto, imagenet, unit, signed, caffe, raw, centred",
     ),
     "words": ({"mean": "a,b"}, "--mean: 'a' is not a number"),
     "nothing": ({"mean": ""}, "--mean: '' is not a number"),

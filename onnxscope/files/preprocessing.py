@@ -176,7 +176,9 @@ def preprocessing(
     """
     if preset is not None and preset not in PRESETS:
         raise BadOption(
-            f"there is no preset '{preset}'", where="--preset", remedy=f"choose one of {', '.join(PRESETS)}"
+            f"there is no preset '{preset}'",
+            where="--preset",
+            remedy=f"choose one of auto, {', '.join(PRESETS)}",
         )
     base = PRESETS[preset or "unit"]
     order = (channels or base.channels).lower()

@@ -74,7 +74,7 @@ def by_layer(g: Guide, score: int | None = None) -> SectionAndFigures:
     (book,) = ledgers(g.x, [score])
     entries = {"the image": book.input, **largest(book.layers)}
     text = paragraphs(f"""
-        The ledger splits {what} = {book.score:.4g}, into contributions:
+        The ledger splits {what} = {book.score:.4g} into contributions:
         that of the image, through all of F, and those of the biases of each layer, through all layers after
         it. They add up to the score, except for {book.remainder:.1e} due to rounding.""")
     alt = "; ".join(f"{name} {value:+.3g}" for name, value in entries.items())
