@@ -186,7 +186,13 @@ def test_arrays_without_sense_are_refused(tmp_path, value, cause):
         pictures.read(tmp_path / "a.npy", (1, 3, 4, 4))
 
 
-@pytest.mark.parametrize("shape", [(1, 12, 5, 5), (2, 3, 5, 5), (5, 5), (10,)])
+def test_a_batch_is_one_picture_again_and_again(tmp_path, random_pixels):
+    file = saved(tmp_path / "a.png", random_pixels)
+    one = pictures.read(file, (1, 3, 5, 5))
+    np.testing.assert_array_equal(pictures.read(file, (4, 3, 5, 5)), np.concatenate([one] * 4))
+
+
+@pytest.mark.parametrize("shape", [(1, 12, 5, 5), (2, 12, 5, 5), (5, 5), (10,)])
 def test_inputs_that_no_picture_fits(tmp_path, random_pixels, shape):
     with pytest.raises(BadOption, match="a picture does not fit the model's input of"):
         pictures.read(saved(tmp_path / "a.png", random_pixels), shape)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import forms
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 from PIL import Image
 from support import model, node, randn
 
@@ -96,3 +98,41 @@ def test_a_verb_says_which_size_it_took(
     assert cli.run(list(map(str, arguments))) == 0
     found = json.loads(capsys.readouterr().out)
     assert any("taken as 48x72" in note for note in found["notes"])
+
+
+# a batch of a fixed size
+
+
+def batch_of(count: int, folder: Path, reshaped: bool) -> Path:
+    """A network for so many pictures; reshaped to a fixed number of rows it takes no other."""
+    proto = forms.plain((count, *forms.PICTURE[1:]))
+    if reshaped:
+        (flatten,) = (n for n in proto.graph.node if n.op_type == "Flatten")
+        flatten.op_type = "Reshape"
+        flatten.input.append("rows")
+        proto.graph.initializer.append(numpy_helper.from_array(np.array([count, -1]), "rows"))
+    onnx.save(proto, folder / "batch.onnx")
+    return folder / "batch.onnx"
+
+
+@pytest.mark.parametrize("reshaped", [False, True])
+def test_one_picture_for_a_model_of_several(
+    reshaped: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is opened for one, or where that cannot be the picture is repeated and the first is explained."""
+    form = forms.of_picture(tmp_path, forms.plain())
+    batch = batch_of(4, tmp_path, reshaped)
+    arguments = ["--image", str(form.image), "--json", "-o", str(tmp_path / "out")]
+    assert cli.run(["ledger", str(batch), *arguments]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["score"] == pytest.approx(float(form.scores.max()), rel=1e-4)
+    assert facts["sizes"]["image"] == [4 if reshaped else 1, 3, forms.SIDE, forms.SIDE]
+    assert ("the model takes 4 pictures at once, and was opened for one" in facts["notes"]) != reshaped
+
+
+def test_an_array_of_several_pictures_stays_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "four.npy", forms.values((4, *forms.PICTURE[1:])))
+    arguments = ["--image", str(tmp_path / "four.npy"), "--json", "-o", str(tmp_path / "out")]
+    assert cli.run(["ledger", str(batch_of(4, tmp_path, False)), *arguments]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["sizes"]["image"] == [4, 3, forms.SIDE, forms.SIDE]

@@ -11,7 +11,8 @@ from onnxscope.files import pictures
 from onnxscope.files.models import Model
 from onnxscope.rewriting.build import fits
 from onnxscope.rewriting.options import Options
-from onnxscope.rewriting.sizes import STEPS, free_input, free_sizes_of
+from onnxscope.rewriting.scope import is_scope
+from onnxscope.rewriting.sizes import STEPS, free_input, free_sizes_of, input_sizes
 
 SIDE = 1024  # the longest side of a picture, unless another is chosen
 Size = tuple[int, int]  # rows, columns
@@ -37,7 +38,7 @@ def sizes_for(
     free = free_sizes_of(model)
     found = free_input(model, layout)
     if found is None or found[0] in options.shapes:
-        return Sizes()
+        return Sizes() if is_scope(model) else one_of_a_batch(model, file, options)
     name, shape, axes = found
     own = pictures.picture_size(file, layout)
     for step, size in possible(own, max_side):
@@ -51,6 +52,20 @@ def sizes_for(
             continue
         return Sizes(tried, note(own, (tried[name][axes[0]], tried[name][axes[1]]), step, max_side))
     return Sizes({name: with_sizes(shape, axes, own)})  # the rewrite says what is wrong
+
+
+def one_of_a_batch(model: Model, file: Path, options: Options) -> Sizes:
+    """A shape for a single picture, where the file fixes how many the model takes and others work, too."""
+    batches = {name: shape for name, shape in input_sizes(model).items() if len(shape) == 4 and shape[0] > 1}
+    if len(batches) != 1 or not pictures.is_one(file) or set(batches) & set(options.shapes):
+        return Sizes()
+    ((name, shape),) = batches.items()
+    tried = {name: (1, *shape[1:])}
+    try:
+        fits(model, replace(options, shapes={**options.shapes, **tried}))
+    except ScopeError:
+        return Sizes()  # the picture is repeated
+    return Sizes(tried, f"the model takes {shape[0]} pictures at once, and was opened for one")
 
 
 def with_sizes(shape: list[int], axes: tuple[int, int], size: Size) -> tuple[int, ...]:

@@ -50,6 +50,11 @@ def is_array(path: Path) -> bool:
     return path.suffix.lower() == ".npy"
 
 
+def is_one(path: Path) -> bool:
+    """Whether a file holds a single picture: an array with a leading size may hold more."""
+    return not is_array(path) or loaded(path).ndim < 4 or loaded(path).shape[0] == 1
+
+
 def read_array(path: Path, shape: Sequence[int]) -> np.ndarray:
     """The array in an .npy file as float32; its shape must be this one, or this one without a leading 1."""
     array, shape = loaded(path), tuple(shape)
@@ -85,6 +90,9 @@ def loaded(path: Path) -> np.ndarray:
 
 def read_picture(path: Path, shape: Sequence[int], preprocess: Preprocess) -> np.ndarray:
     """A picture file, brought to the size of the shape and preprocessed."""
+    if len(shape) == 4 and shape[0] > 1:
+        one = read_picture(path, (1, *shape[1:]), preprocess)
+        return np.repeat(one, shape[0], axis=0)
     if not is_picture(shape) or shape[channels_axis(shape, preprocess.layout)] not in MODES:
         raise BadOption(
             f"a picture does not fit the model's input of {shape_text(shape)}",

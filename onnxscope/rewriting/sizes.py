@@ -61,13 +61,18 @@ def free_sizes_of(model: Model) -> FreeSizes | None:
     return FreeSizes.of_text(held[RECORD]) if RECORD in held else None
 
 
+def input_sizes(model: Model) -> dict[str, list[int]]:
+    """The sizes of each input of a model, 0 where they are free."""
+    constants = {t.name for t in model.proto.graph.initializer}  # old files list them among the inputs
+    inputs = [i for i in model.proto.graph.input if i.name not in constants]
+    return {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in inputs}
+
+
 def free_input(model: Model, layout: str = "auto") -> tuple[str, list[int], tuple[int, int]] | None:
     """The input that has free sizes: its name, its shape with 0 where free, its axes of rows and columns."""
-    scope, constants = free_sizes_of(model), {t.name for t in model.proto.graph.initializer}
-    inputs = [i for i in model.proto.graph.input if i.name not in constants]  # old files list them, too
+    scope, sizes = free_sizes_of(model), input_sizes(model)
     if scope is not None:  # its probe and its cotangent have free sizes, too
-        inputs = [i for i in inputs if i.name == scope.input]
-    sizes = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in inputs}  # 0 where free
+        sizes = {scope.input: sizes[scope.input]}
     free = {
         name: [1, *shape[1:]]
         for name, shape in sizes.items()
