@@ -9,7 +9,16 @@ from onnxscope.api.reading import find_labels, read_image
 from onnxscope.ask.contributions import Contribution, Contributions
 from onnxscope.ask.ledger import Ledger
 from onnxscope.ask.votes import Votes
-from onnxscope.errors import BadModel, BadOption, NotProved, OutOfMemory, ScopeError, Unsupported
+from onnxscope.errors import (
+    BadModel,
+    BadOption,
+    NotProved,
+    OtherDecision,
+    OutOfMemory,
+    ScopeError,
+    Undecided,
+    Unsupported,
+)
 from onnxscope.files.preprocessing import Preprocess
 from onnxscope.files.results import Drawing
 from onnxscope.version import VERSION as __version__
@@ -27,6 +36,7 @@ __all__ = [
     "LinearInterpreter",
     "NotProved",
     "OpenModel",
+    "OtherDecision",
     "OutOfMemory",
     "PixelArray",
     "Preprocess",
@@ -36,6 +46,7 @@ __all__ = [
     "Singular",
     "Step",
     "Tour",
+    "Undecided",
     "Unsupported",
     "Votes",
     "__version__",

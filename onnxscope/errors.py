@@ -31,6 +31,14 @@ class Unsupported(ScopeError):
     """The model is valid, but a part of it cannot be rewritten."""
 
 
+class Undecided(Unsupported):
+    """A part of the model depends on the values of an image, and no image was given to decide by."""
+
+
+class OtherDecision(BadOption):
+    """An image decides otherwise than the one that the scope is specialised on."""
+
+
 class NotProved(ScopeError):
     """The rewritten model does not compute what the original model computes."""
 
@@ -71,5 +79,7 @@ def misfit(error: Exception, where: str) -> BadModel:
     )
 
 
+# What helps where a part of the model depends on values: the remedy of an Undecided.
+DECIDE = "give an image that decides it: --image FILE, or image=… in Python"
 # The exceptions that a rule raises where a node's sizes or attributes do not fit together.
 MISFITS = (AssertionError, LookupError, ValueError, TypeError, ArithmeticError)

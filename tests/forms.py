@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from PIL import Image
 from support import model, node
@@ -25,6 +25,9 @@ from onnxscope import runtime
 
 SIDE, SCORES, HIDDEN = 12, 5, 64
 PICTURE = (1, 3, SIDE, SIDE)
+OPEN, TURNED = (
+    helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("as it is", "turned")
+)
 INLINE_BYTES = 257  # torch's exporter leaves smaller weights in the model
 ROWS = (1 << 31) // (4 * HIDDEN) + 1  # of a float32 table that is larger than 2 GiB
 ROW = 7  # the only one of them that is read
@@ -285,6 +288,28 @@ def two_outputs(folder: Path) -> Form:
     return of_picture(folder, proto, options=["--output", "scores"], choice={"output": "scores"})
 
 
+def deciding(folder: Path) -> Form:
+    """Dark pictures are turned into their negatives, and where the picture begins is computed from it."""
+    nodes, weights = network("cut")
+    branches = {
+        "then_branch": helper.make_graph([node("Identity", ["image"], ["as it is"])], "bright", [], [OPEN]),
+        "else_branch": helper.make_graph([node("Sub", ["white", "image"], ["turned"])], "dark", [], [TURNED]),
+    }
+    nodes[:0] = [
+        node("ReduceMean", ["image"], ["mean"], name="mean", keepdims=0),
+        node("Greater", ["mean", "grey"], ["bright"], name="bright"),
+        node("If", ["bright"], ["shown"], name="shown", **branches),
+        node("Mul", ["mean", "none"], ["first"], name="first"),
+        node("Cast", ["first"], ["begin"], name="begin", to=TensorProto.INT64),
+        node("Reshape", ["begin", "one"], ["begins"], name="begins"),
+        node("Slice", ["shown", "begins", "side", "rows"], ["cut"], name="cut"),
+    ]
+    weights |= {"grey": np.float32(0.25), "white": np.float32(1), "none": np.float32(0), "one": np.array([1])}
+    weights |= {"side": np.array([SIDE]), "rows": np.array([2])}
+    proto = model(nodes, {"image": values(PICTURE)}, ["scores"], weights=weights)
+    return of_picture(folder, proto, choice={"image": values(PICTURE)})
+
+
 def one_channel(folder: Path) -> Form:
     shape = (1, 1, SIDE, SIDE)
     return of_picture(folder, plain(shape), values(shape), pixel="0,5,6")
@@ -309,6 +334,7 @@ FORMS: dict[str, Callable[[Path], Form]] = {
     "two inputs": two_inputs,
     "two outputs": two_outputs,
     "one channel": one_channel,
+    "decides on values": deciding,
     "signal": partial(of_array, shape=(1, 2, 24), pixel="0,1,9"),
     "clip": partial(of_array, shape=(1, 3, 4, 8, 8), pixel="1,2,5,6"),
 }

@@ -36,6 +36,7 @@ RUN = [b for b in BLOCKS if LANGUAGES.get(b.language) == "run" and b.comment not
 ALLOWED = {"onnxscope", "numpy", *sys.stdlib_module_names}
 DEMONSTRATED = {  # (page, module) → why a block of the page imports it
     ("adding-an-operator.md", "onnx"): "a model of one operator is built with it",
+    ("faq.md", "onnx"): "a model with an If is built with it",
     ("artifact.md", "onnxruntime"): "a scope is run by onnxruntime alone, without onnxscope",
 }
 

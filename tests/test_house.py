@@ -38,6 +38,7 @@ RECORDS = {
     "onnxscope.normalise.source.Source": "the fields of a node in a model file",
     "onnxscope.show.tour.guide.Guide": "what the sections of a tour are made from",
     "onnxscope.rewriting.options.Options": "the choices about a rewrite",
+    "onnxscope.rewriting.scope.Analysis": "what a scope analyses, as its metadata have it",
     "onnxscope.rewriting.steps.Step": "the entry of a node in the table of a scope",
 }
 

@@ -37,7 +37,9 @@ ASK = "{model} --image {image} -o {out}"
 COMMANDS = {  # as they are typed; the options of the form follow
     "rewrite": "rewrite {model} -o {out}.onnx",
     "rewrite --free-size": "rewrite {model} --free-size -o {out}.onnx",
+    "rewrite --image": "rewrite {model} --image {image} -o {out}.onnx",
     "doctor": "doctor {model}",
+    "doctor --image": "doctor {model} --image {image}",
     "verify": "verify {model}",
     "verify --image": "verify {model} --image {image}",
     "residual": f"residual {ASK}",
@@ -59,9 +61,15 @@ MAPS = "votes, compare, compare grad-cam, evaluate"  # the verbs that make maps 
 SCOPES = "own scope, large scope, free scope"
 FIXED = [form for form in FORMS if form not in (*SCOPES.split(", "), "free sizes")]
 REFUSED = [  # verbs, forms, and what the message says
-    ("rewrite, rewrite --free-size, doctor", SCOPES, r"is a scope already; name the original model$"),
+    (
+        "rewrite, rewrite --image, rewrite --free-size, doctor, doctor --image",
+        SCOPES,
+        r"is a scope already; name the original model$",
+    ),
     ("rewrite --free-size", ", ".join(FIXED), r"no input is a single image .* free; leave it out, or export"),
     ("rewrite, doctor, verify", "free sizes", r"its size is free \(1x3xheightxwidth\); fix it with --input-"),
+    ("rewrite, doctor, verify", "decides on values", r"'shown' \(If\): its condition .*image.*--image FILE"),
+    ("evaluate", "decides on values", r"'shown' \(If\): its condition would be false for this image"),
     (", ".join(ASKING), "two inputs", r"the model has a further input 'known'.*Python"),
     (MAPS, "batch of 4", r"4x3x12x12.*--input-shape image:1x3x12x12$"),
     (MAPS, "clip", r"1x3x4x8x8.* no picture"),
@@ -197,7 +205,9 @@ def evaluated(a: Answer) -> None:
 CHECKS: dict[str, Callable[[Answer], Any]] = {
     "rewrite": rewritten,
     "rewrite --free-size": freely_rewritten,
+    "rewrite --image": rewritten,
     "doctor": diagnosed,
+    "doctor --image": diagnosed,
     "verify": proved,
     "verify --image": proved,
     "residual": lambda a: a.finite("residual", a.output),

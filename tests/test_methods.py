@@ -22,10 +22,11 @@ import onnxscope
 from onnxscope import runtime
 from onnxscope.errors import BadOption, Unsupported
 from onnxscope.files import models
+from onnxscope.graph.parts import part
 from onnxscope.normalise.dialect import normalise
 from onnxscope.rewriting.fuse import fold_batch_norms
 from onnxscope.rewriting.rules.table import RULES
-from onnxscope.rewriting.scope import COTANGENT, part
+from onnxscope.rewriting.scope import COTANGENT
 from onnxscope.rewriting.ways_back import METHODS
 
 MODELS = Path(__file__).parents[1] / "models"

@@ -13,8 +13,8 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 import onnxscope
-from onnxscope.api.opening import resolved
-from onnxscope.ask.presets import Preset
+from onnxscope.api.by_image import resolved
+from onnxscope.ask.presets import Preset, given
 from onnxscope.cli import main as cli
 from onnxscope.cli.options import Pictures
 from onnxscope.errors import BadOption
@@ -429,4 +429,4 @@ def test_a_scope_says_it_too(tmp_path: Path) -> None:
 def test_verify_reads_pictures_as_the_network_wants_them() -> None:
     made = convolved(pictures.read(scene(), (1, 3, 48, 48), preprocessing("raw")))
     scope = onnxscope.rewrite(made)
-    assert resolved(scope.base(), scope.image, scope.original, None, scene()).name == "raw"
+    assert resolved(scope.base(), scope.image, scope.original, given(None), scene()).name == "raw"

@@ -14,8 +14,8 @@ from functools import cached_property
 from typing import Any
 
 import onnxscope
+from onnxscope.api import choices, opening
 from onnxscope.api import model as answering
-from onnxscope.api import opening
 from onnxscope.ask import interpreter as asking
 from onnxscope.files.results import Result
 from onnxscope.linear.svd import decompose
@@ -26,17 +26,18 @@ GROUPS = {  # title → public names, in the order of the page
     "A model and an image": "OpenModel LinearInterpreter Preprocess",
     "A scope and its proofs": "Scope Step Diagnosis Report Check",
     "Answers": "PixelArray Singular Ledger Contributions Contribution Votes Explanation Tour Drawing",
-    "Errors": "ScopeError BadModel BadOption Unsupported NotProved OutOfMemory",
+    "Errors": "ScopeError BadModel BadOption Unsupported Undecided OtherDecision NotProved OutOfMemory",
 }
 WITHOUT_ENTRY = {"__version__"}  # neither a class nor a function
 CONSTRUCTED = {"Preprocess"}  # the classes that users construct themselves
 RESULT = "What all results share"
 OPTIONS = {  # the annotation of keyword arguments that are described once → their title and class
-    "Unpack[Choices]": ("Options of a rewrite", opening.Choices),
+    "Unpack[Choices]": ("Options of a rewrite", choices.Choices),
     "Unpack[SvdOptions]": ("Options of a decomposition", decompose.Settings),
 }
 TYPES = {  # names of types in signatures → where each is defined, and what it is
     "ModelSource": (opening, "a model"),
+    "Given": (choices, "an image, or all inputs of a model by their names"),
     "Pixel": (asking, "a pixel (channel, y, x), or the number of an element"),
     "Score": (answering, "a score by its number or its label; `None` is the highest one"),
 }

@@ -30,6 +30,7 @@ from onnxscope.linear.svd.decompose import SvdOptions
 from onnxscope.rewriting.build import summed
 from onnxscope.rewriting.scope import Scope
 from onnxscope.rewriting.steps import FREEZE, TAYLOR, Policy
+from onnxscope.run.decided import refuse_other_image
 from onnxscope.run.engine import FrozenMap, Running
 from onnxscope.run.single_runs import session
 from onnxscope.show import draw
@@ -78,9 +79,8 @@ class OpenModel(OpenScope):
         The image is a file, which is preprocessed, or an array of the model's own values. If the model has
         several inputs, give a mapping from their names to arrays.
         """
-        if isinstance(image, (str, Path)):
-            image = self.read(Path(image))
-        return LinearInterpreter(self.engine.freeze(image), self)
+        given = self.read(Path(image)) if isinstance(image, (str, Path)) else image
+        return LinearInterpreter(self.engine.freeze(given), self)
 
     def read(self, file: Path) -> np.ndarray:
         """A file as the model's image.
@@ -89,9 +89,8 @@ class OpenModel(OpenScope):
         array of the model's own values.
         """
         if self._preset.name == presets.AUTO and not pictures.is_array(file):
-            network = presets.Network(
-                self.scope.base(), self.engine.image_input, self._metadata, self.preprocess
-            )
+            base, pixels = self.scope.base(), self.engine.image_input
+            network = presets.Network(base, pixels, self._metadata, self.preprocess)
             self._preset = presets.for_picture(network, file)
         return pictures.read(file, self.image_shape, self.preprocess)
 
@@ -121,6 +120,7 @@ class OpenModel(OpenScope):
 
         def embedded(file: str) -> np.ndarray:
             fed = {**x.map.fed, self.engine.image_input.name: self.read(Path(file))}
+            refuse_other_image(self.scope, fed)
             return self.outputs(fed)[task.main.output if task.main else ""]
 
         task = self._read[0]

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
-import numpy as np
 import onnx
-import onnx_graphsurgeon as gs
 
+from onnxscope.api.by_image import Deciding, OpenByImage, decided, resolved
+from onnxscope.api.choices import Choices, Given, given_in, options_of
 from onnxscope.api.model import OpenModel
 from onnxscope.api.sizes import Sizes, sizes_for
 from onnxscope.ask import presets
 from onnxscope.ask.presets import Preset
 from onnxscope.ask.tasks import Output, task_of
-from onnxscope.errors import BadModel, BadOption, ScopeError
+from onnxscope.errors import BadModel, BadOption, ScopeError, Undecided
 from onnxscope.files import models
 from onnxscope.files.models import Model
-from onnxscope.files.pictures import is_array
 from onnxscope.files.preprocessing import UNIT, Preprocess
 from onnxscope.files.results import Cells, Result
-from onnxscope.rewriting.any_size import build_for_all_sizes
 from onnxscope.rewriting.bound import bound
-from onnxscope.rewriting.build import build, refrozen, survey
+from onnxscope.rewriting.build import Survey, refrozen, survey
 from onnxscope.rewriting.options import Options
-from onnxscope.rewriting.scope import COTANGENT, PROBE, Scope, is_scope, part
-from onnxscope.rewriting.steps import FREEZE, Policy, Step
+from onnxscope.rewriting.scope import COTANGENT, PROBE, Scope, is_scope
+from onnxscope.rewriting.steps import Step
 from onnxscope.run.claims import Check, Report
 from onnxscope.run.engine import DEFAULT_MEMORY, Running
 from onnxscope.run.verify import prove_base, verify_scope
@@ -35,19 +33,6 @@ from onnxscope.run.verify import prove_base, verify_scope
 ModelSource = str | Path | bytes | onnx.ModelProto | Model
 UNTRIED = presets.undecided("nothing was tried", UNIT)
 KEPT_BYTES = 64 << 20  # an opened model keeps its original up to this size, for a tour to compare the two
-
-
-class Choices(TypedDict, total=False):
-    """The choices about a rewrite. The command line has them as options."""
-
-    input_shapes: Mapping[str, Sequence[int]]  # of inputs whose sizes the model leaves free
-    image: str | None  # the tensor that is the image; by default the only image-like input
-    output: str | None  # the tensor to explain; by default the first output, before its final activation
-    policy: str | None  # how non-linear nodes are frozen: freeze (the default) or taylor
-    policy_for: Mapping[str, str]  # another policy for a node or an operator, by its name
-    opaque: Iterable[str]  # nodes or operators that are taken as constant decisions
-    method: str | None  # of the transposed branch: gradient (Fᵀ, the default) or an explanation method
-    free_size: bool  # leave height and width of the image free, as the model does: for rewrite and verify
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,19 +68,6 @@ class Diagnosis(Result):
         ]
 
 
-def options_of(chosen: Choices) -> Options:
-    """The choices as the one value that the rewriting takes."""
-    return Options(
-        {name: tuple(shape) for name, shape in (chosen.get("input_shapes") or {}).items()},
-        chosen.get("image"),
-        chosen.get("output"),
-        Policy(chosen.get("policy") or FREEZE, chosen.get("policy_for") or {}),
-        frozenset(chosen.get("opaque") or ()),
-        chosen.get("method") or None,
-        chosen.get("free_size", False),
-    )
-
-
 def loaded_original(model: ModelSource | Scope) -> Model:
     """A loaded model, which must not be a scope."""
     if isinstance(model, Scope):
@@ -112,17 +84,23 @@ def rewrite(
     model: ModelSource | Scope,
     *,
     prove: bool = True,
+    picture: str | Path | None = None,
+    preset: str | Preprocess | Preset | None = None,
     options: Options | None = None,
     **chosen: Unpack[Choices],
 ) -> Scope:
     """Rewrite a model into a scope: the model itself, its frozen linear map F, and the transpose of F.
 
+    If parts of the model depend on values, such as the condition of an If, an image decides them: a
+    `picture`, which is read by the `preset`, or an array `image`. Free sizes are taken from the picture.
     Unless `prove` is False, it is checked that the rewritten model still computes what the model computes.
     The choices are given by name, or all at once as `options`.
     """
-    scope = built(loaded_original(model), options or options_of(chosen))
+    options = options or options_of(chosen)
+    image = given_in(chosen) if picture is None else Path(picture)
+    scope, feeds = decided(loaded_original(model), options, presets.given(preset), image)
     if prove:
-        prove_base(scope)
+        prove_base(scope, feeds)
     return scope
 
 
@@ -140,11 +118,12 @@ def doctor(
     Free sizes are taken from the picture.
     """
     loaded, options, fitted = loaded_original(model), options or options_of(chosen), Sizes()
-    if picture is not None:
-        fitted = sizes_for(loaded, Path(picture), options, presets.given(preset).preprocess.layout)
-    found = survey(loaded, replace(options, shapes={**fitted.shapes, **options.shapes}))
+    wanted, image = presets.given(preset), None if picture is None else Path(picture)
+    if image is not None:
+        fitted = sizes_for(loaded, image, options, wanted.preprocess.layout)
+        options = replace(options, shapes={**fitted.shapes, **options.shapes})
+    found = surveyed(Deciding(loaded, options), wanted, given_in(chosen) if image is None else image)
     problems = (str(found.y1),) if isinstance(found.y1, ScopeError) else ()
-    own = part(found.freezer.b.graph, [*found.freezer.b.graph.outputs, found.y])
     gives = task_of(found.freezer.b, found.x)
     return Diagnosis(
         tuple(found.freezer.steps),
@@ -155,56 +134,69 @@ def doctor(
         (*found.notes, *filter(None, [fitted.note])),
         problems,
         {t.name: tuple(t.shape) for t in found.freezer.b.graph.inputs if t.name not in (PROBE, COTANGENT)},
-        resolved(own, found.x.name, loaded, preset, picture),
+        resolved(found.base, found.x.name, loaded, wanted, image),
     )
 
 
-def resolved(
-    graph: gs.Graph,
-    image: str,
-    original: Model | None,
-    preset: str | Preprocess | Preset | None,
-    picture: str | Path | None,
-) -> Preset:
-    """The preset that is given, or the one that is found with a picture, or without one in the file."""
-    chosen = presets.given(preset)
-    pixels = presets.picture_input(graph, image)
-    file = Path(picture) if picture is not None and not is_array(Path(picture)) else None
-    if chosen.name != presets.AUTO:
-        return chosen
-    if pixels is None:
-        return presets.undecided("the image is computed from several inputs", chosen.preprocess)
-    network = presets.Network(graph, pixels, presets.metadata_of(original), chosen.preprocess)
-    return presets.for_picture(network, file)
-
-
-def built(model: Model, options: Options) -> Scope:
-    """The scope that a model is rewritten into."""
-    return build_for_all_sizes(model, options) if options.free_size else build(model, options)
+def surveyed(deciding: Deciding, preset: Preset, image: Given | Path | None) -> Survey:
+    """How a model would be frozen, as an image decides where it has to be decided."""
+    model, options = deciding.model, deciding.options
+    try:
+        found = survey(model, options)
+        if image is None or not isinstance(found.y1, Undecided):
+            return found
+    except Undecided:
+        if image is None:
+            raise
+    given = deciding.read(image, preset) if isinstance(image, Path) else image
+    return survey(model, options, deciding.feeds(given))
 
 
 def opened(model: ModelSource | Scope, *, options: Options | None = None, **chosen: Unpack[Choices]) -> Scope:
     """The scope that a model is rewritten into, or a scope that is given, for one size of the image.
 
-    Other options can change the image, the output and the method of a scope that is given.
+    Other options can change the image, the output and the method of a scope that is given. If parts of a
+    model depend on values, a picture or an array `image` decides them.
     """
     options = options or options_of(chosen)
-    scope = scope_of(model, options)
+    scope = scope_of(model, options, given_in(chosen))
     return bound(scope, options.shapes) if scope.about.free else scope
 
 
-def scope_of(model: ModelSource | Scope, options: Options) -> Scope:
+def scope_of(
+    model: ModelSource | Scope,
+    options: Options,
+    image: Given | Path | None = None,
+    preset: Preset = UNTRIED,
+) -> Scope:
     """The same, but sizes that the scope leaves free stay so unless the options give them."""
     if isinstance(model, Scope):
         scope, where = model, "scope"
     else:
         loaded = models.load(model)
         if not is_scope(loaded):
-            return built(loaded, options)
+            return decided(loaded, options, preset, image)[0]
         scope, where = Scope.of(loaded), f"'{loaded.path or 'model'}'"
     if scope.about.free and options != Options():
         scope, options = bound(scope, options.shapes), replace(options, shapes={})
     return chosen_anew(scope, where, options)
+
+
+def open_model(
+    model: ModelSource | Scope,
+    options: Options,
+    running: Running,
+    preset: Preset,
+    labels: Sequence[str] = (),
+    task: str = "",
+) -> OpenModel:
+    """A model or a scope on its device. One with parts that depend on values waits for its first image."""
+    loaded = model if isinstance(model, Scope) else models.load(model)
+    try:
+        return OpenModel(opened(loaded, options=options), running, preset, labels, task)
+    except Undecided as undecided:
+        assert isinstance(loaded, Model)  # scopes are decided
+        return OpenByImage(Deciding(loaded, options), undecided, running, preset, labels, task)
 
 
 def chosen_anew(scope: Scope, where: str, options: Options) -> Scope:
@@ -246,18 +238,20 @@ def load(
     network gives, such as boxes, where it is not recognised. The choices about the rewrite are given by name,
     or all at once as `options`.
     """
-    scope = opened(model, options=options, **chosen)
-    running = Running(device, threads, tf32, memory, stateless)
-    found = OpenModel(scope, running, presets.given(preset, layout), labels, task)
-    if scope.original is not None and scope.original.nbytes > KEPT_BYTES:
-        found.scope = replace(scope, original=None)
+    running, options = Running(device, threads, tf32, memory, stateless), options or options_of(chosen)
+    found = open_model(model, options, running, presets.given(preset, layout), labels, task)
+    if isinstance(found, OpenByImage):
+        if (image := given_in(chosen)) is not None:
+            found.prepare(image)
+    elif found.scope.original is not None and found.scope.original.nbytes > KEPT_BYTES:
+        found.scope = replace(found.scope, original=None)
     return found
 
 
 def verify(
     model: ModelSource | Scope,
     *,
-    image_values: np.ndarray | None = None,
+    image_values: Given | None = None,
     seed: int = 0,
     options: Options | None = None,
     **chosen: Unpack[Choices],
@@ -265,9 +259,11 @@ def verify(
     """Prove a scope, or the scope that a model is rewritten into, with numbers.
 
     The report has the figure and the bound of each claim. They are measured on the image `image_values`, or
-    on random numbers drawn with the seed: of three sizes where the scope leaves height and width free.
+    on random numbers drawn with the seed: of three sizes where the scope leaves height and width free. If
+    parts of the model depend on values, this image decides them.
     """
-    return verify_scope(scope_of(model, options or options_of(chosen)), image=image_values, seed=seed)
+    image = given_in(chosen) if image_values is None else image_values
+    return verify_scope(scope_of(model, options or options_of(chosen), image), image=image, seed=seed)
 
 
 __all__ = ["Check", "Diagnosis", "Report", "Scope", "Step", "doctor", "load", "opened", "rewrite", "verify"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from onnxscope.errors import ScopeError
+from onnxscope.errors import ScopeError, Undecided
 from onnxscope.files import pictures
 from onnxscope.files.models import Model
 from onnxscope.rewriting.build import fits
@@ -48,6 +48,8 @@ def sizes_for(
                 free.steps_in(tried[name])
             else:
                 fits(model, replace(options, shapes={**options.shapes, **tried}))
+        except Undecided:  # by sizes alone
+            pass
         except ScopeError:
             continue
         return Sizes(tried, note(own, (tried[name][axes[0]], tried[name][axes[1]]), step, max_side))

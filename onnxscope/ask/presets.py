@@ -18,8 +18,8 @@ from onnxscope.files import pictures
 from onnxscope.files.models import Model
 from onnxscope.files.pixels import channels_axis, is_picture
 from onnxscope.files.preprocessing import PRESETS, UNIT, Preprocess, preprocessing
+from onnxscope.graph.parts import part
 from onnxscope.graph.tensors import Tensor, is_float, is_known, is_sized, shape_of, values_of
-from onnxscope.rewriting.scope import part
 from onnxscope.run.single_runs import session
 
 AUTO, UNDECIDED, OWN = "auto", "undecided", "own"

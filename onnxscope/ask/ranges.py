@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from onnxscope.graph.parts import part
 from onnxscope.graph.tensors import Tensor, is_known, values_of
-from onnxscope.rewriting.scope import part
 from onnxscope.run.single_runs import session
 
 # How much larger the biases of the first convolution are than the deviation of what it adds them to, in nats

@@ -18,9 +18,10 @@ from onnxscope.ask.evaluation import correlation
 from onnxscope.ask.interpreter import OpenScope
 from onnxscope.ask.ledger import Ledger, ledgers
 from onnxscope.errors import BadOption
+from onnxscope.graph.parts import needed
 from onnxscope.graph.tensors import Tensor
 from onnxscope.rewriting.build import refrozen
-from onnxscope.rewriting.scope import Scope, needed
+from onnxscope.rewriting.scope import Scope
 
 WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 

@@ -14,8 +14,9 @@ from onnxscope.errors import BadOption
 from onnxscope.files.pixels import channels_axis
 from onnxscope.graph.builder import Builder
 from onnxscope.graph.ends import End, ends, named
+from onnxscope.graph.parts import part
 from onnxscope.graph.tensors import Tensor, is_known, is_sized, shape_of
-from onnxscope.rewriting.scope import Scope, part
+from onnxscope.rewriting.scope import Scope
 from onnxscope.runtime import evaluate
 
 SCORES, BOXES, CLASS_MAP, POINTS, TEXT = "scores", "boxes", "class map", "points", "text"

@@ -15,7 +15,9 @@ from onnxscope.ask.votes import DISCUSSION, votes
 from onnxscope.errors import BadOption
 from onnxscope.files import models
 from onnxscope.files.pixels import channels_last, check_picture
+from onnxscope.graph.parts import part
 from onnxscope.graph.tensors import is_float
+from onnxscope.run.decided import refuse_other_decision
 
 CHANCE = "chance"  # a constant map, to compare with
 VOTES = "votes"  # the strength of every pixel that votes for the class, 0 for all others
@@ -66,16 +68,16 @@ class Trials:
                 if is_float(self._engine.image_input)
                 else "export the model with a floating-point input, because evaluate changes single pixels",
             )
-        self._session = runtime.Session(models.to_bytes(scope.base()), on=self._engine.on)
+        wanted = [t for t in map(scope.tensor, [scope.output, *scope.guards]) if t.inputs]
+        self._session = runtime.Session(models.to_bytes(part(scope.graph, wanted)), on=self._engine.on)
 
     def network(self, image: np.ndarray) -> np.ndarray:
         """The scores of an image."""
         scope = self.explainer.scope
-        return (
-            self._session.run(self._engine.feeds({scope.image: image}), [scope.output])[scope.output]
-            .reshape(-1)
-            .astype(np.float32)
-        )
+        feeds = self._engine.feeds({scope.image: image})
+        found = self._session.run(feeds)
+        refuse_other_decision(scope, {**feeds, **found})
+        return found[scope.output].reshape(-1).astype(np.float32)
 
     def attributions(self, method: str, image: np.ndarray, scores: Sequence[int]) -> np.ndarray:
         """Those of the explainer; for votes and chance [scores, rows, columns]."""

@@ -142,10 +142,11 @@ def measured(
         for k, picture in enumerate(pictures, 1):
             try:
                 image, mask = with_mask(q, picture)
+                found = facts_of(trials, image, mask, names)
             except BadOption as error:
                 skipped.append({"picture": printable(picture.name), "why": error.cause})
                 continue
-            about = {"picture": printable(picture.name), **facts_of(trials, image, mask, names)}
+            about = {"picture": printable(picture.name), **found}
             rows += [{**about, "method": m, **measures(trials, m, image, mask)} for m in methods]
             seen.append(picture)
             progress(k, len(pictures))

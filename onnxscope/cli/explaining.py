@@ -42,6 +42,13 @@ def checked(q: Question) -> LinearInterpreter:
     return q.x
 
 
+def print_notes(q: Question) -> None:
+    """The preset, and what else the user should know."""
+    typer.echo(f"preset {printable(q.opened.preset.line)}")
+    for note in q.facts()["notes"]:
+        typer.echo(f"note: {printable(note)}")
+
+
 @question
 def ledger(q: Question, score: Score = None) -> None:
     """Show what the image and each layer's biases contribute to a score.
@@ -71,7 +78,7 @@ def ledger(q: Question, score: Score = None) -> None:
             print_json({**facts, **q.identity(), **q.facts()})
         else:
             print_table(*book.cells())
-            typer.echo(f"preset {printable(q.opened.preset.line)}")
+            print_notes(q)
             typer.echo(f"written {written}")
 
 
@@ -119,7 +126,7 @@ def contributions(q: Question, score: Score = None, tensors: Tensors = None) -> 
             print_json({"written": written, **q.facts(), **facts})
         else:
             print_table(*found.cells())
-            typer.echo(f"preset {printable(q.opened.preset.line)}")
+            print_notes(q)
             typer.echo(f"score {found.name}: {found[0].score:.4g}; written {', '.join(written)}")
 
 

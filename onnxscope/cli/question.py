@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from onnxscope.api.by_image import OpenByImage
 from onnxscope.api.model import Answer, LinearInterpreter, OpenModel
-from onnxscope.api.opening import opened
+from onnxscope.api.opening import open_model
 from onnxscope.api.sizes import sizes_for
 from onnxscope.ask.asked import OPTION
 from onnxscope.ask.scores import read_labels
@@ -65,10 +66,10 @@ class Question:
             loaded, options = models.load(self.model), self.options
             sizes = sizes_for(loaded, self.file, options, self.preset.preprocess.layout, self.asked.max_side)
             options = replace(options, shapes={**sizes.shapes, **options.shapes})
-            scope = opened(loaded, options=options)
-            self._opened = OpenModel(
-                scope, self.running, self.preset, read_labels(self.asked.labels), self.asked.task
-            )
+            labels = read_labels(self.asked.labels)
+            self._opened = open_model(loaded, options, self.running, self.preset, labels, self.asked.task)
+            if isinstance(self._opened, OpenByImage):
+                self._opened.prepare(self.file)
             if sizes.note:
                 self._opened.engine.notes.append(sizes.note)
         return self._opened

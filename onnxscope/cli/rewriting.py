@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,7 +40,19 @@ ProofImage = Annotated[
 ]
 TriedImage = Annotated[
     Path | None,
-    typer.Option("--image", metavar="FILE", help="A picture to find the preprocessing and free sizes with."),
+    typer.Option(
+        "--image",
+        metavar="FILE",
+        help="A picture to find the preprocessing and free sizes with, and to decide what depends on values.",
+    ),
+]
+DecidingImage = Annotated[
+    Path | None,
+    typer.Option(
+        "--image",
+        metavar="FILE",
+        help="A picture or .npy file that decides what depends on values, and gives free sizes.",
+    ),
 ]
 FreeSize = Annotated[
     bool,
@@ -57,6 +69,8 @@ def rewrite(
     model: ModelFile,
     *,
     out: OutFile = None,
+    image: DecidingImage = None,
+    reading: Pictures,
     chosen: Rewriting,
     method: WayBack = None,
     free_size: FreeSize = False,
@@ -64,7 +78,8 @@ def rewrite(
 ) -> None:
     """Rewrite MODEL into a scope: the model, its frozen linear map and the transpose.
 
-    The scope is one ONNX file of standard operators.
+    The scope is one ONNX file of standard operators. If parts of MODEL depend on values, such as the
+    condition of an If, an image decides them. The scope then holds for images that decide alike.
 
     \b
     Example:
@@ -79,7 +94,8 @@ def rewrite(
         raise BadOption("a scope cannot be written to standard output", where="-o -", remedy="name a file")
     models.check_target(target, [model])
     with working(f"rewriting {model.name}"):
-        scope = opening.rewrite(model, options=chosen.options(method, free_size))
+        options = chosen.options(method, free_size)
+        scope = opening.rewrite(model, picture=image, preset=reading.chosen(), options=options)
         scope.save(target)
     facts = about(scope, target, began)
     print_facts(facts, shown(facts), as_json)
@@ -103,6 +119,7 @@ def about(scope: Scope, target: Path, began: int) -> dict[str, Any]:
         if free
         else None,
         "source_sha256": scope.source_sha256,
+        "decisions": [asdict(decision) for decision in scope.decided],
         "nodes": dict(sorted(Counter(step.how for step in scope.steps).items())),
         "notes": list(scope.notes),
     }
@@ -188,7 +205,7 @@ def verify(
     Example:
       onnxscope verify resnet50.onnx --image cat.png --policy taylor
     """
-    from onnxscope.api import opening
+    from onnxscope.api import by_image, opening
     from onnxscope.api.sizes import sizes_for
     from onnxscope.files import models, pictures
     from onnxscope.rewriting.bound import samples
@@ -198,17 +215,19 @@ def verify(
         if image is not None:
             fitted = sizes_for(loaded, image, options, pictured.preprocess.layout)
             options = replace(options, shapes={**fitted.shapes, **options.shapes})
-        scope = opening.scope_of(loaded, options)
+        scope = opening.scope_of(loaded, options, image, pictured)
         shape = image_shape(scope) if image is not None else ()
-        preset = opening.resolved(samples(scope)[0].base(), scope.image, scope.original, pictured, image)
+        preset = by_image.resolved(samples(scope)[0].base(), scope.image, scope.original, pictured, image)
         values = pictures.read(image, shape, preset.preprocess) if image is not None else None
         report = opening.verify(scope, image_values=values, seed=seed)
     with printing():
         if as_json:
-            print_json({**report.to_dict(), "preset": preset.to_dict()})
+            print_json({**report.to_dict(), "preset": preset.to_dict(), "notes": list(scope.notes)})
         else:
             if image is not None:
                 typer.echo(f"preset {printable(preset.line)}")
+            for note in scope.notes:
+                typer.echo(f"note: {printable(note)}")
             print_report(report)
     raise typer.Exit(GOOD if report.ok else FELL_SHORT)
 

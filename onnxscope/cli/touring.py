@@ -54,6 +54,7 @@ def tour(
         written = seen.write(target, q.sources)
     proved = seen.facts["proofs"]["ok"]
     lines = [("written", ", ".join(map(str, written))), ("preset", q.opened.preset.line)]
+    lines += [("note", note) for note in q.facts()["notes"]]
     lines += [("proofs", "all hold" if proved else "not all hold")]
     lines += [("missing", f"{name}: {why}") for name, why in seen.missing.items()]
     lines += [("no time for", ", ".join(seen.facts["no_time_for"]))] if seen.facts["no_time_for"] else []

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
 
-from onnxscope.errors import BadModel, BadOption
+from onnxscope.errors import DECIDE, BadModel, BadOption, Undecided
 from onnxscope.graph.builder import Builder
 from onnxscope.graph.decisions import DECISIONS
 from onnxscope.graph.tensors import Tensor, is_float, is_sized, shape_of
@@ -54,17 +54,23 @@ def find_image(graph: gs.Graph, name: str | None) -> Tensor:
                 remedy=f"choose a floating-point tensor that is computed from it{suggestion(graph)}",
             )
         return tensors[name]
-    if not graph.inputs:
+    image = image_among(graph.inputs)
+    return image if is_float(image) else first_float(graph, image)
+
+
+def image_among(inputs: Sequence[Tensor]) -> Tensor:
+    """The only image-like one among a model's inputs."""
+    if not inputs:
         raise BadModel("the model has no input", remedy="export it with its image as an input")
-    alike, floats = [t for t in graph.inputs if is_image(t)], [t for t in graph.inputs if is_float(t)]
-    images = [t for t in alike if is_float(t)] or alike or floats or list(graph.inputs)
+    alike, floats = [t for t in inputs if is_image(t)], [t for t in inputs if is_float(t)]
+    images = [t for t in alike if is_float(t)] or alike or floats or list(inputs)
     if len(images) > 1:
         raise BadOption(
             f"several inputs could be the image: {listed(t.name for t in images)}",
             where="--image-input",
             remedy=f"choose one, such as --image-input {images[0].name}",
         )
-    return images[0] if is_float(images[0]) else first_float(graph, images[0])
+    return images[0]
 
 
 def is_image(t: Tensor) -> bool:
@@ -107,6 +113,12 @@ def find_output(b: Builder, image: Tensor, name: str | None) -> tuple[Tensor, st
     if name is not None:
         return named(b, name), ""
     found = next((end for end in ends(b, image) if end.tensor is not None), None)
+    if found is not None and sized_by_numbers(b.graph, image, found.output):
+        raise Undecided(
+            "its size depends on values, not on sizes alone",
+            where=f"output '{found.output}'",
+            remedy=f"choose another tensor with --output, or {DECIDE}",
+        )
     if found is None or found.tensor is None:
         last = next((t.name for n in reversed(b.graph.nodes) for t in n.outputs if is_float(t)), "")
         raise BadModel(
@@ -182,6 +194,13 @@ def deciding(output: Tensor, alive: set[str]) -> gs.Node | None:
             seen.update(t.name for t in fresh)
             waiting.extend(fresh)
     return None
+
+
+def sized_by_numbers(graph: gs.Graph, image: Tensor, name: str) -> bool:
+    """Whether an output follows the image's numbers, and its size is computed from them, as by a rounding."""
+    output, alive = next(t for t in graph.outputs if t.name == name), followed(graph, image)
+    decision = deciding(output, alive) if not is_sized(output) and name in alive else None
+    return decision is not None and decision.op == "Cast"
 
 
 def scores_of(decision: gs.Node, alive: set[str]) -> Tensor | None:

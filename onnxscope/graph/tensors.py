@@ -10,7 +10,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import TensorProto, helper
 
-from onnxscope.errors import BadModel, shape_text
+from onnxscope.errors import DECIDE, BadModel, Undecided, shape_text
 
 Tensor: TypeAlias = gs.Variable | gs.Constant
 Shape = tuple[int, ...]
@@ -50,10 +50,10 @@ def is_known(tensor: Tensor) -> bool:
 def shape_of(tensor: Tensor) -> Shape:
     """The fixed shape of a tensor. A leading size that is free, as it counts probes, is given as -1."""
     if tensor.shape is None:
-        raise BadModel(
+        raise Undecided(
             f"the shape of '{tensor.name}' cannot be inferred",
             where=producer_name(tensor),
-            remedy="fix the input sizes with --input-shape NAME:1x3x224x224",
+            remedy=f"fix the input sizes with --input-shape NAME:1x3x224x224, or {DECIDE}",
         )
     return tuple(d if isinstance(d, int) else -1 for d in tensor.shape)
 
@@ -69,8 +69,9 @@ def dims(tensor_type: onnx.TypeProto.Tensor) -> list[int | None]:
 
 
 def values_of(tensor: Tensor) -> np.ndarray:
-    """The values of a constant."""
-    assert isinstance(tensor, gs.Constant), tensor.name
+    """The values of a tensor that has to be constant."""
+    if not isinstance(tensor, gs.Constant):
+        raise Undecided(f"'{tensor.name}' must be constant", where=producer_name(tensor), remedy=DECIDE)
     values: np.ndarray = tensor.values
     return values
 

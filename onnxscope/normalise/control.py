@@ -1,4 +1,7 @@
-"""Control flow that does not depend on the image is written out; sequences live only while that happens."""
+"""Control flow is written out as it runs, by constants or by the decisions of one image.
+
+Sequences live only while that happens.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxscope.errors import Unsupported
+from onnxscope.errors import DECIDE, Undecided, Unsupported
 from onnxscope.graph.tensors import Tensor, is_known, shape_of
 from onnxscope.normalise.families import first, ints
 from onnxscope.normalise.reader import Lift, Normaliser
@@ -18,27 +21,21 @@ ITERATIONS = 1024
 def if_(w: Normaliser, n: Source) -> list[Value | None]:
     """The branch that a constant condition takes."""
     if not is_known(n[0]):
-        raise Unsupported(
+        raise Undecided(
             f"its condition depends on {origin(n[0])}, so which branch runs cannot be fixed",
             where=n.where,
-            remedy="export the model without the If, or with the input's sizes fixed",
+            remedy=DECIDE,
         )
     return w.inside(n, n.attrs["then_branch" if known_number(n[0]) else "else_branch"], n.name, {})
 
 
 def loop(w: Normaliser, n: Source) -> list[Value | None]:
-    """Unrolled: the count and every condition have to be constant."""
-    body, values = n.attrs["body"], list(n.inputs[2:])
+    """Unrolled: the count and every condition have to be constant, or decided by an image."""
+    body, values, asked = n.attrs["body"], list(n.inputs[2:]), list[Tensor]()
     count = n.ints(0, "number of rounds")[0] if n.input(0) is not None else ITERATIONS + 1
     conditional, goes_on, k = n.input(1) is not None, n.input(1), 0
     stacked: list[list[Tensor]] = [[] for _ in n.outputs[len(values) :]]
-    while k < count and not (conditional and known_number(goes_on) is False):
-        if conditional and goes_on is not None and not is_known(goes_on):
-            raise Unsupported(
-                f"its condition depends on {origin(goes_on)}, so how often it runs cannot be fixed",
-                where=n.where,
-                remedy="export the model with a fixed number of iterations",
-            )
+    while k < count and not (conditional and ends(w, n, goes_on, asked)):
         if k == ITERATIONS or (count > ITERATIONS and not conditional):
             raise Unsupported(
                 f"it runs more than {ITERATIONS} times",
@@ -57,7 +54,24 @@ def loop(w: Normaliser, n: Source) -> list[Value | None]:
         for rows, row in zip(stacked, results[len(values) :], strict=True):
             rows.append(w.b.Unsqueeze(row, [0]))
         k += 1
+    if asked and w.around.trial is not None:
+        conditions = [w.b.Reshape(condition, [1]) for condition in asked]
+        w.around.trial.decide(w.b, n, "conditions", w.b.Concat(*conditions, axis=0))
     return [*values, *(joined(w, n, rows, 0) for rows in stacked)]
+
+
+def ends(w: Normaliser, n: Source, goes_on: Any, asked: list[Tensor]) -> bool:
+    """Whether a condition of a Loop is false; one that an image decides is added to `asked`."""
+    if goes_on is None or is_known(goes_on):
+        return known_number(goes_on) is False
+    if w.around.trial is None:
+        raise Undecided(
+            f"its condition depends on {origin(goes_on)}, so how often it runs cannot be fixed",
+            where=n.where,
+            remedy=DECIDE,
+        )
+    asked.append(goes_on)
+    return not w.around.trial.value(w.b, goes_on).any()
 
 
 def scan(w: Normaliser, n: Source) -> list[Value | None]:

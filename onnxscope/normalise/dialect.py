@@ -8,12 +8,12 @@ names an output.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxscope.errors import BadModel, BadOption, Unsupported
+from onnxscope.errors import BadModel, BadOption, Undecided, Unsupported
 from onnxscope.graph.builder import Builder
 from onnxscope.graph.tensors import Shape, Tensor, is_known, np_or_enum
 from onnxscope.normalise.lifts import LIFTS
@@ -21,6 +21,7 @@ from onnxscope.normalise.opsets import opsets_to_write
 from onnxscope.normalise.promises import check_promises
 from onnxscope.normalise.reader import Around, Body, Normaliser
 from onnxscope.normalise.source import Items, Value
+from onnxscope.normalise.trial import Trial
 from onnxscope.runtime import evaluate
 
 IR_VERSION, NEWEST_IR_VERSION = 10, 13  # what is written, and at most: onnxruntime reads no newer one
@@ -32,44 +33,65 @@ def normalise(
     keep: frozenset[str],
     known: Iterable[str] = (),
     opaque: Iterable[str] = (),
+    trial: Trial | None = None,
 ) -> Builder:
     """The model's graph in the normal dialect, in a builder that is ready for the other branches.
 
     Tensors in `keep`, and the outputs, keep their names. An operator that is not `known` is expanded to the
     standard's definition of it, where there is one. Recurrent layers are written out, unless they are
-    declared `opaque` by name or operator.
+    declared `opaque` by name or operator. What must be known and depends on values is decided by a `trial`,
+    if one is given.
     """
-    kept = frozenset(known), frozenset(opaque)
+
+    def around(b: Builder) -> Around:
+        functions = {(f.domain, f.name, f.overload): f for f in model.functions}
+        if trial is not None:
+            trial.begin()
+        return Around(b, LIFTS, frozenset(known), frozenset(opaque), functions, trial)
+
     *others, last = opsets_to_write(model)
     for opset in others:
-        with contextlib.suppress(BadModel):
-            return written(model, shapes, keep, kept, opset)
-    return written(model, shapes, keep, kept, last)
+        with contextlib.suppress(BadModel, Undecided):
+            return written(model, shapes, keep, around, opset)
+    return written(model, shapes, keep, around, last)
 
 
 def written(
     model: onnx.ModelProto,
     shapes: Mapping[str, Shape],
     keep: frozenset[str],
-    kept: tuple[frozenset[str], frozenset[str]],
+    around: Callable[[Builder], Around],
     opset: int,
 ) -> Builder:
-    """The model in one opset; `kept` are the operators with rules, and what is declared opaque."""
+    """The model in one opset."""
     graph, domains = model.graph, {o.domain: o.version for o in model.opset_import}
-    functions = {(f.domain, f.name, f.overload): f for f in model.functions}
     b = Builder(opset, min(max(model.ir_version, IR_VERSION), NEWEST_IR_VERSION), evaluate)
-    initial = {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
     keep |= {o.name for o in graph.output}
     b.reserve(
         [
-            *initial,
+            *stored_names(graph),
             *keep,
             *(o for n in graph.node for o in (n.name, *n.output)),
             *(i.name for i in graph.input),
         ]
     )
-    env: dict[str, Value | None] = {}
-    inputs = [info for info in graph.input if info.name not in initial]
+    b.graph.inputs.extend(graph_inputs(graph, shapes))
+    env: dict[str, Value | None] = {t.name: t for t in b.graph.inputs}
+    Normaliser(around(b), Body(domains, env, keep)).run(graph)
+    b.graph.outputs.extend(graph_output(b, o.name, env.get(o.name)) for o in graph.output)
+    check_promises(b.graph)
+    return b
+
+
+def stored_names(graph: onnx.GraphProto) -> set[str]:
+    """The names of stored tensors, which old files list among the inputs."""
+    return {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
+
+
+def graph_inputs(graph: onnx.GraphProto, shapes: Mapping[str, Shape]) -> list[gs.Variable]:
+    """The model's own inputs, with fixed sizes."""
+    stored = stored_names(graph)
+    inputs = [info for info in graph.input if info.name not in stored]
     for name in shapes:
         if name not in {info.name for info in inputs}:
             raise BadOption(
@@ -77,13 +99,7 @@ def written(
                 where="--input-shape",
                 remedy="choose one of " + ", ".join(f"'{info.name}'" for info in inputs),
             )
-    for info in inputs:
-        env[info.name] = graph_input(info, shapes)
-        b.graph.inputs.append(env[info.name])
-    Normaliser(Around(b, LIFTS, *kept, functions), Body(domains, env, keep)).run(graph)
-    b.graph.outputs.extend(graph_output(b, o.name, env.get(o.name)) for o in graph.output)
-    check_promises(b.graph)
-    return b
+    return [graph_input(info, shapes) for info in inputs]
 
 
 def graph_input(info: onnx.ValueInfoProto, shapes: Mapping[str, Shape]) -> gs.Variable:

@@ -137,6 +137,17 @@ def compress(w: Normaliser, n: Source) -> Any:
     return w.b.Gather(w.b.Reshape(n[0], [-1]) if axis is None else n[0], kept, axis=axis or 0)
 
 
+def unique(w: Normaliser, n: Source) -> Any:
+    """A Gather of the first of all equal elements or rows, where an image decides which they are."""
+    if w.around.trial is None:
+        return None
+    axis = n.attrs.get("axis")
+    _, *places = w.b.Unique(*n.tensors, outputs=4, **n.attrs)
+    kept, *others = (w.around.trial.decide(w.b, n, "result", t) for t in places)
+    x = w.b.Reshape(n[0], [-1]) if axis is None else n[0]
+    return [w.op(n, "Gather", x, kept, axis=axis or 0), kept, *others]
+
+
 MOVEMENT: dict[str, Lift] = {
     "Compress": compress,
     "Concat": default(4, axis=1),
@@ -150,5 +161,6 @@ MOVEMENT: dict[str, Lift] = {
     "Squeeze": squeeze,
     "Tile": before(6, tile),
     "TopK": before(10, top_k),
+    "Unique": unique,
     "Unsqueeze": unsqueeze,
 }

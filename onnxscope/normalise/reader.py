@@ -16,11 +16,12 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import helper
 
-from onnxscope.errors import MISFITS, BadModel, ScopeError, Unsupported
+from onnxscope.errors import DECIDE, MISFITS, BadModel, ScopeError, Undecided, Unsupported
 from onnxscope.files.weights import StoredValues
 from onnxscope.graph.builder import Builder
 from onnxscope.graph.tensors import element_type, is_known
 from onnxscope.normalise.source import STANDARD, Items, Source, Value, attribute, dense, ordered, reads
+from onnxscope.normalise.trial import Trial
 
 Key = tuple[str, str, str]  # domain, name and overload of a function
 Lift = Callable[["Normaliser", Source], Any]
@@ -35,6 +36,7 @@ class Around:
     known: frozenset[str]  # operators that are never expanded to the standard's function body
     opaque: frozenset[str]  # nodes and operators that are declared constant decisions, and stay as they are
     functions: Mapping[Key, onnx.FunctionProto]
+    trial: Trial | None = None  # decides what must be known and depends on values
     node_names: set[str] = field(default_factory=set, init=False)
     weights: dict[int, tuple[onnx.TensorProto, gs.Constant]] = field(default_factory=dict, init=False)
 
@@ -107,21 +109,17 @@ class Normaliser:
         return Source(proto.op_type, proto.domain, name, opset, inputs, outputs, attrs, proto.overload)
 
     def node(self, n: Source) -> list[Value | None]:
-        """Lift one node, or call its function, or write it as it stands."""
+        """Write what one node means, with what an image decides."""
         self.b.place, self.start = n.name, len(self.b.graph.nodes)
+        trial = self.around.trial
         try:
-            if (n.domain, n.op, n.overload) in self.around.functions:
-                return self.call(n, self.around.functions[n.domain, n.op, n.overload])
-            if n.opset < 6:
-                n.attrs.pop("consumed_inputs", None)
-            lift = self.around.lifts.get(n.key)
-            result = lift(self, n) if lift is not None else None
-            if result is not None:
-                return list(result) if isinstance(result, list) else [result]
-            self.check(n, lifted=lift is not None)
-            body = self.body(n)
-            return self.call(n, body) if body is not None else self.emit(n)
+            if trial is None:
+                return self.meaning(n)
+            trial.decide_inputs(self.b, n)
+            return trial.decide_results(self.b, n, self.meaning(n))
         except ScopeError as error:
+            if isinstance(error, BadModel) and n.has_free_size:
+                raise Undecided(error.cause, where=error.where or n.where, remedy=DECIDE) from error
             if error.where:
                 raise
             raise type(error)(error.cause, where=n.where, remedy=error.remedy) from error
@@ -130,11 +128,24 @@ class Normaliser:
             AttributeError,
             onnx.defs.SchemaError,
         ) as error:  # an attribute that is missing, or of another kind
-            raise BadModel(
-                f"its attributes do not fit the operator ({error!r})",
-                where=n.where,
-                remedy="export the model again",
+            kind, remedy = (Undecided, DECIDE) if n.has_free_size else (BadModel, "export the model again")
+            raise kind(
+                f"its attributes do not fit the operator ({error!r})", where=n.where, remedy=remedy
             ) from error
+
+    def meaning(self, n: Source) -> list[Value | None]:
+        """Lift one node, or call its function, or write it as it stands."""
+        if (n.domain, n.op, n.overload) in self.around.functions:
+            return self.call(n, self.around.functions[n.domain, n.op, n.overload])
+        if n.opset < 6:
+            n.attrs.pop("consumed_inputs", None)
+        lift = self.around.lifts.get(n.key)
+        result = lift(self, n) if lift is not None else None
+        if result is not None:
+            return list(result) if isinstance(result, list) else [result]
+        self.check(n, lifted=lift is not None)
+        body = self.body(n)
+        return self.call(n, body) if body is not None else self.emit(n)
 
     def check(self, n: Source, *, lifted: bool) -> None:
         """Refuse what the standard does not define."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxscope.errors import Unsupported
+from onnxscope.errors import DECIDE, Undecided, Unsupported
 from onnxscope.graph.tensors import is_known, numel, shape_of, values_of
 from onnxscope.normalise.families import ints
 from onnxscope.normalise.reader import Lift, Normaliser
@@ -70,9 +70,7 @@ def extent(shape: Sequence[int], factors: np.ndarray) -> tuple[np.ndarray | None
 
 def scales(n: Source, i: int) -> np.ndarray:
     if not is_known(n[i]):
-        raise Unsupported(
-            f"its scales depend on {origin(n[i])}", where=n.where, remedy="export the model with fixed sizes"
-        )
+        raise Undecided(f"its scales depend on {origin(n[i])}", where=n.where, remedy=DECIDE)
     return values_of(n[i])
 
 

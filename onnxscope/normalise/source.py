@@ -9,10 +9,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 from onnx import helper, numpy_helper
 
-from onnxscope.errors import BadModel, Unsupported
-from onnxscope.graph.tensors import Tensor, ints_of, is_known, values_of
+from onnxscope.errors import DECIDE, BadModel, Undecided, Unsupported
+from onnxscope.graph.tensors import Tensor, ints_of, is_known, is_sized, values_of
 
 STANDARD = ("", "ai.onnx")
 
@@ -69,13 +70,18 @@ class Source:
     def tensors(self) -> list[Tensor | None]:
         return [self.input(i) for i in range(len(self.inputs))]
 
+    @property
+    def has_free_size(self) -> bool:
+        """Whether the size of an input depends on values."""
+        return any(isinstance(x, gs.Variable) and not is_sized(x) for x in self.inputs)
+
     def ints(self, i: int, what: str) -> list[int]:
         """The numbers of an input that has to be constant."""
         if not is_known(self[i]):
-            raise Unsupported(
+            raise Undecided(
                 f"its {what} must be constant, not computed from {origin(self[i])}",
                 where=self.where,
-                remedy="export the model with fixed sizes",
+                remedy=DECIDE,
             )
         return ints_of(self[i])
 

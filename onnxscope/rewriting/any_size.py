@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 from onnx import helper
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
-from onnxscope.errors import BadOption, ScopeError, Unsupported, shape_text
+from onnxscope.errors import DECIDE, BadOption, ScopeError, Undecided, Unsupported, shape_text
 from onnxscope.files.models import Model
 from onnxscope.graph.builder import Builder
 from onnxscope.graph.tensors import Tensor, is_known, shape_of, values_of
@@ -95,6 +95,8 @@ def build_for_all_sizes(model: Model, options: Options) -> Scope:
     except Unsupported as error:
         sizes = "x".join(str(size or "?") for size in shape)
         remedy = error.remedy or f"leave --free-size out, and fix the size with --input-shape {name}:{sizes}"
+        if isinstance(error, Undecided):
+            remedy = f"leave --free-size out, and {DECIDE}"
         raise Unsupported(error.cause, where=error.where, remedy=remedy) from error
 
 

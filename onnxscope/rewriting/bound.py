@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 
 from onnxscope.errors import BadOption, shape_text
 from onnxscope.files.models import to_bytes
+from onnxscope.graph.parts import graph_of
 from onnxscope.graph.tensors import Shape, Tensor, is_known
 from onnxscope.rewriting.scope import (
     COTANGENT,
@@ -20,7 +21,6 @@ from onnxscope.rewriting.scope import (
     PROBES,
     TRANSPOSED,
     Scope,
-    graph_of,
     with_types,
 )
 from onnxscope.rewriting.sizes import FreeSizes

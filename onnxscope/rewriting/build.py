@@ -1,6 +1,6 @@
 """Rewrite a model into a scope: normalise it, choose image and output, freeze, transpose.
 
-The model itself is not run.
+The model itself is not run, unless parts of it depend on values and an image is given that decides them.
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxscope.errors import BadModel, BadOption, ScopeError, Unsupported
+from onnxscope.errors import DECIDE, BadModel, BadOption, ScopeError, Undecided
 from onnxscope.files.models import Model
 from onnxscope.graph.builder import Builder
-from onnxscope.graph.ends import LOGITS, find_image, find_output, named
+from onnxscope.graph.decisions import Decision, note_of
+from onnxscope.graph.ends import LOGITS, find_image, find_output, image_among, named
+from onnxscope.graph.parts import needed, part
 from onnxscope.graph.tensors import Tensor, is_sized, producer_name, shape_of
-from onnxscope.normalise.dialect import normalise
+from onnxscope.normalise.dialect import graph_inputs, normalise
+from onnxscope.normalise.trial import Trial
 from onnxscope.rewriting.frozen import Frozen, raw_shape
 from onnxscope.rewriting.fuse import fold_batch_norms
+from onnxscope.rewriting.guard import HOLDS, add_guard
 from onnxscope.rewriting.linearize import Freezer, linearize
 from onnxscope.rewriting.options import GRADIENT, Options
 from onnxscope.rewriting.rules.table import RULES
@@ -34,14 +38,14 @@ from onnxscope.rewriting.scope import (
     Analysis,
     Cotangents,
     Scope,
-    needed,
 )
 from onnxscope.rewriting.steps import Policy, Treatment
 from onnxscope.rewriting.way import Way
 from onnxscope.rewriting.ways_back import METHODS, Method
 from onnxscope.runtime import evaluate
 
-NAMES = {PROBE, COTANGENT, FROZEN, TRANSPOSED, LEDGER}  # of the tensors that a scope adds
+NAMES = {PROBE, COTANGENT, FROZEN, TRANSPOSED, LEDGER, HOLDS}  # of the tensors that a scope adds
+Feeds = Mapping[str, np.ndarray]
 SUM = "question"  # the output of a scope that explains a sum of elements
 NOTHING_CARRIED = (
     "F = 0: a decision stands on every path from the image to the output; "
@@ -58,19 +62,37 @@ class Survey:
     y: Tensor  # the output to explain
     probe: gs.Variable
     notes: list[str]  # what the user should know about the choices
+    decided: Sequence[Decision] = ()  # by the image that it is specialised on
 
     @property
     def y1(self) -> Frozen | ScopeError | None:
         """The frozen output: an error if it cannot be frozen, None if no path carries the image to it."""
         return self.freezer.active.get(self.y.name)
 
+    @property
+    def base(self) -> gs.Graph:
+        """The normalised model, whose outputs include the one to explain."""
+        graph = self.freezer.b.graph
+        return part(graph, [*graph.outputs, self.y])
 
-def survey(model: Model, options: Options) -> Survey:
-    """Normalise and freeze a model. A node that cannot be frozen raises no error here, but has a step."""
+
+def survey(model: Model, options: Options, feeds: Feeds | None = None) -> Survey:
+    """Normalise and freeze a model. A node that cannot be frozen raises no error here, but has a step.
+
+    `feeds` are the values of all inputs for one image, which decide what depends on values.
+    """
     chosen = {name.removesuffix(LOGITS) for name in (options.image, options.output) if name}
     keep = chosen | {o.name for o in model.proto.graph.output}
-    b = normalise(model.proto, options.shapes, frozenset(keep), RULES, options.opaque)
-    return frozen_base(b, options)
+    trial = Trial(feeds) if feeds is not None else None
+    b = normalise(model.proto, options.shapes, frozenset(keep), RULES, options.opaque, trial)
+    return frozen_base(b, options, trial.decided if trial is not None else ())
+
+
+def image_input(model: Model, options: Options) -> tuple[list[Tensor], Tensor]:
+    """The inputs of a model, and the one that a single array is given to. Nothing else is normalised."""
+    inputs = graph_inputs(model.proto.graph, options.shapes)
+    named = [t for t in inputs if t.name == options.image] or inputs
+    return inputs, named[0] if len(named) == 1 else image_among(inputs)
 
 
 def fits(model: Model, options: Options) -> None:
@@ -79,7 +101,7 @@ def fits(model: Model, options: Options) -> None:
     find_output(b, find_image(b.graph, options.image), None)
 
 
-def frozen_base(b: Builder, options: Options) -> Survey:
+def frozen_base(b: Builder, options: Options, decided: Sequence[Decision] = ()) -> Survey:
     """Freeze the normalised model that a builder holds."""
     method = method_of(options)
     if method.folds:
@@ -94,7 +116,8 @@ def frozen_base(b: Builder, options: Options) -> Survey:
     probe = gs.Variable(PROBE, np.float32, [PROBES, *raw_shape(shape_of(x))[1:]])
     f = Freezer(b, RULES, options, moves_masks=not method.at_relus)
     linearize(f, x, probe)
-    return Survey(f, x, y, probe, [note] if note else [])
+    notes = [note] if note else []
+    return Survey(f, x, y, probe, [*notes, note_of(decided)] if decided else notes, decided)
 
 
 def check(b: Builder, y: Tensor, options: Options) -> None:
@@ -104,10 +127,10 @@ def check(b: Builder, y: Tensor, options: Options) -> None:
     name of a node or operator that the model does not have.
     """
     if not is_sized(y):
-        raise Unsupported(
+        raise Undecided(
             f"the size of '{y.name}' depends on values, not on sizes alone",
             where=producer_name(y),
-            remedy="choose another tensor with --output",
+            remedy=f"choose another tensor with --output, or {DECIDE}",
         )
     nodes = b.graph.nodes
     taken = {t.name for t in b.graph.inputs} | {t.name for n in nodes for t in (*n.inputs, *n.outputs)}
@@ -127,9 +150,9 @@ def check(b: Builder, y: Tensor, options: Options) -> None:
             )
 
 
-def build(model: Model, options: Options) -> Scope:
-    """The scope of a model, which is not run."""
-    found = survey(model, options)
+def build(model: Model, options: Options, feeds: Feeds | None = None) -> Scope:
+    """The scope of a model; `feeds` decide what depends on values, see `survey`."""
+    found = survey(model, options, feeds)
     found.freezer.b.graph.name = model.proto.graph.name or "scope"
     return transposed(found, options, model.sha256, model)
 
@@ -148,10 +171,12 @@ def transposed(found: Survey, options: Options, sha256: str, original: Model | N
     result = method_of(options).write(way)
     back = b.op("Identity", result, names=[TRANSPOSED], node_name=b.unique("transposed/output"))
     frozen.shape, back.shape = [PROBES, *cotangent.shape[1:]], [COTANGENTS, *found.probe.shape[1:]]
-    b.graph.nodes[:] = needed(b.graph.nodes, [*b.graph.outputs, frozen, back, y])
+    added = [frozen, back, *([add_guard(b, found.decided)] if found.decided else [])]
+    b.graph.nodes[:] = needed(b.graph.nodes, [*b.graph.outputs, *added, y])
     b.graph.inputs.extend([found.probe, cotangent])
-    b.graph.outputs.extend([frozen, back])
-    about = Analysis(found.x.name, y.name, options.policy, options.method or GRADIENT, sha256)
+    b.graph.outputs.extend(added)
+    method = options.method or GRADIENT
+    about = Analysis(found.x.name, y.name, options.policy, method, sha256, decided=found.decided)
     return Scope(b.graph, about, f.steps, [*found.notes, *way.notes], arrived(way), original)
 
 
@@ -262,4 +287,5 @@ def chosen_in(scope: Scope) -> Options:
 
 def frozen_anew(scope: Scope, b: Builder, options: Options) -> Scope:
     """The scope of the base that a builder holds, with other choices."""
-    return transposed(frozen_base(b, options), options, scope.source_sha256, None)
+    found = frozen_base(b, options, scope.decided)
+    return transposed(found, options, scope.source_sha256, None)

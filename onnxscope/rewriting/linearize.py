@@ -14,7 +14,7 @@ from typing import Any
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxscope.errors import MISFITS, ScopeError, Unsupported, misfit
+from onnxscope.errors import DECIDE, MISFITS, ScopeError, Undecided, Unsupported, misfit
 from onnxscope.graph.builder import Builder
 from onnxscope.graph.tensors import Tensor, describe, element_type, is_sized
 from onnxscope.normalise.attributes import attributes
@@ -248,10 +248,10 @@ class Freezer(Branch):
         if rule is None:
             return "decision"
         if not all(is_sized(t) for t in node.outputs if t.name):
-            raise Unsupported(
+            raise Undecided(
                 "the size of its output depends on values, not on sizes alone",
                 where=describe(node),
-                remedy=f"declare it a constant decision with --opaque {self.at.name}",
+                remedy=f"declare it a constant decision with --opaque {self.at.name}, or {DECIDE}",
             )
         inputs = [self.pair(t) if t.name else None for t in node.inputs]
         results = rule(self, Site(node, inputs, self.at, self.b.opset))

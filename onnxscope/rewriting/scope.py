@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,10 @@ from onnx_graphsurgeon.ir.tensor import LazyValues
 from onnxscope.errors import BadModel
 from onnxscope.files.models import Model, load, save, without_weights
 from onnxscope.files.weights import StoredValues
+from onnxscope.graph.decisions import Decision
+from onnxscope.graph.parts import graph_of, needed, part
 from onnxscope.graph.tensors import Tensor, dims, np_or_enum
+from onnxscope.rewriting.guard import HOLDS
 from onnxscope.rewriting.sizes import RECORD, FreeSizes
 from onnxscope.rewriting.steps import Policy, Step
 from onnxscope.version import VERSION
@@ -38,6 +41,7 @@ class Analysis:
     method: str  # what the transposed branch computes: `gradient` (Fᵀ), or an explanation method
     source_sha256: str
     free: FreeSizes | None = None  # the sizes that are left open until a picture is given
+    decided: Sequence[Decision] = ()  # by values of the image that it is specialised on
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,16 @@ class Scope:
         return self.about.source_sha256
 
     @property
+    def decided(self) -> Sequence[Decision]:
+        """What it is specialised on; nothing where it holds for every image."""
+        return self.about.decided
+
+    @property
+    def guards(self) -> list[str]:
+        """The tensors that tell whether an image decides alike, and what it decides."""
+        return [HOLDS, *(d.tensor for d in self.decided)] if self.decided else []
+
+    @property
     def at_sources(self) -> Mapping[str, str]:
         """The name of the cotangent at each source node, by the node's name."""
         return self.cotangents.at_sources
@@ -101,6 +115,7 @@ class Scope:
             "onnxscope.sources": compact(dict(self.at_sources)),
             "onnxscope.tensors": compact(dict(self.at_tensors)),
             "onnxscope.notes": compact(list(self.notes)),
+            "onnxscope.decisions": compact([asdict(d) for d in self.decided]),
             "onnxscope.nodes": compact([step_dict(step) for step in self.steps]),
             **({RECORD: str(self.about.free)} if self.about.free else {}),
         }
@@ -141,6 +156,7 @@ class Scope:
                     about["method"],
                     about["source_sha256"],
                     free,
+                    [Decision(**d) for d in json.loads(about.get("decisions", "[]"))],
                 ),
                 [Step(**{**s, "sources": tuple(s.get("sources", ()))}) for s in json.loads(about["nodes"])],
                 json.loads(about["notes"]),
@@ -167,6 +183,7 @@ class Scope:
             *self.at_sources.values(),
             *self.at_tensors,
             *self.at_tensors.values(),
+            *self.guards,
         } - tensors
         missing |= {PROBE, COTANGENT} - {t.name for t in self.graph.inputs}
         missing |= {FROZEN, TRANSPOSED} - {t.name for t in self.graph.outputs}
@@ -175,10 +192,14 @@ class Scope:
         return ", ".join(f"no '{n}'" for n in sorted(missing))
 
     def base(self) -> gs.Graph:
-        """The base alone: the normalised model, whose outputs include the explained tensor."""
-        own = [t for t in self.graph.outputs if t.name not in (FROZEN, TRANSPOSED)]
+        """The base alone: the normalised model, whose outputs include the explained tensor.
+
+        It also computes what is decided, though no output needs it.
+        """
+        own = [t for t in self.graph.outputs if t.name not in (FROZEN, TRANSPOSED, HOLDS)]
         explained = self.tensor(self.output)
-        return part(self.graph, own if any(t.name == self.output for t in own) else [*own, explained])
+        outputs = own if any(t.name == self.output for t in own) else [*own, explained]
+        return part(self.graph, outputs, [self.tensor(d.tensor) for d in self.decided])
 
     def explained(self) -> gs.Graph:
         """The graph of three outputs: the frozen one, the transposed one, and the base's explained tensor."""
@@ -241,37 +262,3 @@ def compact(value: Any) -> str:
 def is_scope(model: Model) -> bool:
     """Whether a loaded file is a scope, and not a model that could be rewritten."""
     return any(p.key == "onnxscope.nodes" for p in model.proto.metadata_props)
-
-
-def part(graph: gs.Graph, outputs: Sequence[Tensor]) -> gs.Graph:
-    """The part of a graph that computes these outputs. It shares the graph's nodes and tensors."""
-    nodes = needed(graph.nodes, outputs)
-    used = {t.name for n in nodes for t in n.inputs} | {t.name for t in outputs}
-    return graph_of(graph, nodes, [i for i in graph.inputs if i.name in used], outputs)
-
-
-def graph_of(
-    like: gs.Graph, nodes: Sequence[gs.Node], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
-) -> gs.Graph:
-    """A graph of these nodes, with the opset and the IR version of another."""
-    return gs.Graph(
-        list(nodes),
-        list(inputs),
-        list(outputs),
-        name=like.name,
-        opset=like.opset,
-        import_domains=like.import_domains,
-        ir_version=like.ir_version,
-    )
-
-
-def needed(nodes: Sequence[gs.Node], outputs: Iterable[Tensor], known: Iterable[str] = ()) -> list[gs.Node]:
-    """The nodes that compute these outputs from the inputs and the tensors in `known`, in their order."""
-    wanted = {t.name for t in outputs}
-    keep = []
-    for node in reversed(nodes):
-        if any(t.name in wanted for t in node.outputs):
-            wanted.update(t.name for t in node.inputs)
-            wanted.difference_update(known)
-            keep.append(node)
-    return keep[::-1]

@@ -29,7 +29,9 @@ class Transposer:
         return self.b.op(op, *inputs, outputs=outputs, node_name=self.b.unique(f"{self.node}/{op}"), **attrs)
 
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
-        """The same numbers in another raw shape."""
+        """The same numbers in another raw shape; a Reshape would take a size of 0 for the input's own."""
+        if 0 in shape[1:]:
+            return self.zeros(x, tuple(shape))
         return x if shape_of(x) == tuple(shape) else self.op("Reshape", x, [-1, *shape[1:]])
 
     def zeros(self, like: Tensor, shape: Shape) -> Tensor:

@@ -10,15 +10,19 @@ from functools import cached_property
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxscope.errors import BadModel, BadOption, OutOfMemory
+from onnxscope.errors import BadModel, OutOfMemory
 from onnxscope.files.models import without_weights
+from onnxscope.graph.decisions import note_of
 from onnxscope.graph.ends import find_image
-from onnxscope.graph.tensors import Tensor, is_float
+from onnxscope.graph.parts import part
+from onnxscope.graph.tensors import Tensor
 from onnxscope.linear.linear_map import ArraySpace, Block, Space
-from onnxscope.rewriting.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope, part
+from onnxscope.rewriting.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope
 from onnxscope.run.batch_size import MOST_PROBES, batch_size
 from onnxscope.run.channel_blocks import blocked_session
+from onnxscope.run.decided import refuse_other_decision
 from onnxscope.run.device_space import ValueSpace
+from onnxscope.run.feeds import Arrays, feeds
 from onnxscope.run.programs import Program, Programs, tensor_bytes
 from onnxscope.runtime import Binding, Device, Session, Value, device, from_ort_value, no_memory, ort_value
 
@@ -28,7 +32,6 @@ REPEATED = {
     "transpose",
     "ledger",
 }  # programs that run often, whose session may take longer to build
-Arrays = Mapping[str, np.ndarray]
 log = logging.getLogger("onnxscope")
 
 
@@ -59,7 +62,8 @@ class Engine:
         for constant in (t for t in scope.graph.tensors().values() if isinstance(t, gs.Constant)):
             constant.values  # noqa: B018 - reads the values from the file, once for all programs
         self.programs = Programs(scope, stateless=stateless)
-        self.notes: list[str] = []  # what the user should know
+        # what the user should know
+        self.notes: list[str] = [note_of(scope.decided)] if scope.decided else []
         self._weights: dict[str, Value] = {}  # large ones, which sessions share
         self._sessions: dict[str, Session] = {}
 
@@ -123,6 +127,7 @@ class Engine:
         session = self.session(program)
         given = {name: session.value(array) for name, array in feeds.items()}
         values = {**given, **session.on_values(given)}
+        refuse_other_decision(self.scope, {n: from_ort_value(values[n]) for n in self.scope.guards})
         x0, y0 = (from_ort_value(values[n]) for n in (self.scope.image, self.scope.output))
         if not (np.isfinite(x0).all() and np.isfinite(y0).all()):
             raise BadModel(
@@ -134,18 +139,7 @@ class Engine:
 
     def feeds(self, given: Arrays) -> dict[str, np.ndarray]:
         """Arrays by the names of the model's inputs, brought to the inputs' types and shapes."""
-        names = {t.name for t in self.inputs}
-        if wrong := [n for n in given if n not in names]:
-            raise BadOption(
-                f"the model has no input '{wrong[0]}'", remedy=f"it has {', '.join(sorted(names))}"
-            )
-        if missing := sorted(names - set(given)):
-            raise BadOption(
-                f"the model has a further input '{missing[0]}'",
-                where="image",
-                remedy="give all inputs by name in Python: load(…).freeze({…})",
-            )
-        return {t.name: fitted(t, np.asarray(given[t.name])) for t in self.inputs}
+        return feeds(self.inputs, given)
 
 
 class FrozenMap:
@@ -289,27 +283,3 @@ class Pass:
         self._engine.warn(
             f"{self._program.name}: out of memory with {count} probes at once; going on with {self.batch}"
         )
-
-
-def fitted(t: Tensor, array: np.ndarray) -> np.ndarray:
-    """An array for an input of the model, in the input's type and shape; a leading 1 may be missing."""
-    shape = tuple(t.shape)
-    if array.shape != shape and (1, *array.shape) != shape:
-        raise BadOption(
-            f"has shape {array.shape}, and the model's input '{t.name}' has shape {shape}",
-            where="image",
-            remedy="resize the image",
-        )
-    if array.dtype.kind not in "biuf":
-        raise BadOption(
-            f"must be an array of numbers, and holds {array.dtype}", where="image", remedy="convert it"
-        )
-    if not np.isfinite(array).all():
-        raise BadOption("holds NaN or infinity", where="image", remedy="give finite numbers")
-    if not is_float(t) and np.any(array.astype(t.dtype) != array):
-        raise BadOption(
-            f"holds numbers that the model's input '{t.name}' of {np.dtype(t.dtype)} does not take",
-            where="image",
-            remedy="give whole numbers, and pictures with --preset raw",
-        )
-    return np.ascontiguousarray(array.reshape(shape), t.dtype)

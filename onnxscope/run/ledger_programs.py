@@ -9,8 +9,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
+from onnxscope.graph.parts import part
 from onnxscope.graph.tensors import Tensor
-from onnxscope.rewriting.scope import LEDGER, TRANSPOSED, Scope, part
+from onnxscope.rewriting.scope import LEDGER, TRANSPOSED, Scope
 
 
 class Extended:

@@ -14,9 +14,10 @@ from functools import cached_property
 import onnx_graphsurgeon as gs
 from onnx import TensorProto, helper
 
+from onnxscope.graph.parts import graph_of, part
 from onnxscope.graph.tensors import Tensor, element_type, is_known
 from onnxscope.rewriting.fuse import fold_gains
-from onnxscope.rewriting.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope, graph_of, part
+from onnxscope.rewriting.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope
 from onnxscope.run import ledger_programs
 
 # Operators that are repeated in every run if what they read is smaller than their result. So a mask is stored
@@ -76,10 +77,10 @@ class Programs:
 
     @cached_property
     def freeze(self) -> Program:
-        """Image → y0, x0 and the states."""
+        """Image → y0, x0, the states, and what a specialised scope is guarded by."""
         tensors = {
             n: self._scope.tensor(n)
-            for n in dict.fromkeys((self._scope.output, self._scope.image, *self.states))
+            for n in dict.fromkeys((self._scope.output, self._scope.image, *self.states, *self._scope.guards))
         }
         made = [t for t in tensors.values() if t.inputs]
         return Program("freeze", part(self._scope.graph, made))

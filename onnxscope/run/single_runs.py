@@ -13,8 +13,9 @@ import onnx_graphsurgeon as gs
 
 from onnxscope.errors import BadModel, BadOption, ScopeError
 from onnxscope.files.models import Model, save
+from onnxscope.graph.parts import part
 from onnxscope.graph.tensors import Tensor, is_float
-from onnxscope.rewriting.scope import COTANGENT, PROBE, Scope, part
+from onnxscope.rewriting.scope import COTANGENT, PROBE, Scope
 from onnxscope.runtime import Session, reference
 
 Arrays = Mapping[str, np.ndarray]
@@ -40,15 +41,19 @@ def session(graph: gs.Graph | Model, *, optimise: bool = True) -> Iterator[Sessi
 
 
 def random_feeds(
-    inputs: list[Tensor], rng: np.random.Generator, image: np.ndarray | None = None, name: str = ""
+    inputs: list[Tensor], rng: np.random.Generator, given: Arrays | None = None
 ) -> dict[str, np.ndarray]:
-    """Random values from 0 to 1 for floating-point inputs, ones for others, the image for input `name`."""
+    """Random values from 0 to 1 for floating-point inputs, ones for others, or what is given by name."""
     feeds = {}
     for t in inputs:
         shape = tuple(t.shape)
         dtype = np.dtype(t.dtype) if not isinstance(t.dtype, int) else np.float32
         feeds[t.name] = np.asarray(rng.random(shape), dtype) if is_float(t) else np.ones(shape, dtype)
-    if image is not None:
+    for name, image in (given or {}).items():
+        if name not in feeds:
+            raise BadOption(
+                f"the model has no input '{name}'", where="--image", remedy=f"it has {', '.join(feeds)}"
+            )
         if image.shape != feeds[name].shape:
             raise BadOption(
                 f"has shape {image.shape}, the model's input '{name}' {feeds[name].shape}",

@@ -9,7 +9,7 @@ from dataclasses import replace
 import ml_dtypes
 import numpy as np
 
-from onnxscope.errors import NotProved, shape_text
+from onnxscope.errors import BadOption, NotProved, shape_text
 from onnxscope.graph.tensors import is_float, shape_of
 from onnxscope.rewriting.bound import bound, samples
 from onnxscope.rewriting.frozen import raw_shape
@@ -17,6 +17,7 @@ from onnxscope.rewriting.options import GRADIENT
 from onnxscope.rewriting.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope
 from onnxscope.rewriting.sizes import FreeSizes
 from onnxscope.run.claims import FIGURE, USELESS, Check, Report, judged, relative, unable
+from onnxscope.run.decided import refuse_other_image
 from onnxscope.run.derivative import Line, least_noisy
 from onnxscope.run.ledger_programs import ledger
 from onnxscope.run.single_runs import Arrays, image_value, own_inputs, random_feeds, run_original, session
@@ -47,10 +48,10 @@ def base_check(scope: Scope, feeds: Arrays) -> Check:
     return judged("base equals original", figure, floor)
 
 
-def prove_base(scope: Scope, seed: int = 0) -> None:
-    """Refuse a scope whose base does not compute what the original computes."""
+def prove_base(scope: Scope, feeds: Arrays | None = None) -> None:
+    """Refuse a scope whose base does not compute what the original computes, from these or random values."""
     for one in samples(scope):
-        check = base_check(one, random_feeds(own_inputs(one), np.random.default_rng(seed)))
+        check = base_check(one, feeds or random_feeds(own_inputs(one), np.random.default_rng(0)))
         if not check.ok:
             raise NotProved(
                 f"its outputs differ from the original's by {check.figure:.1e} (bound {check.bound:.1e})",
@@ -59,18 +60,27 @@ def prove_base(scope: Scope, seed: int = 0) -> None:
             )
 
 
-def verify_scope(scope: Scope, *, image: np.ndarray | None = None, seed: int = 0) -> Report:
-    """All proofs, on one image: the given one, or random numbers.
+def verify_scope(scope: Scope, *, image: np.ndarray | Arrays | None = None, seed: int = 0) -> Report:
+    """All proofs, on one image: the given one, or random numbers. A mapping gives each input by its name.
 
     If the scope leaves sizes free and no image is given, they are made for three sizes.
     """
     free = scope.about.free
     if free is not None and image is not None:
-        scope = bound(scope, {free.input: image.shape})
+        sized = image[free.input] if isinstance(image, Mapping) else image
+        scope = bound(scope, {free.input: sized.shape})
     elif free is not None:
         return Report(tuple(itertools.chain(*(at_size(one, free, seed) for one in samples(scope)))))
     rng = np.random.default_rng(seed)
-    feeds = random_feeds(own_inputs(scope), rng, image, scope.image)
+    given = image if isinstance(image, Mapping) else {} if image is None else {scope.image: image}
+    feeds = random_feeds(own_inputs(scope), rng, given)
+    if scope.decided and not given:
+        raise BadOption(
+            "it is specialised on one image, and random numbers decide otherwise",
+            where="the scope",
+            remedy="name that image, or one that decides alike: --image FILE, or image_values=… in Python",
+        )
+    refuse_other_image(scope, feeds)
     checks = []
     if scope.original is None:
         checks.append(

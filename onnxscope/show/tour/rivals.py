@@ -6,6 +6,7 @@ from typing import Any
 
 from onnxscope.ask.explain import EXPLANATIONS, STEPS, feature_maps
 from onnxscope.ask.votes import DISCUSSION, Votes, votes
+from onnxscope.errors import OtherDecision
 from onnxscope.show.charts import map_of
 from onnxscope.show.colours import laid_over
 from onnxscope.show.page import PagePicture, Row, Section
@@ -44,18 +45,25 @@ def by_other_means(g: Guide, score: int | None = None) -> SectionAndFigures:
         section, facts = voting(g, voters)
         text, parts = paragraphs(section[0]), [section[1]]
     methods = {m: n for m, n in METHODS.items() if m != "grad-cam" or feature_maps(g.explainer.scope)}
-    maps, late = [], []
+    maps: dict[str, tuple[PagePicture, PagePicture]] = {}
+    late, elsewhere = [], []
     for method, passes in methods.items():
-        if passes * g.pass_seconds < g.effort.left:
-            maps.append(map_by(g, method, chosen))
-        else:
+        if passes * g.pass_seconds >= g.effort.left:
             late.append(method)
-    for k in range(0, len(maps), IN_A_ROW):
-        parts += [Row(row) for row in zip(*maps[k : k + IN_A_ROW], strict=True)]
+            continue
+        try:
+            maps[method] = map_by(g, method, chosen)
+        except OtherDecision:
+            elsewhere.append(method)
+    shown = list(maps.values())
+    for k in range(0, len(shown), IN_A_ROW):
+        parts += [Row(row) for row in zip(*shown[k : k + IN_A_ROW], strict=True)]
     text += paragraphs(METHODS_TEXT.format(name=g.asked[chosen].text if g.asked else g.scores.name(chosen)))
     if late:
         text.append(f"There was no time left for {', '.join(late)}: --seconds gives more.")
-    facts |= {"methods": [m for m in methods if m not in late], "no_time_for": late}
+    if elsewhere:
+        text.append(f"Left out: {', '.join(elsewhere)}, which looks at images that decide otherwise.")
+    facts |= {"methods": list(maps), "no_time_for": late}
     title = ("Pixel votes and other" if "votes" in facts else "Other") + " explanation methods"
     return Section(title, text, parts), facts
 

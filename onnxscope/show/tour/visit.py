@@ -168,7 +168,7 @@ def stops_of(g: Guide, scope: Scope) -> dict[str, Stop]:
     """The sections for this kind of network, in order, by their keys in tour.json."""
 
     def proved() -> SectionAndFigures:
-        return proofs(verify_scope(scope, image=g.x.image if g.x.takes_image else None))
+        return proofs(verify_scope(scope, image=g.x.map.fed))
 
     asked = bool(g.questions) or g.task in ASKED
     whole = not g.questions and g.task not in PLACES
