@@ -278,7 +278,9 @@ def two_inputs(folder: Path) -> Form:
     nodes, weights = network()
     shifted(nodes, "known")
     feeds = {"image": values(PICTURE), "known": drawn(1, HIDDEN, seed=99)}
-    return of_picture(folder, model(nodes, feeds, ["scores"], weights=weights), feeds=feeds)
+    np.save(folder / "known.npy", feeds["known"])
+    given = {"reading": ["--input", f"known={folder / 'known.npy'}"], "feeds": feeds}
+    return of_picture(folder, model(nodes, feeds, ["scores"], weights=weights), **given)
 
 
 def two_outputs(folder: Path) -> Form:

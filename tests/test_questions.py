@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from tasked import X, classifier, detector, embedder, reader, segmenter
+from support import model, node, randn
+from tasked import CONV, TANH, X, classifier, detector, embedder, reader, segmenter
 
 import onnxscope
 from onnxscope.api.model import LinearInterpreter
@@ -199,3 +200,58 @@ def test_verbs_take_questions(verb: str, tmp_path: Path, capsys: pytest.CaptureF
     assert found["question"] == "score:3-score:1"
     assert found["task"] == "scores"
     assert found["value"] == pytest.approx(opened(classifier()).ask("score:3-score:1").value, rel=1e-4)
+
+
+# further inputs
+
+
+def detecting() -> onnx.ModelProto:
+    """As PaddleDetection exports them: what is computed depends on the size and the scale of the picture."""
+    nodes = [
+        node("Flatten", ["t"], ["f"]),
+        node("MatMul", ["f", "v"], ["s"]),
+        node("ReduceSum", ["im_shape"], ["sum"], keepdims=0),
+        node("Mul", ["s", "sum"], ["m"]),
+        node("ReduceMax", ["scale_factor"], ["factor"], keepdims=0),
+        node("Mul", ["m", "factor"]),
+    ]
+    feeds = {"x": X, "im_shape": np.float32([[16, 48]]), "scale_factor": np.ones((1, 2), np.float32)}
+    weights = {"w": randn(4, 3, 3, 3) / 4, "v": randn(4 * 16 * 48, 5, seed=1) / 1000}
+    return model([CONV, TANH, *nodes], feeds, ["y"], weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("given", "times"),
+    [((), 64), (("im_shape=1",), 2), (("im_shape=3,4", "scale_factor=2"), 14)],
+)
+def test_further_inputs(
+    given: tuple[str, ...], times: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The size of the picture and a scale of ones are taken where nothing else is given."""
+    onnx.save(detecting(), tmp_path / "net.onnx")
+    np.save(tmp_path / "x.npy", X)
+    options = [word for text in given for word in ("--input", text)]
+    arguments = [str(tmp_path / "net.onnx"), "--image", str(tmp_path / "x.npy"), "--json"]
+    assert cli.run(["ledger", *arguments, *options, "-o", str(tmp_path / "out")]) == 0
+    value = json.loads(capsys.readouterr().out)["score"]
+    feeds = {"x": X, "im_shape": np.float32([[1, 0]]), "scale_factor": np.float32([[1, 1]])}
+    once = Session(detecting().SerializeToString()).run(feeds)["y"]
+    assert value == pytest.approx(times * float(once.max()), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "cause"),
+    [
+        ("size=3", "the inputs are x, im_shape, scale_factor"),
+        ("im_shape=1,2,3", "3 numbers do not fill the shape 1x2"),
+        ("im_shape=nowhere.npy", "nowhere.npy"),
+    ],
+)
+def test_further_inputs_that_do_not_fit(
+    given: str, cause: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onnx.save(detecting(), tmp_path / "net.onnx")
+    np.save(tmp_path / "x.npy", X)
+    arguments = [str(tmp_path / "net.onnx"), "--image", str(tmp_path / "x.npy"), "--input", given]
+    assert cli.run(["ledger", *arguments]) == 2
+    assert cause in capsys.readouterr().err

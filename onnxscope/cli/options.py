@@ -82,6 +82,15 @@ Score = Annotated[
         metavar="N|LABEL", help="The score to explain, by its number or name. [default: the highest]"
     ),
 ]
+FurtherInputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="NAME=VALUE|FILE",
+        help="An input beyond the image: a number for all its elements, numbers separated by commas, "
+        "a picture or an .npy file. Repeatable.",
+    ),
+]
 Ask = Annotated[
     list[str] | None,
     typer.Option(
@@ -248,6 +257,7 @@ class Asked:
     pictures: Pictures
     rewriting: Rewriting
     machine: Machine
+    inputs: FurtherInputs = None
     ask: Ask = None
     task: TaskName = ""
     max_side: MaxSide = 1024

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from onnxscope.api.by_image import OpenByImage
+from onnxscope.api.further import further_inputs
 from onnxscope.api.model import Answer, LinearInterpreter, OpenModel
 from onnxscope.api.opening import open_model
 from onnxscope.api.sizes import sizes_for
@@ -77,8 +78,18 @@ class Question:
     @cached_property
     def x(self) -> LinearInterpreter:
         """The linear interpreter of the image, or of what is asked about it."""
-        found = self.opened.freeze(self.file)
+        found = self.opened.freeze(self.given)
         return found.ask(*self.asked.ask) if self.asked.ask and self.verb != TOUR else found
+
+    @property
+    def given(self) -> Path | dict[str, np.ndarray]:
+        """The image's file, or the values of all inputs that are given."""
+        if not self.asked.inputs:
+            return self.file
+        engine, read = self.opened.engine, self.opened.read(self.file)
+        shapes = {t.name: tuple(t.shape) for t in engine.inputs}
+        further = further_inputs(self.asked.inputs, shapes, self.preprocess)
+        return {engine.image_input.name: read, **further}
 
     @property
     def preprocess(self) -> Preprocess:
