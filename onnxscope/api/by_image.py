@@ -17,7 +17,7 @@ from onnxscope.api.sizes import Sizes, sizes_for
 from onnxscope.ask import presets
 from onnxscope.ask.presets import Preset
 from onnxscope.errors import OtherDecision, Undecided
-from onnxscope.files import pictures
+from onnxscope.files import clips, pictures
 from onnxscope.files.models import Model
 from onnxscope.rewriting.any_size import build_for_all_sizes
 from onnxscope.rewriting.build import build, image_input, survey
@@ -69,7 +69,7 @@ class Deciding:
             values = pictures.read(picture, tuple(image.shape), first.preprocess)
             found = survey(self.model, self.options, self.feeds(values))
             chosen = resolved(found.base, found.x.name, self.model, chosen, picture)
-        return pictures.read(picture, tuple(image.shape), chosen.preprocess)
+        return clips.read(picture, tuple(image.shape), chosen.preprocess)
 
 
 def decided(

@@ -24,7 +24,7 @@ from onnxscope.ask.scores import Scores
 from onnxscope.ask.suggested import suggested
 from onnxscope.ask.tasks import WITH_LABELS, Task, outputs_to_read, picture_size
 from onnxscope.ask.votes import DISCUSSION, Votes
-from onnxscope.files import pictures
+from onnxscope.files import clips, pictures
 from onnxscope.files.preprocessing import Preprocess
 from onnxscope.linear.svd.decompose import SvdOptions
 from onnxscope.rewriting.build import summed
@@ -92,7 +92,7 @@ class OpenModel(OpenScope):
             base, pixels = self.scope.base(), self.engine.image_input
             network = presets.Network(base, pixels, self._metadata, self.preprocess)
             self._preset = presets.for_picture(network, file)
-        return pictures.read(file, self.image_shape, self.preprocess)
+        return clips.read(file, self.image_shape, self.preprocess)
 
     @cached_property
     def explainer(self) -> Explainer:

@@ -65,7 +65,7 @@ def ledger(q: Question, score: Score = None) -> None:
         book = checked(one).ledger(score)
         return {name: value / (book.score or 1) for name, value in book.entries.items()}
 
-    if q.file.is_dir():
+    if q.is_folder_of_images:
         over_folder(q, shares, "part", "share of the score")
         return
     with working(f"opening {q.model.name}"):
@@ -109,7 +109,7 @@ def contributions(q: Question, score: Score = None, tensors: Tensors = None) -> 
     def shares(one: Question) -> dict[str, float]:
         return {c.tensor: c.bias / (c.score or 1) for c in checked(one).contributions(score, tensors or ())}
 
-    if q.file.is_dir():
+    if q.is_folder_of_images:
         over_folder(q, shares, "tensor", "share of the biases after it")
         return
     with working(f"opening {q.model.name}"):

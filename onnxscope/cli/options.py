@@ -123,7 +123,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 ImageFile = Annotated[
     Path,
     typer.Option(
-        metavar="FILE", help="A picture (PNG, JPEG, …), or an .npy file with the model's own values."
+        metavar="FILE",
+        help="A picture (PNG, JPEG, …), or an .npy file with the model's own values. For clips and volumes "
+        "also a folder of pictures.",
     ),
 ]
 PresetName = Annotated[

@@ -24,10 +24,12 @@ from onnxscope.ask.scores import read_labels
 from onnxscope.cli.options import Asked
 from onnxscope.errors import BadOption
 from onnxscope.files import models, pictures
+from onnxscope.files.folders import pictures_in
 from onnxscope.files.models import check_target
 from onnxscope.files.pixels import channels_last
 from onnxscope.files.preprocessing import Preprocess
 from onnxscope.linear.svd.decompose import Triplets
+from onnxscope.rewriting.sizes import input_sizes
 from onnxscope.show.sheets import Rows, save
 from onnxscope.show.views import Views
 
@@ -80,6 +82,12 @@ class Question:
         """The linear interpreter of the image, or of what is asked about it."""
         found = self.opened.freeze(self.given)
         return found.ask(*self.asked.ask) if self.asked.ask and self.verb != TOUR else found
+
+    @property
+    def is_folder_of_images(self) -> bool:
+        """Whether the question is about each picture of a folder, which to a model of clips is one image."""
+        of_clips = any(len(shape) == 5 for shape in input_sizes(models.load(self.model)).values())
+        return self.file.is_dir() and not of_clips
 
     @property
     def given(self) -> Path | dict[str, np.ndarray]:
@@ -160,11 +168,12 @@ class Question:
 
     def identity(self) -> dict[str, Any]:
         """What the answer depends on: the model, the image, the preprocessing and the other options."""
+        files = pictures_in(self.file) if self.file.is_dir() else [self.file]
         return {
             **self.x.identity(),
             "model": self.model.name,
             "file": self.file.name,
-            "file_sha256": hashlib.sha256(self.file.read_bytes()).hexdigest(),
+            "file_sha256": hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest(),
             "opaque": list(self.asked.rewriting.opaque or ()),
             "sizes": {t.name: list(t.shape) for t in self.opened.engine.inputs},
             "preprocessing": (self.views.settled or self.preprocess).as_dict(),
