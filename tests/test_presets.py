@@ -152,6 +152,22 @@ def test_the_range_is_taken_that_fits_the_first_biases(case: str) -> None:
     assert ("'first'" in preset.why) == (taken == "raw")
 
 
+@pytest.mark.parametrize(
+    ("gain", "size", "taken"), [(80.0, 48, "raw"), (0.5, 48, "unit"), (80.0, 24, "unit")]
+)
+def test_the_range_is_taken_that_a_picture_comes_out_in(gain: float, size: int, taken: str) -> None:
+    """A style network normalises what comes in, and gives pixels of 0…255 whatever the range."""
+    stride = 48 // size
+    nodes = [
+        node("Conv", ["x", "w"], ["c"], pads=[1] * 4, strides=[stride] * 2),
+        node("InstanceNormalization", ["c", "gain", "shift"]),
+    ]
+    held = {"w": randn(3, 3, 3, 3, seed=1), "gain": np.full(3, gain, np.float32)}
+    held["shift"] = np.full(3, 1.5 * gain, np.float32)
+    preset = found(model(nodes, {"x": randn(1, 3, 48, 48)}, ["y"], weights=held), scene(3))
+    assert (preset.name, preset.preprocess.scale) == ("undecided", PRESETS[taken].scale)
+
+
 def test_every_bundled_network_is_in_the_table() -> None:
     assert {p.stem for p in (ROOT / "models").glob("*.onnx")} == set(BUNDLED)
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxscope.ask.prepared import ALIKE, CANDIDATES, affine, meant
-from onnxscope.ask.ranges import seems_raw
+from onnxscope.ask.ranges import gives_levels, seems_raw
 from onnxscope.errors import ScopeError
 from onnxscope.files import pictures
 from onnxscope.files.models import Model
@@ -163,6 +163,7 @@ def by_biases(network: Network, levels: np.ndarray) -> Preset:
     )
     try:
         seen = seems_raw(network.graph, network.input, unit, raw)
+        seen = seen or gives_levels(network.graph, network.input, network.axis, unit)
     except ScopeError:
         seen = ""  # a part that does not run tells nothing
     return unsure(network, f"{why}, but {seen}", "raw") if seen else unsure(network, why)

@@ -6,13 +6,14 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxscope.graph.parts import part
-from onnxscope.graph.tensors import Tensor, is_known, values_of
+from onnxscope.graph.tensors import Tensor, is_float, is_known, is_sized, shape_of, values_of
 from onnxscope.run.single_runs import session
 
 # How much larger the biases of the first convolution are than the deviation of what it adds them to, in nats
 # (the median over its channels). In networks with a known preprocessing it is −2.5 to 2; a wrong range moves
 # it by the logarithm of 255, which is 5.5.
 TOO_LARGE, FITTING = 3.5, 2.0
+LEVELS = 16.0  # nine tenths of the values of a picture of 0…1 are far below, and many of one of 0…255 above
 CANCELLING = {"InstanceNormalization", "GroupNormalization", "LayerNormalization"}  # these remove a bias
 
 
@@ -27,6 +28,20 @@ def seems_raw(graph: gs.Graph, pixels: Tensor, unit: np.ndarray, raw: np.ndarray
     return (
         f"under unit the biases of '{conv.name}' are {np.exp(over_unit):.0f} times what pixels change there"
     )
+
+
+def gives_levels(graph: gs.Graph, pixels: Tensor, axis: int, unit: np.ndarray) -> str:
+    """Why an output must be a picture of 0…255, and so the input; '' where none is."""
+    given = shape_of(pixels)
+    for output in graph.outputs:
+        shape = tuple(output.shape) if is_sized(output) and is_float(output) else ()
+        if len(shape) != len(given) or shape[axis] != given[axis] or any(np.less(shape, given)):
+            continue  # it is no picture as large as the input
+        with session(part(graph, [output])) as running:
+            made = np.abs(running.run({pixels.name: unit})[output.name].astype(np.float64))
+        if np.quantile(made, 0.9) > LEVELS:
+            return f"'{output.name}' is a picture with values up to {made.max():.0f}"
+    return ""
 
 
 def first_convolution(graph: gs.Graph, pixels: Tensor) -> gs.Node | None:
