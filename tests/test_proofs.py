@@ -83,6 +83,27 @@ def test_a_claim_whose_noise_is_above_a_tenth_is_not_judged() -> None:
     assert claims.judged("claim", 0.5, 0.02).outcome == "FELL SHORT"
 
 
+def test_where_noise_hides_the_output_another_image_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[float] = []
+    floor = verify.noise_floor
+
+    def counted(scope: Any, feeds: Any) -> float:
+        tried.append(float(np.abs(feeds["x"]).max()))
+        return 0.3 if len(tried) < 3 else floor(scope, feeds)
+
+    monkeypatch.setattr(verify, "noise_floor", counted)
+    report = onnxscope.verify(alive())
+    assert report.verdict == "proved"
+    assert len(tried) == 3
+    assert tried[0] <= 1 and tried[1] <= 1 and 100 < tried[2] <= 255
+
+
+def test_a_given_image_is_the_one_that_is_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "noise_floor", lambda scope, feeds: 0.3)
+    monkeypatch.setattr(verify, "livelier", lambda scope, feeds: pytest.fail("another image was tried"))
+    assert onnxscope.verify(alive(), image_values=X["x"]).verdict != "proved"
+
+
 def test_the_verdict_stands_in_the_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     onnx.save(saturated(), tmp_path / "s.onnx")
     assert cli.run(["verify", str(tmp_path / "s.onnx"), "--json"]) == 0

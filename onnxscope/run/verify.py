@@ -73,7 +73,7 @@ def verify_scope(scope: Scope, *, image: np.ndarray | Arrays | None = None, seed
         return Report(tuple(itertools.chain(*(at_size(one, free, seed) for one in samples(scope)))))
     rng = np.random.default_rng(seed)
     given = image if isinstance(image, Mapping) else {} if image is None else {scope.image: image}
-    feeds = random_feeds(own_inputs(scope), rng, given)
+    feeds: Arrays = random_feeds(own_inputs(scope), rng, given)
     if scope.decided and not given:
         raise BadOption(
             "it is specialised on one image, and random numbers decide otherwise",
@@ -90,7 +90,7 @@ def verify_scope(scope: Scope, *, image: np.ndarray | Arrays | None = None, seed
         checks.append(base_check(scope, feeds))
     if 0 in scope.tensor(COTANGENT).shape[1:]:
         return Report((*checks, unable("F", "the explained output has no elements")))
-    floor = noise_floor(scope, feeds)
+    feeds, floor = (feeds, noise_floor(scope, feeds)) if given else livelier(scope, feeds)
     if not np.isfinite(floor):
         note = "the base computes NaN or infinity for this image: give a realistic one with --image"
         return Report((*checks, Check("the output is finite", None, None, None, False, note)))
@@ -106,6 +106,28 @@ def at_size(scope: Scope, free: FreeSizes, seed: int) -> Iterator[Check]:
     shape = shape_of(scope.tensor(free.input))
     for check in verify_scope(scope, seed=seed).checks:
         yield replace(check, note="; ".join(filter(None, [f"at {shape_text(shape)}", check.note])))
+
+
+def livelier(scope: Scope, feeds: Arrays) -> tuple[Arrays, float]:
+    """Random values, or others of its image if rounding hides what the network gives for these.
+
+    A network may be dead for noise of 0…1, and alive for a gradient, or for pixels of 0…255.
+    """
+    found = [(feeds, noise_floor(scope, feeds))]
+    for image in others_than(np.asarray(feeds[scope.image])) if scope.image in feeds else ():
+        if found[-1][1] <= USELESS:
+            break
+        fed = {**feeds, scope.image: image}
+        found.append((fed, noise_floor(scope, fed)))
+    return min(found, key=lambda pair: pair[1])
+
+
+def others_than(noise: np.ndarray) -> Iterator[np.ndarray]:
+    """A gradient with waves, and both with pixels of 0…255."""
+    ramps = np.meshgrid(*(np.linspace(0, 1, size) for size in noise.shape[1:]), indexing="ij", sparse=True)
+    slope = np.broadcast_to(sum(ramps) / max(len(ramps), 1), noise.shape)
+    wavy = (0.7 * slope + 0.3 * (np.sin(20 * slope) + 1) / 2).astype(noise.dtype)
+    yield from (wavy, 255 * wavy, 255 * noise)
 
 
 def noise_floor(scope: Scope, feeds: Arrays) -> float:
