@@ -13,8 +13,10 @@ from onnx import numpy_helper
 from PIL import Image
 from support import model, node, randn
 
+import onnxscope
 from onnxscope.api.sizes import possible, sizes_for
 from onnxscope.cli import main as cli
+from onnxscope.errors import ScopeError
 from onnxscope.files.models import load
 from onnxscope.rewriting.options import Options
 
@@ -136,3 +138,25 @@ def test_an_array_of_several_pictures_stays_one(tmp_path: Path, capsys: pytest.C
     assert cli.run(["ledger", str(batch_of(4, tmp_path, False)), *arguments]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["sizes"]["image"] == [4, 3, forms.SIDE, forms.SIDE]
+
+
+# in Python
+
+
+def test_a_model_of_free_sizes_waits_for_its_first_image(tmp_path: Path) -> None:
+    Image.fromarray(np.full((40, 56, 3), 90, np.uint8)).save(tmp_path / "p.png")
+    opened = onnxscope.load(free(u_net(3)))
+    assert "waits for an image" in repr(opened)
+    with pytest.raises(ScopeError, match=r"its height and width are free.*freeze an image first"):
+        _ = opened.scope
+    x = opened.freeze(tmp_path / "p.png")
+    assert x.image.shape == (1, 3, 40, 56)
+    assert opened.freeze(np.zeros((1, 3, 40, 56), np.float32)).image.shape == (1, 3, 40, 56)
+
+
+def test_an_array_has_the_size_that_a_free_model_is_opened_for() -> None:
+    image = randn(1, 3, 24, 32)
+    x = onnxscope.load(free(u_net(3))).freeze(image)
+    fixed = onnxscope.load(free(u_net(3)), input_shapes={"x": image.shape}).freeze(image)
+    np.testing.assert_array_equal(x.output, fixed.output)
+    assert onnxscope.load(free(u_net(3))).freeze(image[0]).image.shape == image.shape

@@ -22,7 +22,8 @@ from onnxscope.files.models import Model
 from onnxscope.rewriting.any_size import build_for_all_sizes
 from onnxscope.rewriting.build import build, image_input, survey
 from onnxscope.rewriting.options import Options
-from onnxscope.rewriting.scope import Scope
+from onnxscope.rewriting.scope import Scope, is_scope
+from onnxscope.rewriting.sizes import free_input
 from onnxscope.run.engine import Running
 from onnxscope.run.feeds import feeds
 
@@ -42,12 +43,40 @@ def resolved(
     return presets.for_picture(network, None if picture is None or pictures.is_array(picture) else picture)
 
 
+def free_name(model: Model, options: Options) -> str:
+    """The input whose height or width a model leaves free and the options do not give; '' where none is."""
+    found = None if is_scope(model) or options.free_size else free_input(model)
+    return found[0] if found and found[0] not in options.shapes else ""
+
+
+def refuse_free_sizes(model: Model, options: Options) -> None:
+    """Raise an error where a model must wait for the size of an image."""
+    if name := free_name(model, options):
+        raise Undecided(
+            "its height and width are free",
+            where=f"input '{name}'",
+            remedy="freeze an image first, or give input_shapes",
+        )
+
+
 @dataclass(frozen=True)
 class Deciding:
     """A model with parts that depend on values, and the choices about its rewrite."""
 
     model: Model
     options: Options
+
+    def sized(self, image: Given | Path, layout: str) -> Deciding:
+        """The same, with free sizes taken from the first image."""
+        name, shapes = free_name(self.model, self.options), self.options.shapes
+        if not name:
+            return self
+        if isinstance(image, Path):
+            taken = sizes_for(self.model, image, self.options, layout).shapes
+        else:
+            shape = np.shape(image[name] if isinstance(image, Mapping) else image)
+            taken = {name: shape if len(shape) == 4 else (1, *shape)}
+        return replace(self, options=replace(self.options, shapes={**taken, **shapes}))
 
     def feeds(self, given: Given) -> Feeds:
         """The values of all inputs for an image."""
@@ -128,8 +157,10 @@ class OpenByImage(OpenModel):
     def prepare(self, image: Given | str | Path) -> None:
         """Open the model for an image, if it is the first one."""
         if not self._is_open:
-            if isinstance(image, (str, Path)):
-                image = self._deciding.read(Path(image), self._preset)
+            image = Path(image) if isinstance(image, str) else image
+            self._deciding = self._deciding.sized(image, self._preset.preprocess.layout)
+            if isinstance(image, Path):
+                image = self._deciding.read(image, self._preset)
             super().__init__(*self._opened_for(image))
             self._is_open = True
 

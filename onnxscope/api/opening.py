@@ -9,7 +9,7 @@ from typing import Any, Unpack
 
 import onnx
 
-from onnxscope.api.by_image import Deciding, OpenByImage, decided, resolved
+from onnxscope.api.by_image import Deciding, OpenByImage, decided, refuse_free_sizes, resolved
 from onnxscope.api.choices import Choices, Given, given_in, options_of
 from onnxscope.api.model import OpenModel
 from onnxscope.api.sizes import Sizes, sizes_for
@@ -190,9 +190,14 @@ def open_model(
     labels: Sequence[str] = (),
     task: str = "",
 ) -> OpenModel:
-    """A model or a scope on its device. One with parts that depend on values waits for its first image."""
+    """A model or a scope on its device.
+
+    A model waits for its first image where this decides parts of it, or its height and width.
+    """
     loaded = model if isinstance(model, Scope) else models.load(model)
     try:
+        if isinstance(loaded, Model):
+            refuse_free_sizes(loaded, options)
         return OpenModel(opened(loaded, options=options), running, preset, labels, task)
     except Undecided as undecided:
         assert isinstance(loaded, Model)  # scopes are decided

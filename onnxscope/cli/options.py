@@ -110,11 +110,12 @@ TaskName = Annotated[
     ),
 ]
 MaxSide = Annotated[
-    int,
+    int | None,
     typer.Option(
         metavar="N",
         min=1,
-        help="The longest side that a picture may have where the model leaves its size free.",
+        help="The longest side that a picture may have where the model leaves its size free. [default: 1024, "
+        "and 512 in a tour]",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -262,7 +263,7 @@ class Asked:
     inputs: FurtherInputs = None
     ask: Ask = None
     task: TaskName = ""
-    max_side: MaxSide = 1024
+    max_side: MaxSide = None
     labels: Labels = None
     out: Out = None
     as_json: AsJson = False

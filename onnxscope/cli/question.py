@@ -18,7 +18,7 @@ from onnxscope.api.by_image import OpenByImage
 from onnxscope.api.further import further_inputs
 from onnxscope.api.model import Answer, LinearInterpreter, OpenModel
 from onnxscope.api.opening import open_model
-from onnxscope.api.sizes import sizes_for
+from onnxscope.api.sizes import SIDE, sizes_for
 from onnxscope.ask.asked import OPTION
 from onnxscope.ask.scores import read_labels
 from onnxscope.cli.options import Asked
@@ -35,7 +35,7 @@ from onnxscope.show.views import Views
 
 RESULTS = (".npz", ".png")  # what most verbs write
 # What other verbs write. Where it is empty, it depends on an option, and the verb itself checks its files.
-TOUR = "tour"
+TOUR, TOUR_SIDE = "tour", 512  # the longest side of a picture in a tour, which makes many passes
 WRITTEN = {"filter": (), TOUR: (".html",), "ledger": (".png",), "evaluate": ()}
 
 
@@ -67,7 +67,8 @@ class Question:
         """The model, opened: rewritten if it is not a scope already."""
         if self._opened is None:
             loaded, options = models.load(self.model), self.options
-            sizes = sizes_for(loaded, self.file, options, self.preset.preprocess.layout, self.asked.max_side)
+            side = self.asked.max_side or (TOUR_SIDE if self.verb == TOUR else SIDE)
+            sizes = sizes_for(loaded, self.file, options, self.preset.preprocess.layout, side)
             options = replace(options, shapes={**sizes.shapes, **options.shapes})
             labels = read_labels(self.asked.labels)
             self._opened = open_model(loaded, options, self.running, self.preset, labels, self.asked.task)
