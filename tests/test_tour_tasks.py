@@ -128,6 +128,16 @@ def test_a_cosine_is_made_of_contributions(policy: str, tmp_path: Path) -> None:
     assert answer.values[1] == pytest.approx(1, rel=1e-5)
 
 
+def test_two_images_are_shown_with_what_makes_them_alike(tmp_path: Path) -> None:
+    np.save(tmp_path / "other.npy", tasked.X[..., ::-1])
+    code, facts, page = toured(tmp_path, tasked.embedder, "--ask", f"same:{tmp_path / 'other.npy'}")
+    (found,) = facts["answers"]["answers"]
+    assert code == 0
+    assert -1 <= found["value"] < 0.999
+    assert (tmp_path / "page" / "other-1.png").exists()
+    assert "other.npy" in page
+
+
 # time
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from onnxscope.ask.interpreter import score_rows
 from onnxscope.ask.ledger import ledgers
+from onnxscope.files import pictures as pictures_of_files
 from onnxscope.show import outlines
 from onnxscope.show.colours import coloured, laid_over, shown
 from onnxscope.show.page import PagePicture, Row, Section, Table
@@ -38,9 +41,9 @@ def answers(g: Guide) -> SectionAndFigures:
         )
     text = paragraphs(f"""
         What is asked for is a number that the network gives: one row of F multiplied by the image, plus what
-        the biases add. The middle picture shows what each pixel adds to it; neighbouring pixels often have
-        opposite signs, and only their sum counts. On the right the map of the method {METHOD} lies over the
-        picture: red supports the value, blue lowers it.
+        the biases add. The picture of row × image shows what each pixel adds to it; neighbouring pixels often
+        have opposite signs, and only their sum counts. On the right the map of the method {METHOD} lies over
+        the picture: red supports the value, blue lowers it.
 
         {a.note[:1].upper()}{a.note[1:]}{"." if a.note else ""}""")
     facts = [
@@ -53,16 +56,24 @@ def answers(g: Guide) -> SectionAndFigures:
 def pictures(g: Guide, k: int, added: np.ndarray, over: np.ndarray | None) -> list[PagePicture]:
     """The place that a question is about, what each pixel adds, and a map laid over the picture."""
     name = g.answer.asked[k].text
-    first = place_of(g, k, name)
+    first = [place_of(g, k, name)]
+    if name.startswith("same:") and g.sizes[0]:
+        first.append(other_image(g, k, name.removeprefix("same:")))
     if not g.sizes[0]:
-        return [first, g.of_image(f"added-{k + 1}", added, f"what each element adds to {name}")]
+        return [*first, g.of_image(f"added-{k + 1}", added, f"what each element adds to {name}")]
     total = g.summed(added)
     caption = f"row × image: what each pixel adds, {total.sum():+.3g} in all"
-    found = [first, g.picture(f"added-{k + 1}", coloured(total, caption), f"what each pixel adds to {name}")]
+    found = [*first, g.picture(f"added-{k + 1}", coloured(total, caption), f"what each pixel adds to {name}")]
     if over is not None:
         drawn = laid_over(g.views.image(), over, f"{METHOD}, laid over the picture")
         found.append(g.picture(f"over-{k + 1}", drawn, f"what {METHOD} shows for {name}"))
     return found
+
+
+def other_image(g: Guide, k: int, file: str) -> PagePicture:
+    """The image that the network's image is compared with."""
+    values = pictures_of_files.read(Path(file), g.x.image.shape, g.views.preprocess)
+    return g.picture(f"other-{k + 1}", g.views.natural(values, Path(file).name), "the image to compare with")
 
 
 def place_of(g: Guide, k: int, name: str) -> PagePicture:
