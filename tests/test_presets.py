@@ -196,8 +196,10 @@ def test_statistics_of_other_pictures(name: str) -> None:
     chosen = preprocessing(name)
     every = [pictures.read(scene(k), (1, 3, 48, 48), chosen) for k in range(20)]
     made = convolved(np.concatenate(every))
-    names = [found(made, PHOTOGRAPHS / file).name for file in ("cat.png", "coffee.png")]
+    taken = [found(made, PHOTOGRAPHS / file) for file in ("cat.png", "coffee.png")]
+    names = [preset.name for preset in taken]
     assert set(names) <= {name, "undecided"}, names
+    assert all(p.preprocess == chosen for p in taken if p.name == name), "the other order is not much nearer"
     assert name in names or name == "imagenet", names  # beside `signed` it needs trained kernels
 
 

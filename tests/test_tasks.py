@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,23 +52,21 @@ def cornered(k: int, at: int, unit: bool = False) -> np.ndarray:
     return found / [SIZE[1], SIZE[0]] * 2 if unit else found
 
 
-def yolox(at: int) -> np.ndarray:
-    """Raw: offsets and logarithms in strides."""
-    places = layouts.places_of([TOTAL], SIZE, layouts.LAYOUTS[1])
-    assert places is not None
-    x, y, stride = places[at]
+def yolox() -> np.ndarray:
+    """Raw: offsets and logarithms in strides, at anchor 109.
+
+    The first level has 12 · 8 cells. The second one has 6 columns of stride 16, so that 109 − 96 = 13 is its
+    cell in row 2, column 1, whose corner lies at x = 16, y = 32. The box has its centre at 40, 32.
+    """
     found = np.zeros((TOTAL, 4))
-    middle = np.array([(EDGES[0] + EDGES[2]) / 2, (EDGES[1] + EDGES[3]) / 2])
-    found[at, :2] = (middle - (np.array([x, y]) - stride / 2)) / stride
-    found[at, 2:] = np.log([(EDGES[2] - EDGES[0]) / stride, (EDGES[3] - EDGES[1]) / stride])
+    found[109] = 24 / 16, 0, np.log(32 / 16), np.log(32 / 16)
     return found
 
 
-def sides(at: int) -> np.ndarray:
-    places = np.concatenate([layouts.grid(SIZE, s, 2) for s in (8, 16, 32)])
-    x, y, stride = places[at]
+def sides() -> np.ndarray:
+    """Distances in strides, at anchor 61, the second one of cell 30: row 2, column 6, its centre at 52, 20."""
     found = np.zeros((2 * TOTAL, 4))
-    found[at] = np.array([x - EDGES[0], y - EDGES[1], EDGES[2] - x, EDGES[3] - y]) / stride
+    found[61] = 28 / 8, 4 / 8, 4 / 8, 28 / 8
     return found
 
 
@@ -95,7 +94,7 @@ DETECTORS: dict[str, tuple[str, Arrays, int]] = {
         {"o": of_anchors(centred(3 * TOTAL, 7), 3 * TOTAL, 7, object_=True)},
         LABEL,
     ),
-    "YOLOX": ("YOLOX", {"o": of_anchors(yolox(100), TOTAL, 100, object_=True)}, LABEL),
+    "YOLOX": ("YOLOX", {"o": of_anchors(yolox(), TOTAL, 109, object_=True)}, LABEL),
     "YOLOX, decoded": ("YOLOX", {"o": of_anchors(centred(TOTAL, 3), TOTAL, 3, object_=True)}, LABEL),
     "YOLOv8": ("YOLO without anchors", {"o": of_anchors(centred(TOTAL, 3), TOTAL, 3).T}, LABEL),
     "YOLOv10": (
@@ -118,17 +117,17 @@ DETECTORS: dict[str, tuple[str, Arrays, int]] = {
         "SCRFD",
         {
             **{f"s{k}": a for k, a in enumerate(levels(scores(2 * TOTAL, 61), 2))},
-            **{f"b{k}": a for k, a in enumerate(levels(sides(61), 2))},
-            **{f"p{k}": np.zeros((len(a), 10)) for k, a in enumerate(levels(sides(61), 2))},
+            **{f"b{k}": a for k, a in enumerate(levels(sides(), 2))},
+            **{f"p{k}": np.zeros((len(a), 10)) for k, a in enumerate(levels(sides(), 2))},
         },
         0,
     ),
     "YuNet": (
         "YuNet",
         {
-            **{f"cls_{k}": a for k, a in enumerate(levels(scores(TOTAL, 100), 1))},
-            **{f"obj_{k}": a for k, a in enumerate(levels(scores(TOTAL, 100), 1))},
-            **{f"bbox_{k}": a for k, a in enumerate(levels(yolox(100), 1))},
+            **{f"cls_{k}": a for k, a in enumerate(levels(scores(TOTAL, 109), 1))},
+            **{f"obj_{k}": a for k, a in enumerate(levels(scores(TOTAL, 109), 1))},
+            **{f"bbox_{k}": a for k, a in enumerate(levels(yolox(), 1))},
             **{f"kps_{k}": np.zeros((c, 10)) for k, c in enumerate(CELLS)},
         },
         0,
@@ -161,6 +160,40 @@ def test_an_edge_is_a_sum_of_elements(name: str) -> None:
     for edge, expected in zip(boxes.EDGES, EDGES, strict=True):
         output, weights = box.places[edge]
         assert sum(w * outputs[output].reshape(-1)[k] for k, w in weights.items()) == pytest.approx(expected)
+
+
+PYRAMIDS = [
+    *[(8,), (16,), (4,), (8, 16), (16, 32), (8, 16, 32), (4, 8, 16), (32, 64, 128)],
+    *[(8, 16, 32, 64), (4, 8, 16, 32), (8, 16, 32, 64, 128)],
+]
+
+
+@pytest.mark.parametrize("strides", PYRAMIDS)
+def test_the_number_of_anchors_tells_the_levels(strides: tuple[int, ...]) -> None:
+    """The first anchor lies in the middle of the first level's first cell, the last one in that of the last."""
+    rows, columns = 256, 640
+    count = sum((rows // s) * (columns // s) for s in strides)
+    found = layouts.recognised({"y": (4 + CLASSES, count)}, (rows, columns))
+    assert found is not None
+    assert found.layout.name == "YOLO without anchors"
+    assert sorted(set(found.places[:, 2])) == list(strides)
+    np.testing.assert_array_equal(found.places[0], [strides[0] / 2, strides[0] / 2, strides[0]])
+    end = strides[-1] / 2
+    np.testing.assert_array_equal(found.places[-1], [columns - end, rows - end, strides[-1]])
+
+
+def test_scores_may_be_logits_of_any_size() -> None:
+    """Far below zero they are nearly 0, and their order still tells the likeliest box."""
+    rows = of_anchors(centred(TOTAL, 3), TOTAL, 3)
+    for highest, chance in ((2.0, 1 / (1 + math.exp(-2))), (-100.0, math.exp(-100))):
+        logits = np.full((TOTAL, CLASSES), -5000.0)
+        logits[3, LABEL] = highest
+        outputs = {"o": np.concatenate([rows[:, :4], logits], 1).T}
+        found = layouts.recognised({"o": outputs["o"].shape}, SIZE)
+        assert found is not None
+        with np.errstate(over="raise"):
+            (box,) = boxes.boxes(found, {"o": outputs["o"][None]}, SIZE)
+        assert (box.label, box.score) == (LABEL, pytest.approx(chance))
 
 
 def test_raw_heads_of_three_levels_are_known() -> None:

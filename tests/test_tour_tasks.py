@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,8 +134,10 @@ def test_a_cosine_is_made_of_contributions(policy: str, tmp_path: Path) -> None:
 
 def test_where_time_is_short_less_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visit, "PASSES", {})
+    began = time.perf_counter()
     code, facts, page = toured(tmp_path, tasked.detector, "--seconds", "0.001")
     assert code == 0
+    assert 0 < facts["seconds"] < time.perf_counter() - began
     assert facts["rivals"]["methods"] == [] and set(facts["rivals"]["no_time_for"]) <= set(rivals.METHODS)
     assert "There was no time left for" in page
     assert facts["proofs"]["ok"]
