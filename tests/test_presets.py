@@ -293,6 +293,8 @@ OPERATORS = {
     "255x": ([("Mul", 255.0)], "unit"),
     "DIV2K's means": ([("Sub", np.array([0.4488, 0.4371, 0.4040]).reshape(WIDE))], "unit"),
     "x/2 + 1/2": ([("Mul", 0.5), ("Add", 0.5)], "signed"),
+    "255 - (255 - x), /255": ([("Sub from", 255.0), ("Sub from", 255.0), ("Div", 255.0)], "raw"),
+    "0 - x, /255": ([("Sub from", 0.0), ("Div", 255.0)], "undecided"),
     "by one": ([("Mul", 1.0)], "undecided"),
     "by three": ([("Mul", 3.0)], "undecided"),
     "a little": ([("Add", 0.1)], "undecided"),
@@ -303,7 +305,10 @@ OPERATORS = {
 def test_operators_at_the_input(case: str) -> None:
     steps, name = OPERATORS[case]
     names = ["x", *(f"s{k}" for k in range(len(steps) - 1)), "z"]
-    nodes = [node(op, [names[k], f"w{k}"], [names[k + 1]]) for k, (op, _) in enumerate(steps)]
+    nodes = []
+    for k, (op, _) in enumerate(steps):
+        read = [f"w{k}", names[k]] if op == "Sub from" else [names[k], f"w{k}"]
+        nodes.append(node(op.split()[0], read, [names[k + 1]]))
     weights = {f"w{k}": np.asarray(value, np.float32) for k, (_, value) in enumerate(steps)}
     preset = found(convolved(before=nodes, weights=weights, statistics=False), None)
     assert preset.name == name, preset.line

@@ -134,6 +134,12 @@ def test_a_mask_as_a_whole_is_the_mean_over_its_area() -> None:
     assert x.ask(f"class:{k}").value == pytest.approx(logits[x.reader.classes == k].mean(), rel=1e-4)
 
 
+@pytest.mark.parametrize("place", [(0, 0), (0, 47), (15, 0), (15, 47)])
+def test_a_class_can_be_asked_for_at_every_corner(place: tuple[int, int]) -> None:
+    x = opened(segmenter())
+    assert x.ask(f"class:2@{place[0]},{place[1]}").value == pytest.approx(x.output[0, 2, *place], rel=1e-5)
+
+
 def test_labels_name_classes() -> None:
     x = opened(classifier(), labels=["cat", "dog", "t-shirt", "house", "car"])
     assert x.ask("class:t-shirt").value == pytest.approx(x.output[0, 2], rel=1e-5)
@@ -153,6 +159,8 @@ REFUSED = [
     (classifier, "score:9", "below 5"),
     (classifier, "nonsense", "no question"),
     (segmenter, "class:1@99,99", "no pixel '99,99'"),
+    (segmenter, "class:1@16,0", "no pixel '16,0'"),
+    (segmenter, "class:1@0,48", "no pixel '0,48'"),
     (detector, "box:99", "there are box:1"),
     (detector, "box:1/colour", "ask for class"),
     (detector, "letter:1", "gives boxes"),

@@ -249,6 +249,27 @@ def test_a_single_output_is_recognised(name: str, shape: tuple[int, ...], note: 
     assert tasks.kind_of(end, (3, 64, 96)) == task
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_one_channel_is_a_picture_where_the_network_reads_one(times: int) -> None:
+    end = End("y", gs.Variable("y", np.float32, [1, 1, 64 * times, 96 * times]))
+    assert tasks.kind_of(end, (1, 64, 96)) == tasks.PICTURE
+
+
+def test_where_a_detector_has_several_outputs_its_scores_are_the_main_one() -> None:
+    nodes = [
+        node("Flatten", ["x"], ["f"]),
+        *(node("MatMul", ["f", f"w{k}"], [f"m{k}"]) for k in "bc"),
+        node("Reshape", ["mb", "anchors"], ["b"]),
+        node("Reshape", ["mc", "classes"], ["c"]),
+    ]
+    weights = {"wb": randn(48, 4 * 20), "wc": randn(48, CLASSES * 20, seed=1)}
+    weights |= {"anchors": np.array([1, 20, 4]), "classes": np.array([1, 20, CLASSES])}
+    proto = model(nodes, {"x": randn(1, 3, 4, 4)}, ["b", "c"], weights=weights)
+    x = onnxscope.load(proto).freeze(randn(1, 3, 4, 4))
+    assert (x.model.task, x.reader.output) == (tasks.BOXES, "c")
+    assert x.ask("mean").value == pytest.approx(x.reader.arrays["c"].mean(), abs=1e-5)
+
+
 def test_a_vector_that_is_divided_by_its_length_is_an_embedding() -> None:
     nodes = [
         node("Flatten", ["x"], ["f"]),

@@ -193,13 +193,15 @@ def test_neighbouring_colours_differ() -> None:
 
 
 def test_large_values_show_over_the_picture_and_small_ones_leave_it() -> None:
-    picture = Picture(np.full((60, 60, 3), 0.5), natural=True)
+    picture = np.full((60, 60, 3), 0.2)
+    picture[:, 30:] = 0.6
     values = np.zeros((60, 60))
     values[10:20, 10:20], values[40:50, 40:50] = 1, -1
-    over = colours.laid_over(picture, values, "map").values
-    red, blue, none = over[15, 15], over[45, 45], over[30, 5]
+    over = colours.laid_over(Picture(picture, natural=True), values, "map").values
+    red, blue, dark, light = over[15, 15], over[45, 45], over[45, 15], over[15, 45]
     assert red[0] > red[2] + 0.2 and blue[2] > blue[0] + 0.2
-    assert np.ptp(none) < 1e-6
+    for place, level in ((dark, 0.2), (light, 0.6)):
+        np.testing.assert_allclose(1 - place, (1 - level) * (1 - colours.PALE), atol=0.5 / 255)
 
 
 def test_an_average_keeps_the_mean_and_spreads_a_point() -> None:
