@@ -194,15 +194,18 @@ DETECTORS: dict[str, tuple[str, Arrays, int]] = {
 }
 
 
+def boxes_in(outputs: Arrays) -> tuple[str, list[boxes.Box]]:
+    """The name of the layout, and the boxes that are found."""
+    found = layouts.recognised({k: v.shape for k, v in outputs.items()}, SIZE)
+    assert found is not None
+    return found.layout.name, boxes.boxes(found, {k: v[None] for k, v in outputs.items()}, SIZE)
+
+
 @pytest.mark.parametrize("name", DETECTORS)
 def test_the_box_is_found_in_every_layout(name: str) -> None:
     layout, outputs, label = DETECTORS[name]
-    found = layouts.recognised({k: v.shape for k, v in outputs.items()}, SIZE)
-    assert found is not None
-    assert found.layout.name == layout
-    box, *others = boxes.boxes(found, {k: v[None] for k, v in outputs.items()}, SIZE)
-    assert not others
-    assert box.label == label
+    known_as, (box, *others) = boxes_in(outputs)
+    assert (known_as, box.label, others) == (layout, label, [])
     np.testing.assert_allclose(box.edges, EDGES, atol=1e-3)
     output, weights = box.places["class"]
     ((element, weight),) = weights.items()
@@ -213,9 +216,7 @@ def test_the_box_is_found_in_every_layout(name: str) -> None:
 @pytest.mark.parametrize("name", ["YOLOv5", "YOLOv8", "SSD", "YOLOv10", "YOLOv4"])
 def test_an_edge_is_a_sum_of_elements(name: str) -> None:
     _, outputs, _ = DETECTORS[name]
-    found = layouts.recognised({k: v.shape for k, v in outputs.items()}, SIZE)
-    assert found is not None
-    box = boxes.boxes(found, {k: v[None] for k, v in outputs.items()}, SIZE)[0]
+    box = boxes_in(outputs)[1][0]
     for edge, expected in zip(boxes.EDGES, EDGES, strict=True):
         output, weights = box.places[edge]
         assert sum(w * outputs[output].reshape(-1)[k] for k, w in weights.items()) == pytest.approx(expected)
@@ -247,12 +248,22 @@ def test_scores_may_be_logits_of_any_size() -> None:
     for highest, chance in ((2.0, 1 / (1 + math.exp(-2))), (-100.0, math.exp(-100))):
         logits = np.full((TOTAL, CLASSES), -5000.0)
         logits[3, LABEL] = highest
-        outputs = {"o": np.concatenate([rows[:, :4], logits], 1).T}
-        found = layouts.recognised({"o": outputs["o"].shape}, SIZE)
-        assert found is not None
         with np.errstate(over="raise"):
-            (box,) = boxes.boxes(found, {"o": outputs["o"][None]}, SIZE)
+            _, (box,) = boxes_in({"o": np.concatenate([rows[:, :4], logits], 1).T})
         assert (box.label, box.score) == (LABEL, pytest.approx(chance))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_of_classes_that_exclude_each_other_the_score_is_the_share(first: bool) -> None:
+    """One class stands for nothing: the first or the last. The shares may be in the file already."""
+    logits = softmaxed(50, 3) if first else np.roll(softmaxed(50, 3), -1, axis=1)
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    for given in (logits, shares):
+        _, (box,) = boxes_in({"b": cornered(50, 3), "c": given})
+        assert (box.label, box.score) == (
+            LABEL,
+            pytest.approx(math.exp(12) / (math.exp(12) + math.exp(6) + 4)),
+        )
 
 
 def raw_heads(each: int, count: int) -> list[np.ndarray]:
@@ -279,10 +290,8 @@ HEADS: dict[str, Arrays] = {
 def test_raw_heads_tell_where_a_box_is(name: str) -> None:
     """Row 1, column 2 at stride 16. How large the box is only the anchors tell, which are not in the file."""
     outputs = HEADS[name]
-    found = layouts.recognised({k: v.shape for k, v in outputs.items()}, SIZE)
-    assert found is not None
-    assert found.layout.name == name
-    (box,) = boxes.boxes(found, {k: v[None] for k, v in outputs.items()}, SIZE)
+    layout, (box,) = boxes_in(outputs)
+    assert layout == name
     left, top, right, bottom = box.edges
     assert ((left + right) / 2, (top + bottom) / 2, box.label) == (40, 24, LABEL)
     output, weights = box.places["class"]

@@ -8,14 +8,18 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 import pytest
 from support import model, node, randn
 from tasked import CONV, TANH, X, classifier, detector, embedder, reader, segmenter
 
 import onnxscope
 from onnxscope.api.model import LinearInterpreter
+from onnxscope.ask import tasks
+from onnxscope.ask.questions import Reader
 from onnxscope.cli import main as cli
 from onnxscope.errors import BadOption, ScopeError
+from onnxscope.graph.ends import End
 from onnxscope.runtime import Session
 
 
@@ -97,6 +101,20 @@ def test_a_letter_is_a_score_at_its_step() -> None:
     answer = x.ask(f"letter:{LETTER}")
     np.testing.assert_allclose(answer.row(0), x.row(step * 12 + k), atol=1e-6)
     assert answer.value == pytest.approx(x.output[0, step, k], rel=1e-5)
+
+
+@pytest.mark.parametrize("blank", [0, 5])
+def test_a_letter_counts_once_until_a_blank_or_another_follows(blank: int) -> None:
+    """The blank is the first class or the last one."""
+    labels = list("abcde")
+    labels.insert(blank, "-")
+    scores = np.float32([[letter == label for label in labels] for letter in "--aa-abbd---"])
+    text = tasks.Task(
+        tasks.TEXT, [tasks.Output("y", scores.shape, tasks.TEXT, "y")], End("y", gs.Variable("y"))
+    )
+    x = Reader(text, {"y": scores[None]}, None, labels)
+    assert x.text == "aabd"
+    assert [step for step, _ in x.letters] == [2, 5, 6, 8]
 
 
 def test_a_position_behind_a_softmax_is_asked_under_taylor() -> None:

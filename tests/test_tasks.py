@@ -76,6 +76,25 @@ def test_a_vector_that_is_divided_by_its_length_is_an_embedding() -> None:
     assert onnxscope.doctor(proto).task == tasks.EMBEDDING
 
 
+@pytest.mark.parametrize(
+    ("op", "count", "task"),
+    [
+        ("LpNormalization", 6, tasks.EMBEDDING),
+        ("BatchNormalization", 128, tasks.EMBEDDING),
+        ("BatchNormalization", 6, tasks.SCORES),
+    ],
+)
+def test_a_vector_that_is_normalised_is_an_embedding_if_it_has_a_usual_length(
+    op: str, count: int, task: str
+) -> None:
+    """A vector of length 1 is one whatever its number of elements is."""
+    more = ["one", "zero", "zero", "one"] if op == "BatchNormalization" else []
+    nodes = [node("Flatten", ["x"], ["f"]), node("Gemm", ["f", "w"], ["g"]), node(op, ["g", *more])]
+    held = {"one": np.ones(count, np.float32), "zero": np.zeros(count, np.float32)} if more else {}
+    proto = model(nodes, {"x": randn(1, 1, 4, 4)}, ["y"], weights={"w": randn(16, count), **held})
+    assert onnxscope.doctor(proto).task == task
+
+
 REAL: Sequence[tuple[str, str]] = [
     ("det_blazeface_front_op12", tasks.BOXES),
     ("det_ultraface_slim320_simp_op9", tasks.BOXES),

@@ -187,6 +187,17 @@ def test_a_box_is_drawn_where_it_is() -> None:
         assert (rows.max() - rows.min()) / (columns.max() - columns.min()) == pytest.approx(0.5, abs=0.25)
 
 
+def test_the_whole_picture_is_drawn() -> None:
+    """Up to its borders: what is on the left is as large as what is on the right, and top as bottom."""
+    left, right, top, bottom = sides = np.array([[250, 0, 0], [0, 250, 0], [0, 0, 250], [90, 90, 90]])
+    pixels = np.zeros((4, 8, 3), np.uint8)
+    pixels[:, 0], pixels[:, -1], pixels[0, 1:-1], pixels[-1, 1:-1] = left, right, top, bottom
+    found = opened(outlines.on_picture(pixels, lambda axes: None)[0])
+    areas = [(abs(found - side) < 3).all(2).sum() for side in sides]
+    assert areas[0] == pytest.approx(areas[1], rel=0.05)
+    assert areas[2] == pytest.approx(areas[3], rel=0.05)
+
+
 def test_neighbouring_colours_differ() -> None:
     used = [outlines.colour(k) for k in range(20)]
     assert len(set(used)) == 20
