@@ -748,6 +748,7 @@ QUANTIZED = [
     ),
     ms("QLinearSigmoid", U, STEP, Z, c(np.float32(1 / 256)), c(np.uint8(0)), steps=STEPS),
     ms("QLinearLeakyRelu", U, STEP, Z, STEP, HALF, alpha=0.1, steps=STEPS),
+    ms("QLinearLeakyRelu", U, STEP, Z, c(np.float32(0.005)), HALF, label="alpha left out", steps=STEPS),
     *(
         ms(
             "QLinearAveragePool",

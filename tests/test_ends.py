@@ -50,6 +50,18 @@ ENDS: dict[str, tuple[onnx.ModelProto, str, str]] = {
         "before the Softmax and the ArgMax",
     ),
     "topk": (ending(FLAT, node("TopK", ["f", "k"], ["y", ""], axis=2), k=np.array([3]), **ROWS), "f", "TopK"),
+    "best of topk": (
+        ending(
+            FLAT,
+            node("TopK", ["f", "k"], ["best", ""], axis=2),
+            node("Squeeze", ["best", "two"]),
+            k=np.array([1]),
+            two=np.array([2]),
+            **ROWS,
+        ),
+        "f",
+        "on which the TopK decides",
+    ),
     "places of topk": (
         ending(
             FLAT,

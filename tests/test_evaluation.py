@@ -121,6 +121,7 @@ def test_curves_go_from_the_image_to_its_mean_colour_and_back() -> None:
     )
     np.testing.assert_allclose(deleted.score[[0, -1]], ends, rtol=1e-5)
     np.testing.assert_allclose(inserted.score[[-1, 0]], ends, rtol=1e-5)
+    assert len(deleted.score) == len(inserted.score) == evaluation.STEPS + 1
     assert evaluation.Curve(np.array([0.0, 1, 1]), np.array([2.0, 2, 2])).areas == (0.75, 2)
 
 

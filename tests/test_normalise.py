@@ -437,7 +437,7 @@ SEQUENCES = {
         node("SequenceAt", ["q", "minus"], ["y"]),
     ],
     "sizes": [
-        node("SplitToSequence", ["x", "sizes"], ["q"], axis=2),
+        node("SplitToSequence", ["x", "sizes"], ["q"], axis=2, keepdims=0),  # which counts without sizes only
         node("SequenceAt", ["q", "one"], ["y"]),
     ],
     "pieces": [

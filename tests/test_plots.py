@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -111,6 +111,16 @@ def test_bars_stand_around_the_place_of_their_element(monkeypatch: pytest.Monkey
     middles = np.reshape([bar.get_x() + bar.get_width() / 2 for bar in axes.patches], (3, 2))
     np.testing.assert_allclose(middles.mean(0), [0, 1], atol=1e-9)
     np.testing.assert_allclose(np.diff(middles, axis=0), axes.patches[0].get_width())
+
+
+def test_the_colour_of_a_bar_tells_its_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    axes = Figure().add_subplot()
+    monkeypatch.setattr(charts, "drawn", lambda paint, *size: paint(axes.figure, axes, "black"))
+    values = [0.25, -0.25, 4.0, -4.0]
+    charts.bars(list("abcd"), values, "contribution")
+    expected = [charts.ABOVE if value > 0 else charts.BELOW for value in values]
+    assert [bar.get_facecolor() for bar in axes.patches] == [to_rgba(colour) for colour in expected]
+    assert [bar.get_width() for bar in axes.patches] == values
 
 
 def test_charts_and_sheets_have_the_same_two_colours() -> None:

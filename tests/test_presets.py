@@ -196,8 +196,10 @@ def test_statistics_of_other_pictures(name: str) -> None:
     chosen = preprocessing(name)
     every = [pictures.read(scene(k), (1, 3, 48, 48), chosen) for k in range(20)]
     made = convolved(np.concatenate(every))
-    names = [found(made, PHOTOGRAPHS / file).name for file in ("cat.png", "coffee.png")]
+    taken = [found(made, PHOTOGRAPHS / file) for file in ("cat.png", "coffee.png")]
+    names = [preset.name for preset in taken]
     assert set(names) <= {name, "undecided"}, names
+    assert all(p.preprocess == chosen for p in taken if p.name == name), "the other order is not much nearer"
     assert name in names or name == "imagenet", names  # beside `signed` it needs trained kernels
 
 
@@ -291,6 +293,8 @@ OPERATORS = {
     "255x": ([("Mul", 255.0)], "unit"),
     "DIV2K's means": ([("Sub", np.array([0.4488, 0.4371, 0.4040]).reshape(WIDE))], "unit"),
     "x/2 + 1/2": ([("Mul", 0.5), ("Add", 0.5)], "signed"),
+    "255 - (255 - x), /255": ([("Sub from", 255.0), ("Sub from", 255.0), ("Div", 255.0)], "raw"),
+    "0 - x, /255": ([("Sub from", 0.0), ("Div", 255.0)], "undecided"),
     "by one": ([("Mul", 1.0)], "undecided"),
     "by three": ([("Mul", 3.0)], "undecided"),
     "a little": ([("Add", 0.1)], "undecided"),
@@ -301,7 +305,10 @@ OPERATORS = {
 def test_operators_at_the_input(case: str) -> None:
     steps, name = OPERATORS[case]
     names = ["x", *(f"s{k}" for k in range(len(steps) - 1)), "z"]
-    nodes = [node(op, [names[k], f"w{k}"], [names[k + 1]]) for k, (op, _) in enumerate(steps)]
+    nodes = []
+    for k, (op, _) in enumerate(steps):
+        read = [f"w{k}", names[k]] if op == "Sub from" else [names[k], f"w{k}"]
+        nodes.append(node(op.split()[0], read, [names[k + 1]]))
     weights = {f"w{k}": np.asarray(value, np.float32) for k, (_, value) in enumerate(steps)}
     preset = found(convolved(before=nodes, weights=weights, statistics=False), None)
     assert preset.name == name, preset.line

@@ -104,6 +104,16 @@ def test_a_given_image_is_the_one_that_is_proved(monkeypatch: pytest.MonkeyPatch
     assert onnxscope.verify(alive(), image_values=X["x"]).verdict != "proved"
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (2, 3)])
+def test_a_wrong_number_is_a_difference_also_where_it_is_the_only_one(shape: tuple[int, ...]) -> None:
+    assert claims.relative(np.full(shape, 3.0), np.full(shape, 2.0)) == 0.5
+    assert claims.relative(np.full(shape, 2.0), np.full(shape, 2.0)) == 0
+
+
+def test_nothing_differs_where_there_are_no_numbers() -> None:
+    assert claims.relative(np.zeros((0, 3)), np.zeros((0, 3))) == 0
+
+
 def test_the_verdict_stands_in_the_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     onnx.save(saturated(), tmp_path / "s.onnx")
     assert cli.run(["verify", str(tmp_path / "s.onnx"), "--json"]) == 0

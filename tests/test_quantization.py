@@ -253,3 +253,18 @@ def test_standard(op):
         check(proto, feeds, output="as_float")
         done += 1
     assert done >= {"QuantizeLinear": 7, "DynamicQuantizeLinear": 3}[op]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_product_of_integers_with_a_scale_for_each_column(policy):
+    """F is the float product with weights that are the integers times their column's scale."""
+    x, w = randn(2, 3), np.random.default_rng(1).integers(-40, 40, (3, 4)).astype(np.int8)
+    scales = np.array([0.01, 0.02, 0.03, 0.04], np.float32)
+    nodes = [
+        node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        node("QLinearMatMul", ["q", "s", "z", "w", "ws", "wz", "s", "z"], ["p"]),
+        node("DequantizeLinear", ["p", "s", "z"], ["y"]),
+    ]
+    weights = {"s": np.float32(0.05), "z": np.int8(0), "w": w, "ws": scales, "wz": np.zeros(4, np.int8)}
+    d = check(model(nodes, {"x": x}, ["y"], weights=weights), {"x": x}, policy)
+    close(d.forward, np.kron(np.eye(2), (w * scales).T), 1e-6, "the product that was quantized")

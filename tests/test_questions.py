@@ -8,14 +8,18 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 import pytest
 from support import model, node, randn
 from tasked import CONV, TANH, X, classifier, detector, embedder, reader, segmenter
 
 import onnxscope
 from onnxscope.api.model import LinearInterpreter
+from onnxscope.ask import tasks
+from onnxscope.ask.questions import Reader
 from onnxscope.cli import main as cli
 from onnxscope.errors import BadOption, ScopeError
+from onnxscope.graph.ends import End
 from onnxscope.runtime import Session
 
 
@@ -99,6 +103,20 @@ def test_a_letter_is_a_score_at_its_step() -> None:
     assert answer.value == pytest.approx(x.output[0, step, k], rel=1e-5)
 
 
+@pytest.mark.parametrize("blank", [0, 5])
+def test_a_letter_counts_once_until_a_blank_or_another_follows(blank: int) -> None:
+    """The blank is the first class or the last one."""
+    labels = list("abcde")
+    labels.insert(blank, "-")
+    scores = np.float32([[letter == label for label in labels] for letter in "--aa-abbd---"])
+    text = tasks.Task(
+        tasks.TEXT, [tasks.Output("y", scores.shape, tasks.TEXT, "y")], End("y", gs.Variable("y"))
+    )
+    x = Reader(text, {"y": scores[None]}, None, labels)
+    assert x.text == "aabd"
+    assert [step for step, _ in x.letters] == [2, 5, 6, 8]
+
+
 def test_a_position_behind_a_softmax_is_asked_under_taylor() -> None:
     answer = opened(detector()).ask("box:1/right")
     assert "taylor" in answer.note
@@ -134,6 +152,12 @@ def test_a_mask_as_a_whole_is_the_mean_over_its_area() -> None:
     assert x.ask(f"class:{k}").value == pytest.approx(logits[x.reader.classes == k].mean(), rel=1e-4)
 
 
+@pytest.mark.parametrize("place", [(0, 0), (0, 47), (15, 0), (15, 47)])
+def test_a_class_can_be_asked_for_at_every_corner(place: tuple[int, int]) -> None:
+    x = opened(segmenter())
+    assert x.ask(f"class:2@{place[0]},{place[1]}").value == pytest.approx(x.output[0, 2, *place], rel=1e-5)
+
+
 def test_labels_name_classes() -> None:
     x = opened(classifier(), labels=["cat", "dog", "t-shirt", "house", "car"])
     assert x.ask("class:t-shirt").value == pytest.approx(x.output[0, 2], rel=1e-5)
@@ -153,6 +177,8 @@ REFUSED = [
     (classifier, "score:9", "below 5"),
     (classifier, "nonsense", "no question"),
     (segmenter, "class:1@99,99", "no pixel '99,99'"),
+    (segmenter, "class:1@16,0", "no pixel '16,0'"),
+    (segmenter, "class:1@0,48", "no pixel '0,48'"),
     (detector, "box:99", "there are box:1"),
     (detector, "box:1/colour", "ask for class"),
     (detector, "letter:1", "gives boxes"),

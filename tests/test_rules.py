@@ -247,3 +247,20 @@ def test_a_model_may_have_a_batch_of_its_own(shape: tuple[int, ...], policy: str
     assert np.allclose(d.forward, d.backward.T, atol=1e-5)
     each = d.forward.reshape(2, shape[0], -1, shape[0], x[0].size)
     assert all(not each[:, i, :, k].any() for i in range(shape[0]) for k in range(shape[0]) if i != k)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 3, 2), (2, 3, 1, 2), (1, 3, 2, 2)])
+@pytest.mark.parametrize("axis", [0, 1, 2, 3])
+def test_parts_are_joined_along_every_axis(shape: tuple[int, ...], axis: int) -> None:
+    """Also where the first axis is no batch of one, beside which the probes stand."""
+    x = randn(1, int(np.prod(shape)))
+    nodes = [
+        node("Reshape", ["x", "shape"], ["a"]),
+        node("Neg", ["a"], ["b"]),
+        node("Concat", ["a", "b"], axis=axis),
+    ]
+    d = materialise(model(nodes, {"x": x}, ["y"], weights={"shape": np.array(shape)}), {"x": x})
+    units = np.eye(x.size).reshape(-1, *shape)
+    expected = np.concatenate([units, -units], 1 + axis).reshape(x.size, -1).T
+    np.testing.assert_array_equal(d.forward, expected)
+    np.testing.assert_array_equal(d.backward.T, expected)

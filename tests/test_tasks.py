@@ -1,4 +1,4 @@
-"""What a network gives is recognised, and a detector's boxes are read from every known layout."""
+"""What a network gives is recognised."""
 
 from __future__ import annotations
 
@@ -11,180 +11,8 @@ import pytest
 from support import model, node, randn
 
 import onnxscope
-from onnxscope.ask import boxes, layouts, tasks
+from onnxscope.ask import tasks
 from onnxscope.graph.ends import End
-
-SIZE = (64, 96)
-CELLS = [(SIZE[0] // s) * (SIZE[1] // s) for s in (8, 16, 32)]  # 96, 24, 6
-TOTAL = sum(CELLS)
-EDGES = (24.0, 16.0, 56.0, 48.0)  # of the box to be found: left, top, right, bottom
-LABEL, CLASSES = 2, 5
-Arrays = dict[str, np.ndarray]
-
-
-def of_anchors(boxes: np.ndarray, k: int, at: int, *, more: int = 0, object_: bool = False) -> np.ndarray:
-    """[anchors, 4 + …]: anchor `at` holds a box of class LABEL; all others hold boxes without a score."""
-    columns = [
-        boxes,
-        *([np.full((k, 1), 0.01)] if object_ else []),
-        np.full((k, CLASSES), 0.01),
-        np.zeros((k, more)),
-    ]
-    found = np.concatenate(columns, 1).astype(np.float32)
-    first = 4 + object_
-    found[at, first + LABEL] = 0.9
-    if object_:
-        found[at, 4] = 0.9
-    return found
-
-
-def centred(k: int, at: int) -> np.ndarray:
-    found = np.tile([10.0, 10.0, 4.0, 4.0], (k, 1))
-    left, top, right, bottom = EDGES
-    found[at] = (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
-    return found
-
-
-def cornered(k: int, at: int, unit: bool = False) -> np.ndarray:
-    found = np.tile([1.0, 1.0, 3.0, 3.0], (k, 1))
-    found[at] = EDGES
-    return found / [SIZE[1], SIZE[0]] * 2 if unit else found
-
-
-def yolox(at: int) -> np.ndarray:
-    """Raw: offsets and logarithms in strides."""
-    places = layouts.places_of([TOTAL], SIZE, layouts.LAYOUTS[1])
-    assert places is not None
-    x, y, stride = places[at]
-    found = np.zeros((TOTAL, 4))
-    middle = np.array([(EDGES[0] + EDGES[2]) / 2, (EDGES[1] + EDGES[3]) / 2])
-    found[at, :2] = (middle - (np.array([x, y]) - stride / 2)) / stride
-    found[at, 2:] = np.log([(EDGES[2] - EDGES[0]) / stride, (EDGES[3] - EDGES[1]) / stride])
-    return found
-
-
-def sides(at: int) -> np.ndarray:
-    places = np.concatenate([layouts.grid(SIZE, s, 2) for s in (8, 16, 32)])
-    x, y, stride = places[at]
-    found = np.zeros((2 * TOTAL, 4))
-    found[at] = np.array([x - EDGES[0], y - EDGES[1], EDGES[2] - x, EDGES[3] - y]) / stride
-    return found
-
-
-def levels(rows: np.ndarray, each: int) -> list[np.ndarray]:
-    return np.split(rows, np.cumsum([each * c for c in CELLS])[:-1])
-
-
-def scores(k: int, at: int) -> np.ndarray:
-    found = np.full((k, 1), 0.01)
-    found[at] = 0.8
-    return found
-
-
-def softmaxed(k: int, at: int) -> np.ndarray:
-    """Logits of a background, which comes first, and of classes."""
-    found = np.zeros((k, 1 + CLASSES))
-    found[:, 0] = 6.0
-    found[at, 1 + LABEL] = 12.0
-    return found
-
-
-DETECTORS: dict[str, tuple[str, Arrays, int]] = {
-    "YOLOv5": (
-        "YOLO with objectness",
-        {"o": of_anchors(centred(3 * TOTAL, 7), 3 * TOTAL, 7, object_=True)},
-        LABEL,
-    ),
-    "YOLOX": ("YOLOX", {"o": of_anchors(yolox(100), TOTAL, 100, object_=True)}, LABEL),
-    "YOLOX, decoded": ("YOLOX", {"o": of_anchors(centred(TOTAL, 3), TOTAL, 3, object_=True)}, LABEL),
-    "YOLOv8": ("YOLO without anchors", {"o": of_anchors(centred(TOTAL, 3), TOTAL, 3).T}, LABEL),
-    "YOLOv10": (
-        "boxes after suppression",
-        {"o": np.concatenate([cornered(20, 4), scores(20, 4), np.full((20, 1), LABEL)], 1)},
-        LABEL,
-    ),
-    "SSD": ("boxes and classes", {"b": cornered(50, 3), "c": softmaxed(50, 3)}, LABEL),
-    "classes first": (
-        "boxes and classes, transposed",
-        {"b": cornered(50, 3), "c": of_anchors(cornered(50, 3), 50, 3)[:, 4:].T},
-        LABEL,
-    ),
-    "YOLOv4": (
-        "YOLOv4",
-        {"b": cornered(50, 3)[:, None], "c": of_anchors(cornered(50, 3), 50, 3)[:, 4:]},
-        LABEL,
-    ),
-    "SCRFD": (
-        "SCRFD",
-        {
-            **{f"s{k}": a for k, a in enumerate(levels(scores(2 * TOTAL, 61), 2))},
-            **{f"b{k}": a for k, a in enumerate(levels(sides(61), 2))},
-            **{f"p{k}": np.zeros((len(a), 10)) for k, a in enumerate(levels(sides(61), 2))},
-        },
-        0,
-    ),
-    "YuNet": (
-        "YuNet",
-        {
-            **{f"cls_{k}": a for k, a in enumerate(levels(scores(TOTAL, 100), 1))},
-            **{f"obj_{k}": a for k, a in enumerate(levels(scores(TOTAL, 100), 1))},
-            **{f"bbox_{k}": a for k, a in enumerate(levels(yolox(100), 1))},
-            **{f"kps_{k}": np.zeros((c, 10)) for k, c in enumerate(CELLS)},
-        },
-        0,
-    ),
-}
-
-
-@pytest.mark.parametrize("name", DETECTORS)
-def test_the_box_is_found_in_every_layout(name: str) -> None:
-    layout, outputs, label = DETECTORS[name]
-    found = layouts.recognised({k: v.shape for k, v in outputs.items()}, SIZE)
-    assert found is not None
-    assert found.layout.name == layout
-    box, *others = boxes.boxes(found, {k: v[None] for k, v in outputs.items()}, SIZE)
-    assert not others
-    assert box.label == label
-    np.testing.assert_allclose(box.edges, EDGES, atol=1e-3)
-    output, weights = box.places["class"]
-    ((element, weight),) = weights.items()
-    assert weight == 1
-    assert outputs[output].reshape(-1)[element] == max(outputs[output].reshape(-1)[element], 0.8)
-
-
-@pytest.mark.parametrize("name", ["YOLOv5", "YOLOv8", "SSD", "YOLOv10", "YOLOv4"])
-def test_an_edge_is_a_sum_of_elements(name: str) -> None:
-    _, outputs, _ = DETECTORS[name]
-    found = layouts.recognised({k: v.shape for k, v in outputs.items()}, SIZE)
-    assert found is not None
-    box = boxes.boxes(found, {k: v[None] for k, v in outputs.items()}, SIZE)[0]
-    for edge, expected in zip(boxes.EDGES, EDGES, strict=True):
-        output, weights = box.places[edge]
-        assert sum(w * outputs[output].reshape(-1)[k] for k, w in weights.items()) == pytest.approx(expected)
-
-
-def test_raw_heads_of_three_levels_are_known() -> None:
-    shapes = {f"h{s}": (3 * (5 + CLASSES), SIZE[0] // s, SIZE[1] // s) for s in (8, 16, 32)}
-    found = layouts.recognised(shapes, SIZE)
-    assert found is not None
-    assert found.layout.name == "YOLO heads"
-    assert len(found.places) == 3 * TOTAL
-
-
-@pytest.mark.parametrize(
-    "shapes",
-    [
-        {"y": (10,)},
-        {"y": (3, 64, 96)},
-        {"a": (96, 8, 12), "b": (192, 4, 6)},  # features of a backbone
-        {"y": (24, 37)},
-        {"y": (8400, 2)},
-        {},
-    ],
-)
-def test_what_is_no_detector_is_not_taken_for_one(shapes: dict[str, tuple[int, ...]]) -> None:
-    assert layouts.recognised(shapes, SIZE) is None
-
 
 KINDS: list[tuple[str, tuple[int, ...], str, str]] = [
     ("y", (1, 10), "", tasks.SCORES),
@@ -216,6 +44,27 @@ def test_a_single_output_is_recognised(name: str, shape: tuple[int, ...], note: 
     assert tasks.kind_of(end, (3, 64, 96)) == task
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_one_channel_is_a_picture_where_the_network_reads_one(times: int) -> None:
+    end = End("y", gs.Variable("y", np.float32, [1, 1, 64 * times, 96 * times]))
+    assert tasks.kind_of(end, (1, 64, 96)) == tasks.PICTURE
+
+
+def test_where_a_detector_has_several_outputs_its_scores_are_the_main_one() -> None:
+    nodes = [
+        node("Flatten", ["x"], ["f"]),
+        *(node("MatMul", ["f", f"w{k}"], [f"m{k}"]) for k in "bc"),
+        node("Reshape", ["mb", "anchors"], ["b"]),
+        node("Reshape", ["mc", "classes"], ["c"]),
+    ]
+    weights = {"wb": randn(48, 4 * 20), "wc": randn(48, 5 * 20, seed=1)}
+    weights |= {"anchors": np.array([1, 20, 4]), "classes": np.array([1, 20, 5])}
+    proto = model(nodes, {"x": randn(1, 3, 4, 4)}, ["b", "c"], weights=weights)
+    x = onnxscope.load(proto).freeze(randn(1, 3, 4, 4))
+    assert (x.model.task, x.reader.output) == (tasks.BOXES, "c")
+    assert x.ask("mean").value == pytest.approx(x.reader.arrays["c"].mean(), abs=1e-5)
+
+
 def test_a_vector_that_is_divided_by_its_length_is_an_embedding() -> None:
     nodes = [
         node("Flatten", ["x"], ["f"]),
@@ -225,6 +74,25 @@ def test_a_vector_that_is_divided_by_its_length_is_an_embedding() -> None:
     ]
     proto = model(nodes, {"x": randn(1, 1, 4, 4)}, ["y"], weights={"w": randn(16, 6), "one": np.array([1])})
     assert onnxscope.doctor(proto).task == tasks.EMBEDDING
+
+
+@pytest.mark.parametrize(
+    ("op", "count", "task"),
+    [
+        ("LpNormalization", 6, tasks.EMBEDDING),
+        ("BatchNormalization", 128, tasks.EMBEDDING),
+        ("BatchNormalization", 6, tasks.SCORES),
+    ],
+)
+def test_a_vector_that_is_normalised_is_an_embedding_if_it_has_a_usual_length(
+    op: str, count: int, task: str
+) -> None:
+    """A vector of length 1 is one whatever its number of elements is."""
+    more = ["one", "zero", "zero", "one"] if op == "BatchNormalization" else []
+    nodes = [node("Flatten", ["x"], ["f"]), node("Gemm", ["f", "w"], ["g"]), node(op, ["g", *more])]
+    held = {"one": np.ones(count, np.float32), "zero": np.zeros(count, np.float32)} if more else {}
+    proto = model(nodes, {"x": randn(1, 1, 4, 4)}, ["y"], weights={"w": randn(16, count), **held})
+    assert onnxscope.doctor(proto).task == task
 
 
 REAL: Sequence[tuple[str, str]] = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,8 +144,10 @@ def test_two_images_are_shown_with_what_makes_them_alike(tmp_path: Path) -> None
 
 def test_where_time_is_short_less_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visit, "PASSES", {})
+    began = time.perf_counter()
     code, facts, page = toured(tmp_path, tasked.detector, "--seconds", "0.001")
     assert code == 0
+    assert 0 < facts["seconds"] < time.perf_counter() - began
     assert facts["rivals"]["methods"] == [] and set(facts["rivals"]["no_time_for"]) <= set(rivals.METHODS)
     assert "There was no time left for" in page
     assert facts["proofs"]["ok"]
@@ -194,19 +197,32 @@ def test_a_box_is_drawn_where_it_is() -> None:
         assert (rows.max() - rows.min()) / (columns.max() - columns.min()) == pytest.approx(0.5, abs=0.25)
 
 
+def test_the_whole_picture_is_drawn() -> None:
+    """Up to its borders: what is on the left is as large as what is on the right, and top as bottom."""
+    left, right, top, bottom = sides = np.array([[250, 0, 0], [0, 250, 0], [0, 0, 250], [90, 90, 90]])
+    pixels = np.zeros((4, 8, 3), np.uint8)
+    pixels[:, 0], pixels[:, -1], pixels[0, 1:-1], pixels[-1, 1:-1] = left, right, top, bottom
+    found = opened(outlines.on_picture(pixels, lambda axes: None)[0])
+    areas = [(abs(found - side) < 3).all(2).sum() for side in sides]
+    assert areas[0] == pytest.approx(areas[1], rel=0.05)
+    assert areas[2] == pytest.approx(areas[3], rel=0.05)
+
+
 def test_neighbouring_colours_differ() -> None:
     used = [outlines.colour(k) for k in range(20)]
     assert len(set(used)) == 20
 
 
 def test_large_values_show_over_the_picture_and_small_ones_leave_it() -> None:
-    picture = Picture(np.full((60, 60, 3), 0.5), natural=True)
+    picture = np.full((60, 60, 3), 0.2)
+    picture[:, 30:] = 0.6
     values = np.zeros((60, 60))
     values[10:20, 10:20], values[40:50, 40:50] = 1, -1
-    over = colours.laid_over(picture, values, "map").values
-    red, blue, none = over[15, 15], over[45, 45], over[30, 5]
+    over = colours.laid_over(Picture(picture, natural=True), values, "map").values
+    red, blue, dark, light = over[15, 15], over[45, 45], over[45, 15], over[15, 45]
     assert red[0] > red[2] + 0.2 and blue[2] > blue[0] + 0.2
-    assert np.ptp(none) < 1e-6
+    for place, level in ((dark, 0.2), (light, 0.6)):
+        np.testing.assert_allclose(1 - place, (1 - level) * (1 - colours.PALE), atol=0.5 / 255)
 
 
 def test_an_average_keeps_the_mean_and_spreads_a_point() -> None:

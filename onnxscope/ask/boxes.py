@@ -106,14 +106,14 @@ def softmaxed(raw: np.ndarray) -> tuple[np.ndarray, int]:
     if raw.min() < 0 or raw.max() > 1:
         shares = np.exp(raw - raw.max(1, keepdims=True))
         shares /= shares.sum(1, keepdims=True)
-    nothing = 0 if shares[:, 0].mean() >= shares[:, -1].mean() else shares.shape[1] - 1
-    return (shares[:, 1:], 1) if nothing == 0 else (shares[:, :-1], 0)
+    nothing_first = shares[:, 0].mean() > shares[:, -1].mean()
+    return (shares[:, 1:], 1) if nothing_first else (shares[:, :-1], 0)
 
 
 def chances(raw: np.ndarray) -> np.ndarray:
     """Numbers between 0 and 1 as they are; others through a sigmoid."""
     inside = raw.min(initial=0) >= 0 and raw.max(initial=0) <= 1
-    return raw if inside else 1 / (1 + np.exp(-raw.clip(-60, 60)))
+    return raw if inside else np.exp(-np.logaddexp(0, -raw))
 
 
 def corners(kind: str, places: np.ndarray, raw: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -49,9 +49,9 @@ def first_convolution(graph: gs.Graph, pixels: Tensor) -> gs.Node | None:
     for node in graph.nodes:
         if node.op != "Conv":
             continue
-        biased = len(node.inputs) > 2 and all(is_known(t) for t in node.inputs[1:3])
+        biased = len(node.inputs) > 2 and is_known(node.inputs[2])
         kept = not any(reader.op in CANCELLING for reader in node.outputs[0].outputs)
-        alone = [t.name for t in part(graph, [node.inputs[0]]).inputs] == [pixels.name]
+        alone = [t.name for t in part(graph, [node.outputs[0]]).inputs] == [pixels.name]
         return node if biased and kept and alone and np.any(values_of(node.inputs[2])) else None
     return None
 

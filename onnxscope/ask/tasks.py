@@ -132,7 +132,7 @@ def kind_of(end: End, image: tuple[int, int, int] | None) -> str:
         return MAP
     if len(long) == 2 and long[1] in (2, 3) and long[0] >= 4:
         return POINTS
-    if len(long) == 2 and image and is_text(end, shape, image):
+    if len(long) == 2 and image and is_text(long[0], long[1], image):
         return TEXT
     return NUMBERS
 
@@ -196,11 +196,10 @@ def kind_of_map(end: End, shape: Shape, image: tuple[int, int, int]) -> str:
     return CLASS_MAP if decided or count not in (3, 4) else PICTURE
 
 
-def is_text(end: End, shape: Shape, image: tuple[int, int, int]) -> bool:
+def is_text(steps: int, letters: int, image: tuple[int, int, int]) -> bool:
     """Whether there are scores of letters for each of many columns of a picture, which is wider than high."""
-    steps, letters = [d for d in shape if d != 1][-2:]
-    width = image[2]
-    return letters >= LEAST_LETTERS and 4 <= steps <= width // 2 and width >= 1.5 * image[1]
+    _, height, width = image
+    return letters >= LEAST_LETTERS and 4 <= steps <= width // 2 and width >= 1.5 * height
 
 
 def outputs_to_read(scope: Scope, layout: str, named_task: str = "") -> tuple[Task, gs.Graph]:
