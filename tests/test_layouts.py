@@ -111,6 +111,7 @@ DETECTORS: dict[str, tuple[str, Arrays, int]] = {
     ),
     "YOLOX": ("YOLOX", {"o": of_anchors(yolox(), TOTAL, 109, object_=True)}, LABEL),
     "YOLOX, decoded": ("YOLOX", {"o": of_anchors(centred(TOTAL, 3), TOTAL, 3, object_=True)}, LABEL),
+    "YOLOv8, as rows": ("YOLOX", {"o": of_anchors(centred(TOTAL, 3), TOTAL, 3)}, LABEL),
     "YOLOv8": ("YOLO without anchors", {"o": of_anchors(centred(TOTAL, 3), TOTAL, 3).T}, LABEL),
     "YOLOv10": (
         "boxes after suppression",
@@ -207,19 +208,25 @@ def test_the_box_is_found_in_every_layout(name: str) -> None:
     known_as, (box, *others) = boxes_in(outputs)
     assert (known_as, box.label, others) == (layout, label, [])
     np.testing.assert_allclose(box.edges, EDGES, atol=1e-3)
-    output, weights = box.places["class"]
+    output, weights, _ = box.places["class"]
     ((element, weight),) = weights.items()
     assert weight == 1
     assert outputs[output].reshape(-1)[element] == max(outputs[output].reshape(-1)[element], 0.8)
 
 
-@pytest.mark.parametrize("name", ["YOLOv5", "YOLOv8", "SSD", "YOLOv10", "YOLOv4"])
-def test_an_edge_is_a_sum_of_elements(name: str) -> None:
+@pytest.mark.parametrize("name", DETECTORS)
+def test_an_edge_is_a_sum_of_elements_whose_weights_are_its_slopes(name: str) -> None:
     _, outputs, _ = DETECTORS[name]
     box = boxes_in(outputs)[1][0]
-    for edge, expected in zip(boxes.EDGES, EDGES, strict=True):
-        output, weights = box.places[edge]
-        assert sum(w * outputs[output].reshape(-1)[k] for k, w in weights.items()) == pytest.approx(expected)
+    for k, (edge, expected) in enumerate(zip(boxes.EDGES, EDGES, strict=True)):
+        output, weights, constant = box.places[edge]
+        values = outputs[output].reshape(-1)
+        assert sum(w * values[n] for n, w in weights.items()) + constant == pytest.approx(expected, abs=1e-3)
+        for element, weight in weights.items():
+            moved = {name: array.astype(np.float64) for name, array in outputs.items()}
+            moved[output].flat[element] += 1e-2
+            change = boxes_in(moved)[1][0].edges[k] - box.edges[k]
+            assert change / 1e-2 == pytest.approx(weight, rel=0.02, abs=1e-3)
 
 
 PYRAMIDS = [
@@ -294,8 +301,9 @@ def test_raw_heads_tell_where_a_box_is(name: str) -> None:
     assert layout == name
     left, top, right, bottom = box.edges
     assert ((left + right) / 2, (top + bottom) / 2, box.label) == (40, 24, LABEL)
-    output, weights = box.places["class"]
+    output, weights, _ = box.places["class"]
     assert [outputs[output].reshape(-1)[k] for k in weights] == [0.9]
+    assert not set(boxes.EDGES) & set(box.places)
 
 
 def test_every_layout_has_an_example() -> None:

@@ -162,7 +162,7 @@ class LinearInterpreter(Interpreter):
 
     def _asked(self, asked: Sequence[Asked], policy: Policy, note: str) -> Answer:
         model = OpenModel(
-            summed(self.model.scope, [a.sums for a in asked], policy),
+            summed(self.model.scope, [(a.sums, a.constant) for a in asked], policy),
             self.model.running,
             self.model.preset,
             [a.text for a in asked],

@@ -19,6 +19,7 @@ class Asked:
     text: str
     words: str  # what is asked, as a sentence has it
     sums: Sums
+    constant: float = 0.0  # is added to the sums
     coordinate: bool = False  # whether a position is asked for, which may be computed by a softmax
 
 
@@ -30,4 +31,5 @@ def difference(text: str, first: Asked, second: Asked) -> Asked:
         for k, w in weights.items():
             into[k] = into.get(k, 0.0) - w
     words = f"{first.words}, less {second.words}"
-    return Asked(text, words, sums, first.coordinate or second.coordinate)
+    constant = first.constant - second.constant
+    return Asked(text, words, sums, constant, first.coordinate or second.coordinate)

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from onnxscope.ask.layouts import ANCHORS, CENTRE, CORNERS, EITHER, GRID, PLACE, SIDES, Matched
+from onnxscope.ask.layouts import ANCHORS, CENTRE, CORNERS, EITHER, GRID, LAYOUTS, PLACE, SIDES, Matched
 
 LEAST, OVERLAP, MOST = (
     0.25,
     0.45,
     100,
 )  # a box's score, the overlap of two of a class, and the number of boxes
+TRANSPOSED = "YOLO without anchors, transposed"
+USUAL_COUNTS = {20, 80, 365}  # of classes: of VOC, COCO and Objects365
 EDGES = ("left", "top", "right", "bottom")
 # A box on a YOLO head is this many strides wide and high where its anchors are not known.
 UNKNOWN_SIZE = 4.0
+STEP = 1e-3  # of a box's numbers, to see how its edges change
 Weights = Mapping[int, float]  # of elements of an output
+
+
+class Asking(NamedTuple):
+    """A sum of an output's elements with weights, and a constant."""
+
+    output: str
+    weights: Weights
+    constant: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -28,15 +39,19 @@ class Box:
     edges: tuple[float, float, float, float]  # left, top, right, bottom
     score: float
     label: int
-    places: Mapping[str, tuple[str, Weights]]  # what can be asked for: an output, and weights of its elements
+    places: Mapping[str, Asking]  # what can be asked for
 
 
 def boxes(found: Matched, outputs: Mapping[str, np.ndarray], size: tuple[int, int]) -> list[Box]:
     """The boxes of an image, the most certain first, each once."""
     rows, where = table(found, outputs)
+    if is_without_object(found, rows):
+        found = replace(found, layout=next(x for x in LAYOUTS if x.name == TRANSPOSED))
+        rows, where = table(found, outputs)
     scores, labels, columns = scored(found, rows)
     kind = written_as(found, rows["box"])
-    edges = corners(kind, found.places, rows["box"], size)
+    scale = scales(kind, found.places, rows["box"], size)
+    edges = corners(kind, found.places, rows["box"], scale)
     order = np.argsort(-scores, kind="stable")[: 10 * MOST]
     kept: list[int] = []
     for k in order:
@@ -45,10 +60,27 @@ def boxes(found: Matched, outputs: Mapping[str, np.ndarray], size: tuple[int, in
         same = [j for j in kept if labels[j] == labels[k]]
         if not same or overlaps(edges[k], edges[same]).max() <= OVERLAP:
             kept.append(int(k))
-    return [
-        Box(tuple(edges[k].tolist()), float(scores[k]), int(labels[k]), asked_for(kind, where, k, columns[k]))
-        for k in kept
-    ]
+
+    def box(k: int) -> Box:
+        raw = rows["box"][k]
+        slope = slopes(kind, found.places[k], raw, scale[k])
+        asked = asked_for(where, k, columns[k])
+        if kind != ANCHORS:  # else only the place is known
+            asked |= edges_asked_for(where["box"], k, edges[k], raw, slope)
+        return Box(tuple(edges[k].tolist()), float(scores[k]), int(labels[k]), asked)
+
+    return [box(k) for k in kept]
+
+
+def is_without_object(found: Matched, rows: Mapping[str, np.ndarray]) -> bool:
+    """Whether what YOLOX has for an object's presence is a class, which shapes cannot tell.
+
+    Then boxes are in pixels, and none is likely with that class as the presence. A number of classes that a
+    usual data set has is that of YOLOX.
+    """
+    if found.layout.name != "YOLOX" or rows["class"].shape[1] in USUAL_COUNTS:
+        return False
+    return written_as(found, rows["box"]) == CENTRE and bool(scored(found, rows)[0].max() < LEAST)
 
 
 def table(
@@ -116,27 +148,41 @@ def chances(raw: np.ndarray) -> np.ndarray:
     return raw if inside else np.exp(-np.logaddexp(0, -raw))
 
 
-def corners(kind: str, places: np.ndarray, raw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def scales(kind: str, places: np.ndarray, raw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """[anchors, 2]: how many pixels one unit of a box's numbers is, along x and y."""
+    each = places[:, 2:].repeat(2, axis=1)
+    if kind in (GRID, ANCHORS):
+        return each
+    if kind == SIDES and np.abs(raw).max() < max(size) / 8:
+        return each
+    if kind in (CENTRE, CORNERS) and np.quantile(np.abs(raw), 0.9) <= 2:
+        return np.broadcast_to(np.array(size[::-1], np.float64), each.shape)
+    return np.ones_like(each)
+
+
+def corners(kind: str, places: np.ndarray, raw: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """[anchors, 4]: left, top, right and bottom in pixels."""
-    x, y, stride = places.T
-    first, second = raw[:, :2], raw[:, 2:]
-    place = np.stack([x, y], 1)
-    each = stride[:, None]
+    place, first, second = places[:, :2], raw[:, :2] * scale, raw[:, 2:] * scale
+    if kind == SIDES:
+        return np.concatenate([place - first, place + second], 1)
+    if kind == CORNERS:
+        return np.concatenate([first, second], 1)
     if kind == GRID:
-        middle, span = place - each / 2 + first * each, np.exp(second.clip(-10, 10)) * each
+        middle, span = place - scale / 2 + first, np.exp(raw[:, 2:].clip(-10, 10)) * scale
     elif kind == PLACE:
         middle, span = place + first, second
     elif kind == ANCHORS:
-        middle, span = place, np.repeat(each * UNKNOWN_SIZE, 2, axis=1)
-    elif kind == SIDES:
-        scale = each if np.abs(raw).max() < max(size) / 8 else 1.0
-        return np.concatenate([place - first * scale, place + second * scale], 1)
+        middle, span = place, UNKNOWN_SIZE * scale
     else:
-        unit = np.array([size[1], size[0]]) if np.quantile(np.abs(raw), 0.9) <= 2 else np.ones(2)
-        if kind == CORNERS:
-            return np.concatenate([first * unit, second * unit], 1)
-        middle, span = first * unit, second * unit
+        middle, span = first, second
     return np.concatenate([middle - span / 2, middle + span / 2], 1)
+
+
+def slopes(kind: str, place: np.ndarray, raw: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """[edges, numbers]: how the edges of one box change with its numbers."""
+    many = [np.broadcast_to(v, (4, len(v))) for v in (place, scale)]
+    up, down = (corners(kind, many[0], raw + s * STEP * np.eye(4), many[1]) for s in (1, -1))
+    return np.asarray((up - down).T / (2 * STEP))
 
 
 def written_as(found: Matched, raw: np.ndarray) -> str:
@@ -152,34 +198,39 @@ def written_as(found: Matched, raw: np.ndarray) -> str:
     return kind
 
 
-def asked_for(
-    kind: str, where: Mapping[str, list[tuple[str, np.ndarray]]], k: int, column: int
-) -> dict[str, tuple[str, Weights]]:
-    """What can be asked about anchor k: its class, its object's presence, its edges and its size."""
-
-    def at(name: str) -> tuple[str, np.ndarray]:
-        row = k
-        for output, places in where[name]:
-            if row < len(places):
-                return output, places[row]
-            row -= len(places)
-        raise IndexError(k)
-
-    result: dict[str, Any] = {}
+def asked_for(where: Mapping[str, list[tuple[str, np.ndarray]]], k: int, column: int) -> dict[str, Asking]:
+    """What can be asked about anchor k: its class, and its object's presence."""
+    found = {}
     for name in ("class", "score", "object"):
         if name in where:
-            output, places = at(name)
-            result["class" if name == "score" else name] = (
-                output,
-                {int(places[column if name == "class" else 0]): 1.0},
-            )
-    output, places = at("box")
-    x, y, z, w = map(int, places)
-    if kind in (CORNERS, SIDES):
-        edges: Sequence[dict[int, float]] = ({x: 1.0}, {y: 1.0}, {z: 1.0}, {w: 1.0})
-    else:
-        edges = ({x: 1.0, z: -0.5}, {y: 1.0, w: -0.5}, {x: 1.0, z: 0.5}, {y: 1.0, w: 0.5})
-    return result | {edge: (output, weights) for edge, weights in zip(EDGES, edges, strict=True)}
+            output, places = at_anchor(where[name], k)
+            element = int(places[column if name == "class" else 0])
+            found["class" if name == "score" else name] = Asking(output, {element: 1.0})
+    return found
+
+
+def edges_asked_for(
+    where: list[tuple[str, np.ndarray]], k: int, edges: np.ndarray, raw: np.ndarray, slope: np.ndarray
+) -> dict[str, Asking]:
+    """The edges of anchor k in pixels, as sums of its numbers: exact here, and with the right slopes."""
+    output, places = at_anchor(where, k)
+    return {
+        name: Asking(
+            output,
+            {int(p): float(w) for p, w in zip(places, row, strict=True) if w},
+            float(edge - row @ raw),
+        )
+        for name, edge, row in zip(EDGES, edges, slope, strict=True)
+    }
+
+
+def at_anchor(where: list[tuple[str, np.ndarray]], k: int) -> tuple[str, np.ndarray]:
+    """The output that holds the numbers of anchor k, and their places in it."""
+    for output, places in where:
+        if k < len(places):
+            return output, places[k]
+        k -= len(places)
+    raise IndexError(k)
 
 
 def overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -260,13 +260,14 @@ class Place(NamedTuple):
 Weights = Mapping[int, float]  # of elements, by their numbers
 
 
-def summed(scope: Scope, sums: Sequence[Mapping[Place, Weights]], policy: Policy) -> Scope:
-    """The scope of the same model whose output is a vector: each element is a sum with these weights."""
+def summed(scope: Scope, sums: Sequence[tuple[Mapping[Place, Weights], float]], policy: Policy) -> Scope:
+    """The scope of the same model whose output is a vector: sums with these weights and a constant each."""
     b = Builder.holding(scope.base(), evaluate)
     totals = []
-    for each in sums:
+    for each, constant in sums:
         terms = [weighted(b, place, weights) for place, weights in each.items()]
-        totals.append(b.Sum(*terms) if len(terms) > 1 else terms[0])
+        total = b.Sum(*terms) if len(terms) > 1 else terms[0]
+        totals.append(b.Add(total, b.constant(np.full((1, 1), constant), like=total)) if constant else total)
     output = b.Concat(*totals, axis=1, names=[b.unique(SUM)])
     return frozen_anew(scope, b, replace(chosen_in(scope), output=output.name, policy=policy))
 
