@@ -86,3 +86,18 @@ def landmarks() -> onnx.ModelProto:
 
 def depth() -> onnx.ModelProto:
     return network(node("Conv", ["t", "v"]), v=randn(1, 4, 1, 1, seed=4))
+
+
+def centres() -> onnx.ModelProto:
+    """A detector by centre heat maps, at a quarter of the size."""
+    pooled = node("AveragePool", ["t"], ["p"], kernel_shape=[4, 4], strides=[4, 4])
+    heads = [
+        node("Conv", ["p", "hv"], ["h"]),
+        node("Sigmoid", ["h"], ["hm"]),
+        node("Conv", ["p", "sv"], ["s"]),
+        node("Exp", ["s"], ["wh"]),
+        node("Conv", ["p", "ov"], ["reg"]),
+    ]
+    weights = {"w": randn(4, 3, 3, 3) / 4, "hv": 9 * randn(3, 4, 1, 1, seed=4)}
+    weights |= {"sv": randn(2, 4, 1, 1, seed=5), "ov": randn(2, 4, 1, 1, seed=6) / 4}
+    return model([CONV, TANH, pooled, *heads], {"x": X}, ["hm", "wh", "reg"], weights=weights, opset=18)

@@ -103,6 +103,17 @@ def softmaxed(k: int, at: int) -> np.ndarray:
     return found
 
 
+def in_cells(count: int, *values: float) -> np.ndarray:
+    """[count, 16, 24]: these values in row 8, column 10 of cells of 4 pixels, which begins at (40, 32)."""
+    found = np.full((count, 16, 24), 0.1)
+    found[:, 8, 10] = values
+    return found
+
+
+def heat_map(label: int) -> np.ndarray:
+    return in_cells(CLASSES, *(0.9 if k == label else 0.01 for k in range(CLASSES)))
+
+
 DETECTORS: dict[str, tuple[str, Arrays, int]] = {
     "YOLOv5": (
         "YOLO with objectness",
@@ -113,6 +124,15 @@ DETECTORS: dict[str, tuple[str, Arrays, int]] = {
     "YOLOX, decoded": ("YOLOX", {"o": of_anchors(centred(TOTAL, 3), TOTAL, 3, object_=True)}, LABEL),
     "YOLOv8, as rows": ("YOLOX", {"o": of_anchors(centred(TOTAL, 3), TOTAL, 3)}, LABEL),
     "YOLOv8": ("YOLO without anchors", {"o": of_anchors(centred(TOTAL, 3), TOTAL, 3).T}, LABEL),
+    "CenterNet": (
+        "centre heat maps",
+        {
+            "hm": heat_map(LABEL),
+            "wh": in_cells(2, 8.0, 8.0),
+            "reg": in_cells(2, 0.0, 0.0),
+        },
+        LABEL,
+    ),
     "YOLOv10": (
         "boxes after suppression",
         {"o": np.concatenate([cornered(20, 4), scores(20, 4), np.full((20, 1), LABEL)], 1)},
@@ -208,7 +228,7 @@ def test_the_box_is_found_in_every_layout(name: str) -> None:
     known_as, (box, *others) = boxes_in(outputs)
     assert (known_as, box.label, others) == (layout, label, [])
     np.testing.assert_allclose(box.edges, EDGES, atol=1e-3)
-    output, weights, _ = box.places["class"]
+    ((output, weights),) = box.places["class"].weights.items()
     ((element, weight),) = weights.items()
     assert weight == 1
     assert outputs[output].reshape(-1)[element] == max(outputs[output].reshape(-1)[element], 0.8)
@@ -219,10 +239,11 @@ def test_an_edge_is_a_sum_of_elements_whose_weights_are_its_slopes(name: str) ->
     _, outputs, _ = DETECTORS[name]
     box = boxes_in(outputs)[1][0]
     for k, (edge, expected) in enumerate(zip(boxes.EDGES, EDGES, strict=True)):
-        output, weights, constant = box.places[edge]
-        values = outputs[output].reshape(-1)
-        assert sum(w * values[n] for n, w in weights.items()) + constant == pytest.approx(expected, abs=1e-3)
-        for element, weight in weights.items():
+        sums, constant = box.places[edge]
+        places = [(output, n, w) for output, weights in sums.items() for n, w in weights.items()]
+        total = sum(w * outputs[output].reshape(-1)[n] for output, n, w in places)
+        assert total + constant == pytest.approx(expected, abs=1e-3)
+        for output, element, weight in places:
             moved = {name: array.astype(np.float64) for name, array in outputs.items()}
             moved[output].flat[element] += 1e-2
             change = boxes_in(moved)[1][0].edges[k] - box.edges[k]
@@ -301,7 +322,7 @@ def test_raw_heads_tell_where_a_box_is(name: str) -> None:
     assert layout == name
     left, top, right, bottom = box.edges
     assert ((left + right) / 2, (top + bottom) / 2, box.label) == (40, 24, LABEL)
-    output, weights, _ = box.places["class"]
+    ((output, weights),) = box.places["class"].weights.items()
     assert [outputs[output].reshape(-1)[k] for k in weights] == [0.9]
     assert not set(boxes.EDGES) & set(box.places)
 

@@ -60,6 +60,21 @@ def detector(x: Any, w: Weights) -> tuple[Any, Any]:
     return (bins * w["middle"].reshape(1, 3, 1)).sum(1), g[12:]
 
 
+def centres(x: Any, w: Weights) -> Any:
+    """The right edge of the box with the highest score: (column + offset + width/2) cells of 4 pixels."""
+    import torch
+
+    convolved = torch.nn.functional.conv2d
+    pooled = torch.nn.functional.avg_pool2d(features(x, w), 4)
+    heat, size, offset = (
+        convolved(pooled, w["hv"])[0],
+        convolved(pooled, w["sv"])[0],
+        convolved(pooled, w["ov"])[0],
+    )
+    row, column = divmod(int(heat.amax(0).argmax()), heat.shape[2])
+    return 4 * (column + offset[0, row, column] + size.exp()[0, row, column] / 2)
+
+
 def cosine(x: Any, w: Weights) -> Any:
     import torch
 
@@ -103,6 +118,7 @@ SCALARS: dict[str, tuple[Callable[[], onnx.ModelProto], Callable[[Any, Weights],
     "box:1/class": (tasked.detector, class_of_box),
     "box:1/left": (tasked.detector, edge_of_box(0, -1)),
     "box:1/bottom": (tasked.detector, edge_of_box(1, 1)),
+    "box:1/right": (tasked.centres, centres),
     "letter:2": (tasked.reader, letter(2)),
     "class:2@4,7": (tasked.segmenter, lambda x, w: segmenter(x, w)[2, 4, 7]),
     "class:2@4,7-class:1@4,7": (

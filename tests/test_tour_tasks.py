@@ -25,6 +25,7 @@ from onnxscope.show.tour.guide import Effort, guide_to
 Make = Callable[[], onnx.ModelProto]
 TASKS: dict[str, tuple[Make, str, list[str]]] = {  # the task, and the first questions
     "detector": (tasked.detector, "boxes", ["box:1", "box:2", "box:3"]),
+    "centres": (tasked.centres, "boxes", ["box:1"]),
     "segmenter": (tasked.segmenter, "class map", []),
     "reader": (tasked.reader, "text", ["letter:1", "letter:2"]),
     "landmarks": (tasked.landmarks, "points", ["landmark:1", "landmark:3", "landmark:5"]),

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from onnxscope.ask.layouts import ANCHORS, CENTRE, CORNERS, EITHER, GRID, LAYOUTS, PLACE, SIDES, Matched
+from onnxscope.ask.layouts import (
+    ANCHORS,
+    CELLS,
+    CENTRE,
+    CORNERS,
+    EITHER,
+    GRID,
+    LAYOUTS,
+    PLACE,
+    SIDES,
+    Matched,
+)
 
 LEAST, OVERLAP, MOST = (
     0.25,
@@ -25,11 +36,21 @@ Weights = Mapping[int, float]  # of elements of an output
 
 
 class Asking(NamedTuple):
-    """A sum of an output's elements with weights, and a constant."""
+    """A sum of elements with weights, by their outputs, and a constant."""
 
-    output: str
-    weights: Weights
+    weights: Mapping[str, Weights]
     constant: float = 0.0
+
+
+class Elements(NamedTuple):
+    """Where the numbers of each anchor stand, [anchors, numbers]: in which output, and where there."""
+
+    output: np.ndarray
+    element: np.ndarray
+
+    def named(self, outputs: Sequence[str], k: int) -> list[tuple[str, int]]:
+        """The output and the element of each number of anchor k."""
+        return [(outputs[o], int(e)) for o, e in zip(self.output[k], self.element[k], strict=True)]
 
 
 @dataclass(frozen=True)
@@ -61,12 +82,14 @@ def boxes(found: Matched, outputs: Mapping[str, np.ndarray], size: tuple[int, in
         if not same or overlaps(edges[k], edges[same]).max() <= OVERLAP:
             kept.append(int(k))
 
+    names = [name for names in found.outputs for name in names]
+
     def box(k: int) -> Box:
         raw = rows["box"][k]
-        slope = slopes(kind, found.places[k], raw, scale[k])
-        asked = asked_for(where, k, columns[k])
+        asked = asked_for(where, names, k, columns[k])
         if kind != ANCHORS:  # else only the place is known
-            asked |= edges_asked_for(where["box"], k, edges[k], raw, slope)
+            slope = slopes(kind, found.places[k], raw, scale[k])
+            asked |= edges_asked_for(where["box"].named(names, k), edges[k], raw, slope)
         return Box(tuple(edges[k].tolist()), float(scores[k]), int(labels[k]), asked)
 
     return [box(k) for k in kept]
@@ -85,22 +108,26 @@ def is_without_object(found: Matched, rows: Mapping[str, np.ndarray]) -> bool:
 
 def table(
     found: Matched, outputs: Mapping[str, np.ndarray]
-) -> tuple[dict[str, np.ndarray], dict[str, list[tuple[str, np.ndarray]]]]:
-    """Each column as [anchors, numbers], and for each column the elements that it comes from, by output."""
+) -> tuple[dict[str, np.ndarray], dict[str, Elements]]:
+    """Each column as [anchors, numbers], and the elements that it comes from."""
     rows: dict[str, np.ndarray] = {}
-    where: dict[str, list[tuple[str, np.ndarray]]] = {}
-    each = found.layout.anchors or 1
+    where: dict[str, Elements] = {}
+    each, number = found.layout.anchors or 1, 0
     for part, names in zip(found.layout.parts, found.outputs, strict=True):
-        values, places = [], []
+        parts = []
         for name in names:
             array = np.asarray(outputs[name], np.float64)
             array = array.reshape(array.shape[array.ndim - len(part.axes.split()) :])
-            values.append(part.rows(array, each))
-            places.append((name, part.rows(np.arange(array.size).reshape(array.shape), each)))
-        every = np.concatenate(values)
-        for column, cut in part.columns_of(every.shape[1]).items():
-            rows[column] = every[:, cut]
-            where[column] = [(name, p[:, cut]) for name, p in places]
+            places = part.rows(np.arange(array.size).reshape(array.shape), each)
+            parts.append((part.rows(array, each), np.full_like(places, number), places))
+            number += 1
+        values, output, element = (np.concatenate(p) for p in zip(*parts, strict=True))
+        for column, cut in part.columns_of(values.shape[1]).items():
+            rows[column], where[column] = values[:, cut], Elements(output[:, cut], element[:, cut])
+    if "offset" in rows:
+        rows["box"] = np.concatenate([rows["offset"], rows["size"]], 1)
+        pair = (where["offset"], where["size"])
+        where["box"] = Elements(*(np.concatenate(p, 1) for p in zip(*pair, strict=True)))
     return rows, where
 
 
@@ -151,7 +178,7 @@ def chances(raw: np.ndarray) -> np.ndarray:
 def scales(kind: str, places: np.ndarray, raw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """[anchors, 2]: how many pixels one unit of a box's numbers is, along x and y."""
     each = places[:, 2:].repeat(2, axis=1)
-    if kind in (GRID, ANCHORS):
+    if kind in (GRID, CELLS, ANCHORS):
         return each
     if kind == SIDES and np.abs(raw).max() < max(size) / 8:
         return each
@@ -167,8 +194,9 @@ def corners(kind: str, places: np.ndarray, raw: np.ndarray, scale: np.ndarray) -
         return np.concatenate([place - first, place + second], 1)
     if kind == CORNERS:
         return np.concatenate([first, second], 1)
-    if kind == GRID:
-        middle, span = place - scale / 2 + first, np.exp(raw[:, 2:].clip(-10, 10)) * scale
+    if kind in (GRID, CELLS):
+        span = second if kind == CELLS else np.exp(raw[:, 2:].clip(-10, 10)) * scale
+        middle = place - scale / 2 + first
     elif kind == PLACE:
         middle, span = place + first, second
     elif kind == ANCHORS:
@@ -198,39 +226,30 @@ def written_as(found: Matched, raw: np.ndarray) -> str:
     return kind
 
 
-def asked_for(where: Mapping[str, list[tuple[str, np.ndarray]]], k: int, column: int) -> dict[str, Asking]:
+def asked_for(
+    where: Mapping[str, Elements], outputs: Sequence[str], k: int, column: int
+) -> dict[str, Asking]:
     """What can be asked about anchor k: its class, and its object's presence."""
     found = {}
     for name in ("class", "score", "object"):
         if name in where:
-            output, places = at_anchor(where[name], k)
-            element = int(places[column if name == "class" else 0])
-            found["class" if name == "score" else name] = Asking(output, {element: 1.0})
+            output, element = where[name].named(outputs, k)[column if name == "class" else 0]
+            found["class" if name == "score" else name] = Asking({output: {element: 1.0}})
     return found
 
 
 def edges_asked_for(
-    where: list[tuple[str, np.ndarray]], k: int, edges: np.ndarray, raw: np.ndarray, slope: np.ndarray
+    numbers: Sequence[tuple[str, int]], edges: np.ndarray, raw: np.ndarray, slope: np.ndarray
 ) -> dict[str, Asking]:
-    """The edges of anchor k in pixels, as sums of its numbers: exact here, and with the right slopes."""
-    output, places = at_anchor(where, k)
-    return {
-        name: Asking(
-            output,
-            {int(p): float(w) for p, w in zip(places, row, strict=True) if w},
-            float(edge - row @ raw),
-        )
-        for name, edge, row in zip(EDGES, edges, slope, strict=True)
-    }
-
-
-def at_anchor(where: list[tuple[str, np.ndarray]], k: int) -> tuple[str, np.ndarray]:
-    """The output that holds the numbers of anchor k, and their places in it."""
-    for output, places in where:
-        if k < len(places):
-            return output, places[k]
-        k -= len(places)
-    raise IndexError(k)
+    """The edges of a box in pixels, as sums of its numbers: exact here, and with the right slopes."""
+    found = {}
+    for name, edge, row in zip(EDGES, edges, slope, strict=True):
+        weights: dict[str, dict[int, float]] = {}
+        for (output, element), weight in zip(numbers, row, strict=True):
+            if weight:
+                weights.setdefault(output, {})[element] = float(weight)
+        found[name] = Asking(weights, float(edge - row @ raw))
+    return found
 
 
 def overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 The axes of an output are written in order, without the batch: N counts the anchors of all levels together, n,
 h and w those of one level, A those at one place, and 1 is an axis of one. F are the numbers of an anchor, and
-AF are A and F in one axis. What F holds is named by columns: `box` (4 numbers), `object`, `score` and `label`
-(1 each), `class` (one for each class), `points` (pairs, any number of them).
+AF are A and F in one axis. What F holds is named by columns: `box` (4 numbers) or `offset` and `size` (2
+each), `object`, `score` and `label` (1 each), `class` (one for each class), `points` (pairs, any number of
+them).
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ CENTRE = "centre"  # x and y of the centre, width, height
 CORNERS = "corners"  # left, top, right, bottom
 EITHER = "either"  # one of the two, which the numbers show
 GRID = "grid"  # offsets from the place of the anchor and logarithms of width and height, in strides
+CELLS = "cells"  # offsets from the corner of the place's cell, and width and height, in strides
 SIDES = "sides"  # distances from the place to the left, top, right and bottom, in strides
 PLACE = "place"  # offsets of the centre from the place, and width and height, in pixels
 ANCHORS = "anchors"  # relative to boxes that the file does not hold: only the place is known
 STRIDES = (4, 8, 16, 32, 64, 128)
 UNEQUAL = ((2, 6), (3, 2, 2, 3))  # anchors at a place on each level: of BlazeFace, and of UltraFace
-WIDTHS = {"box": 4, "object": 1, "score": 1, "label": 1}
+WIDTHS = {"box": 4, "offset": 2, "size": 2, "object": 1, "score": 1, "label": 1}
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,16 @@ LAYOUTS = (
     Layout("BlazeFace by level", (part("n F", "score"), part("n F", "box points")), PLACE),
     Layout("BlazeFace", (Part("N F", "score"), Part("N F", "box points")), PLACE),
     Layout("FCOS", (part("F h w", "object"), part("F h w", "box"), part("F h w", "class")), SIDES),
+    Layout(
+        "centre heat maps",
+        (
+            Part("F h w", "size", named="wh|size|dim"),
+            Part("F h w", "offset", named="reg|off"),
+            Part("F h w", "class"),
+        ),
+        CELLS,
+        1,
+    ),
     Layout("RetinaNet", (part("AF h w", "box"), part("AF h w", "class")), ANCHORS, 9),
     Layout("YOLOv4", (Part("N 1 F", "box"), Part("N F", "class")), EITHER),
     Layout("boxes and classes, transposed", (Part("N F", "box"), Part("F N", "class")), EITHER),

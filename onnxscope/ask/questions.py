@@ -234,13 +234,19 @@ class Reader:
         box, part = self.boxes[int(number) - 1], part or "class"
         if part not in box.places:
             raise BadOption(f"a box has no '{part}'", where=OPTION, remedy=f"ask for {', '.join(box.places)}")
-        output, weights, constant = box.places[part]
+        weights, constant = box.places[part]
         words = {"class": f"class {self.label(box.label)}", "object": "that there is an object"}.get(
             part, f"{part} edge"
         )
         edges = ", ".join(f"{e:.0f}" for e in box.edges)
         words = f"box {number} ({edges}; score {box.score:.2f}): {words}"
-        return Asked(text, words, {Place(self.tensor_of(output)): dict(weights)}, constant, part in EDGES)
+        return Asked(
+            text,
+            words,
+            {Place(self.tensor_of(o)): dict(w) for o, w in weights.items()},
+            constant,
+            part in EDGES,
+        )
 
     def of_letter(self, text: str, rest: str) -> Asked:
         self.need("letter", tasks.TEXT)
