@@ -46,15 +46,17 @@ def by_other_means(g: Guide, score: int | None = None) -> SectionAndFigures:
         text, parts = paragraphs(section[0]), [section[1]]
     methods = {m: n for m, n in METHODS.items() if m != "grad-cam" or feature_maps(g.explainer.scope)}
     maps: dict[str, tuple[PagePicture, PagePicture]] = {}
-    late, elsewhere = [], []
+    late, elsewhere, longest = [], [], 0.0
     for method, passes in methods.items():
-        if passes * g.pass_seconds >= g.effort.left:
+        left = g.effort.left
+        if max(longest, passes * g.pass_seconds) >= left:
             late.append(method)
             continue
         try:
             maps[method] = map_by(g, method, chosen)
         except OtherDecision:
             elsewhere.append(method)
+        longest = max(longest, left - g.effort.left)  # most of it is writing the network for the method
     shown = list(maps.values())
     for k in range(0, len(shown), IN_A_ROW):
         parts += [Row(row) for row in zip(*shown[k : k + IN_A_ROW], strict=True)]
