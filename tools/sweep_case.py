@@ -1,0 +1,74 @@
+"""One step of a case, in a process of its own: make a variant of a model, or rewrite and judge it under a policy.
+
+python tools/sweep_case.py float16|QDQ|freeze|taylor MODEL
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+from onnxruntime.transformers.float16 import convert_float_to_float16
+from sweep_judge import Network, judge, random_value
+
+import onnxscope
+
+CALIBRATED_BY = 4  # random images
+
+
+class Images(CalibrationDataReader):  # type: ignore[misc]
+    """Random images of the size that a model takes."""
+
+    def __init__(self, model: Path) -> None:
+        network, rng = Network(model), np.random.default_rng(3)
+        shapes, types = network.shapes(), network.types()
+        self.feeds: Iterator[dict[str, np.ndarray]] = (
+            {name: random_value(shapes[name], types[name], rng) for name in shapes}
+            for _ in range(CALIBRATED_BY)
+        )
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self.feeds, None)
+
+
+def variant(kind: str, model: Path) -> Path:
+    """The model in another precision, in a file beside it."""
+    target = model.with_name(f"{model.stem}-{kind}.onnx")
+    if kind == "QDQ":
+        logging.disable(logging.WARNING)
+        quantize_static(model, target, Images(model), QuantFormat.QDQ, per_channel=True)
+    else:
+        onnx.save(convert_float_to_float16(onnx.load(model)), target)
+    Network(target)  # what does not run was not made rightly
+    return target
+
+
+def rewritten_and_judged(policy: str, model: Path) -> dict[str, Any]:
+    """The verdict about a model's scope under this policy; a refusal holds its line."""
+    with tempfile.TemporaryDirectory() as folder:
+        scope = Path(folder) / "scope.onnx"
+        try:
+            onnxscope.rewrite(model, policy=policy).save(scope)
+        except onnxscope.ScopeError as refusal:
+            return {"outcome": "refused", "why": str(refusal)}
+        return judge(model, scope)
+
+
+def main() -> None:
+    step, model = sys.argv[1], Path(sys.argv[2])
+    if step in ("freeze", "taylor"):
+        print(json.dumps(rewritten_and_judged(step, model)))
+    else:
+        print(json.dumps(str(variant(step, model))))
+
+
+if __name__ == "__main__":
+    main()
