@@ -1,6 +1,6 @@
-"""One step of a case, in a process of its own: make a variant of a model, or rewrite and judge it under a policy.
+"""One step of a case, in a process of its own: make a variant of a model, or rewrite and judge it.
 
-python tools/sweep_case.py float16|QDQ|freeze|taylor MODEL
+python tools/sweep_case.py float16|QDQ|judge MODEL
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from sweep_judge import Network, judge, random_value
 
 import onnxscope
 
+POLICIES = ("freeze", "taylor")
+JUDGE = "judge"
 CALIBRATED_BY = 4  # random images
+QUANTIZED = ["Conv", "ConvTranspose", "Gemm", "MatMul", "MaxPool", "GlobalAveragePool", "Concat", "Resize"]
 
 
 class Images(CalibrationDataReader):  # type: ignore[misc]
@@ -44,14 +47,15 @@ def variant(kind: str, model: Path) -> Path:
     target = model.with_name(f"{model.stem}-{kind}.onnx")
     if kind == "QDQ":
         logging.disable(logging.WARNING)
-        quantize_static(model, target, Images(model), QuantFormat.QDQ, per_channel=True)
+        options = {"op_types_to_quantize": QUANTIZED, "per_channel": True}
+        quantize_static(model, target, Images(model), QuantFormat.QDQ, **options)
     else:
         onnx.save(convert_float_to_float16(onnx.load(model)), target)
     Network(target)  # what does not run was not made rightly
     return target
 
 
-def rewritten_and_judged(policy: str, model: Path) -> dict[str, Any]:
+def rewritten_and_judged(model: Path, policy: str) -> dict[str, Any]:
     """The verdict about a model's scope under this policy; a refusal holds its line."""
     with tempfile.TemporaryDirectory() as folder:
         scope = Path(folder) / "scope.onnx"
@@ -59,13 +63,15 @@ def rewritten_and_judged(policy: str, model: Path) -> dict[str, Any]:
             onnxscope.rewrite(model, policy=policy).save(scope)
         except onnxscope.ScopeError as refusal:
             return {"outcome": "refused", "why": str(refusal)}
+        except Exception as fault:  # whatever it is, it is reported as a failure of this pair
+            return {"outcome": "failed", "why": f"{type(fault).__name__}: {fault}"}
         return judge(model, scope)
 
 
 def main() -> None:
     step, model = sys.argv[1], Path(sys.argv[2])
-    if step in ("freeze", "taylor"):
-        print(json.dumps(rewritten_and_judged(step, model)))
+    if step == JUDGE:
+        print(json.dumps({policy: rewritten_and_judged(model, policy) for policy in POLICIES}))
     else:
         print(json.dumps(str(variant(step, model))))
 

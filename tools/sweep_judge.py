@@ -37,7 +37,7 @@ class Verdict:
 
     def add(self, name: str, figure: float, noise: float, bound: float) -> None:
         self.figures[name] = float(f"{figure:.2e}") if np.isfinite(figure) else 1e30
-        if not noise <= USELESS:
+        if not noise <= USELESS or bound > USELESS:
             self.unjudged[name] = f"rounding alone moves it by {noise:.1e}"
         elif not figure <= bound:
             self.wrong.append(f"{name} is off by {figure:.1e} (bound {bound:.1e})")
@@ -124,7 +124,7 @@ def judge(original: Path, scope: Path, seed: int = 0) -> dict[str, Any]:
         if odd:
             verdict.unjudged["derivative"] = f"not claimed: '{odd[0]}' has no tangent"
         elif known and output == source.first and y0.size == known["slope"].size:
-            judge_slope(verdict, f, known["direction"], known["slope"], floor)
+            judge_slope(verdict, f, known["direction"], known["slope"], float(known["unsure"]))
         else:
             judge_slope(verdict, f, *source.slope(rng, floor))
     return verdict.to_dict()

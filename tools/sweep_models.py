@@ -13,9 +13,9 @@ from typing import Any
 TIMM = """
 beit beit_base_patch16_224 64 img_size=64 depth=2 embed_dim=96 num_heads=3
 beit beitv2_base_patch16_224 64 img_size=64 depth=2 embed_dim=96 num_heads=3
-byoanet halonet_h1 64
-byoanet lambda_resnet26t 64 layers=[1,1,1,1]
-byoanet botnet26t_256 128 img_size=128 layers=[1,1,1,1]
+byoanet halonet_h1 128
+byoanet lambda_resnet26t 64
+byoanet botnet26t_256 128 img_size=128
 byobnet test_byobnet 64
 byobnet mobileone_s0 64
 byobnet repvgg_a0 64

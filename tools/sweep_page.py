@@ -1,1 +1,2 @@
-def write_page(records): pass
+def write_page(records):
+    pass
