@@ -87,7 +87,7 @@ def run(case: Case, folder: Path, pythons: dict[str, str]) -> dict[str, Any]:
     try:
         record["pairs"] = limited((sys.executable, TOOLS / "sweep_case.py", "judge", original))
     except Failed as failed:
-        record["pairs"] = dict.fromkeys(POLICIES, {"outcome": "failed", "why": str(failed)})
+        record["pairs"] = {p: {"outcome": "failed", "why": str(failed)} for p in POLICIES}
     return record
 
 

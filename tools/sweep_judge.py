@@ -36,7 +36,10 @@ class Verdict:
     unjudged: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, figure: float, noise: float, bound: float) -> None:
+        """A figure within the strictest bound is right however rough the model is."""
         self.figures[name] = float(f"{figure:.2e}") if np.isfinite(figure) else 1e30
+        if figure <= BOUND:
+            return
         if not noise <= USELESS or bound > USELESS:
             self.unjudged[name] = f"rounding alone moves it by {noise:.1e}"
         elif not figure <= bound:
@@ -117,7 +120,10 @@ def judge(original: Path, scope: Path, seed: int = 0) -> dict[str, Any]:
     f = Frozen(whole, feeds)
     floor = source.rounding()
     y0 = f.base(output)
-    verdict.add("base", max(gap(f.base(k), v) for k, v in source.values.items()), floor, bound(floor))
+    figure = max(gap(f.base(k), v) for k, v in source.values.items())
+    if figure > BOUND:  # optimising may change a quantized model by much, and another part of it in the scope
+        figure = min(figure, source.gap_unoptimised(scope, f))
+    verdict.add("base", figure, floor, bound(floor))
     judge_map(verdict, f, feeds[image], y0, floor, rng)
     if about["policy"].startswith("taylor"):
         odd = [n["name"] for n in json.loads(about["nodes"]) if not n.get("tangent", True)]
@@ -161,14 +167,20 @@ class Source:
             self.network, self.also = Network(path), []
         self.values = self.network.run(feeds)
         self.explained = output
+        self.unoptimised: Arrays = {}
 
     def rounding(self) -> float:
         """How far optimising moves the outputs, but at least the rounding of their types."""
         if not all(np.isfinite(v.astype(np.float64)).all() for v in self.values.values()):
             return float("inf")
-        plain = Network(self.path, self.also, optimised=False).run(self.feeds)
+        plain = self.unoptimised = Network(self.path, self.also, optimised=False).run(self.feeds)
         coarse = [float(np.finfo(v.dtype).eps) for v in self.values.values() if v.dtype.kind == "f"]
         return max(*coarse, *(gap(plain[k], v) for k, v in self.values.items()))
+
+    def gap_unoptimised(self, scope: Path, f: Frozen) -> float:
+        """How far the base is from the original where neither is optimised."""
+        base = Frozen(Network(scope, self.also, optimised=False), f.feeds)
+        return max((gap(base.base(k), v) for k, v in self.unoptimised.items()), default=float("inf"))
 
     def slope(self, rng: np.random.Generator, floor: float) -> tuple[np.ndarray, np.ndarray, float]:
         """A direction, the central difference along it, and its uncertainty."""

@@ -13,7 +13,7 @@ from typing import Any
 TIMM = """
 beit beit_base_patch16_224 64 img_size=64 depth=2 embed_dim=96 num_heads=3
 beit beitv2_base_patch16_224 64 img_size=64 depth=2 embed_dim=96 num_heads=3
-byoanet halonet_h1 128
+byoanet halonet_h1 256
 byoanet lambda_resnet26t 64
 byoanet botnet26t_256 128 img_size=128
 byobnet test_byobnet 64
