@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from dataclasses import replace
@@ -21,6 +22,7 @@ import sweep_page
 from sweep_case import rewritten_and_judged
 from sweep_judge import central_difference, judge
 from sweep_models import Case, cases
+from sweep_server import Server
 from sweep_signal import NoSignal, difference, direction, drawn, signal
 
 IMAGE = {"x": randn(1, 2, 5, 5)}
@@ -154,13 +156,33 @@ def test_a_sweep_runs_what_is_not_recorded_and_fills_the_page(
     assert f"- {sweep_page.short(refused.name)} (freeze and taylor), refused: " in text
 
 
-def test_a_child_that_fails_says_why() -> None:
-    with pytest.raises(sweep.Failed, match=r"^ValueError: no$"):
-        sweep.limited((sys.executable, "-c", "raise ValueError('no')"))
-    with pytest.raises(sweep.Failed, match="it took more"):
-        sweep.limited((sys.executable, "-c", "input()"), 0.01)
-    with pytest.raises(sweep.Failed, match="MemoryError"):
-        sweep.limited((sys.executable, "-c", f"bytes({sweep.BYTES})"))
+SERVED = """
+import sys
+sys.path.insert(0, {tools!r})
+from sweep_server import serve
+
+def answer(job):
+    print("not an answer")
+    if job == "ends":
+        import os
+        os.abort()
+    return job if job == "well" else input() if job == "waits" else bytes(1 << 60) if job == "much" else 1 / 0
+
+serve(answer)
+"""
+
+
+def test_a_server_answers_and_says_why_it_does_not(tmp_path: Path) -> None:
+    tool = tmp_path / "tool.py"
+    tool.write_text(SERVED.format(tools=str(Path(sweep.__file__).parent)))
+    with contextlib.closing(Server(sys.executable, tool)) as server:
+        assert server.ask("well") == "well"
+        for job, said in (("ends", "signal 6"), ("much", "MemoryError"), ("divides", "ZeroDivisionError: ")):
+            with pytest.raises(sweep.Failed, match=said):
+                server.ask(job)
+        with pytest.raises(sweep.Failed, match="it took more"):
+            server.ask("waits", 0.01)
+        assert server.ask("well") == "well"
 
 
 def test_the_table_is_as_large_as_it_is_said_to_be() -> None:

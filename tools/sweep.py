@@ -11,91 +11,65 @@ a time and a memory limit.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import os
-import resource
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import sweep_page
 from measuring import Failed, machine, write
+from sweep_case import JUDGE, POLICIES, RUNS
 from sweep_models import Case, cases
+from sweep_server import Server
 
 TOOLS = Path(__file__).parent
 PACKAGES = ("onnxscope", "onnx", "onnxruntime-gpu", "onnxruntime", "numpy")
-POLICIES = ("freeze", "taylor")
-SECONDS, BYTES = 420, 16 << 30  # of a process
-QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
 
 
-def limited(command: Sequence[object], seconds: float = SECONDS) -> Any:
-    """What a command prints last, as JSON; it must end in time and within the memory."""
-    words = [str(c) for c in command]
-    with subprocess.Popen(
-        words,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        env={**os.environ, **QUIET},
-        start_new_session=True,
-        preexec_fn=limit_memory,
-    ) as process:
-        try:
-            printed, said = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise Failed(f"it took more than {seconds:g} s") from None
-    if process.returncode:
-        raise Failed(reason(said) or f"it ended with code {process.returncode}")
-    return json.loads(printed.splitlines()[-1])
+class Servers:
+    """The processes that export, and the one that rewrites and judges."""
+
+    def __init__(self, pythons: dict[str, str]) -> None:
+        self.pythons = pythons
+        self.case = Server(sys.executable, TOOLS / "sweep_case.py")
+        self.exporters = {p: Server(p, TOOLS / "sweep_exporters.py") for p in pythons.values()}
+
+    def exporter(self, name: str) -> Server:
+        found = [p for part, p in self.pythons.items() if name.startswith(part) or name.endswith(part)]
+        if not found:
+            raise Failed(f"no --python is given for {name}")
+        return self.exporters[found[-1]]
+
+    def close(self) -> None:
+        for server in (self.case, *self.exporters.values()):
+            server.close()
 
 
-def limit_memory() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
-
-
-def reason(said: str) -> str:
-    """The line of an error output that says most: the last one that is not indented and no hint."""
-    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith((" ", "\t"))]
-    errors = [line for line in lines if "Error" in line or line.startswith("NoSignal")]
-    return (errors or lines or [""])[-1][:300]
-
-
-def run(case: Case, folder: Path, pythons: dict[str, str]) -> dict[str, Any]:
+def run(case: Case, folder: Path, servers: Servers) -> dict[str, Any]:
     """The record of one case. The exported file is taken from the folder if it is there."""
     record: dict[str, Any] = {"name": case.name, **asdict(case), "pairs": {}}
-    plain = Case(**{**asdict(case), "variant": ""})
-    original = folder / f"{plain.name}.onnx"
+    original = folder.resolve() / f"{replace(case, variant='').name}.onnx"
     facts = original.with_suffix(".json")
     try:
         if not facts.exists():
             words = (case.exporter, case.package, case.architecture, case.size, case.opset, case.options)
-            command = (interpreter(case.exporter, pythons), TOOLS / "sweep_exporters.py", *words, original)
-            write(facts, json.dumps(limited(command)))
+            write(facts, json.dumps(servers.exporter(case.exporter).ask([*words, str(original)])))
         record |= json.loads(facts.read_text(encoding="utf-8"))
-        if case.variant:
-            original = Path(limited((sys.executable, TOOLS / "sweep_case.py", case.variant, original)))
+        if not case.variant:
+            servers.case.ask([RUNS, str(original)])  # what onnxruntime does not open is no export
+        else:
+            original = Path(servers.case.ask([case.variant, str(original)]))
     except Failed as failed:
         return record | {"export": str(failed)}
     try:
-        record["pairs"] = limited((sys.executable, TOOLS / "sweep_case.py", "judge", original))
+        record["pairs"] = servers.case.ask([JUDGE, str(original)])
     except Failed as failed:
         record["pairs"] = {p: {"outcome": "failed", "why": str(failed)} for p in POLICIES}
     return record
-
-
-def interpreter(exporter: str, pythons: dict[str, str]) -> str:
-    found = [p for part, p in pythons.items() if exporter.startswith(part) or exporter.endswith(part)]
-    if not found:
-        raise Failed(f"no --python is given for {exporter}")
-    return found[-1]
 
 
 def recorded(results: Path) -> dict[str, dict[str, Any]]:
@@ -112,15 +86,21 @@ def brief(record: dict[str, Any]) -> str:
 
 def sweep(chosen: Iterable[Case], results: Path, folder: Path, pythons: dict[str, str], keep: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for case in chosen:
-        began = time.monotonic()
-        record = run(case, folder, pythons) | {"onnxscope": machine(PACKAGES)["versions"]}
-        with results.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(record) + "\n")
-        print(f"{case.name} ({time.monotonic() - began:.0f} s): {brief(record)}", flush=True)
-        if not keep:
-            for file in folder.glob(f"{case.name}*"):
-                file.unlink()
+    with contextlib.closing(Servers(pythons)) as servers:
+        for case in chosen:
+            record_of(case, results, folder, servers)
+            if not keep:
+                for file in folder.glob(f"{case.name}*"):
+                    file.unlink()
+
+
+def record_of(case: Case, results: Path, folder: Path, servers: Servers) -> None:
+    """Run a case, and add its record to the file."""
+    began = time.monotonic()
+    record = run(case, folder, servers) | {"onnxscope": machine(PACKAGES)["versions"]}
+    with results.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(record) + "\n")
+    print(f"{case.name} ({time.monotonic() - began:.0f} s): {brief(record)}", flush=True)
 
 
 def main() -> None:

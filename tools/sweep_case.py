@@ -1,13 +1,13 @@
 """One step of a case, in a process of its own: make a variant of a model, or rewrite and judge it.
 
-python tools/sweep_case.py float16|QDQ|judge MODEL
+python tools/sweep_case.py
+
+Jobs come on standard input, a line of JSON each: what to do (float16, QDQ, runs or judge) and the model's file.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,11 +18,12 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from sweep_judge import Network, judge, random_value
+from sweep_server import serve
 
 import onnxscope
 
 POLICIES = ("freeze", "taylor")
-JUDGE = "judge"
+JUDGE, RUNS = "judge", "runs"
 CALIBRATED_BY = 4  # random images
 QUANTIZED = ["Conv", "ConvTranspose", "Gemm", "MatMul", "MaxPool", "GlobalAveragePool", "Concat", "Resize"]
 
@@ -68,13 +69,14 @@ def rewritten_and_judged(model: Path, policy: str) -> dict[str, Any]:
         return judge(model, scope)
 
 
-def main() -> None:
-    step, model = sys.argv[1], Path(sys.argv[2])
+def answer(job: list[str]) -> Any:
+    step, model = job[0], Path(job[1])
+    if step == RUNS:
+        return Network(model).outputs
     if step == JUDGE:
-        print(json.dumps({policy: rewritten_and_judged(model, policy) for policy in POLICIES}))
-    else:
-        print(json.dumps(str(variant(step, model))))
+        return {policy: rewritten_and_judged(model, policy) for policy in POLICIES}
+    return str(variant(step, model))
 
 
 if __name__ == "__main__":
-    main()
+    serve(answer)

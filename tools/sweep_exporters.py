@@ -1,21 +1,23 @@
-"""Export one architecture with random weights whose signals survive; run by the interpreter that has the exporter.
+"""Export architectures with random weights whose signals survive; run by the interpreter that has the exporter.
 
-python tools/sweep_exporters.py EXPORTER PACKAGE ARCHITECTURE SIZE OPSET OPTIONS TARGET
+python tools/sweep_exporters.py
 
-Each architecture gets weights that are neither zero nor alike, and normalisations that are calibrated on one batch.
-What is printed last is JSON: the versions of the exporter's packages, how much the output depends on the image, and the
-opset, which is higher than was asked for where the exporter demands it.
+Jobs come on standard input, a line of JSON each: exporter, package, architecture, size, opset, options and target. Each
+architecture gets weights that are neither zero nor alike, and normalisations that are calibrated on one batch. The answer
+holds the versions of the exporter's packages, how much the output depends on the image, and the opset, which is higher
+than was asked for where the exporter demands it.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from sweep_signal import Job, NoSignal
+from sweep_server import serve
+from sweep_signal import Job
 
 EXPORTERS = {  # the module that exports, and the packages whose versions count
     "torch-script": ("sweep_torch", ("torch",)),
@@ -28,18 +30,24 @@ EXPORTERS = {  # the module that exports, and the packages whose versions count
 }
 
 
-def main() -> None:
-    exporter, package, name, size, opset, options, target = sys.argv[1:]
+SLOW = {"sweep_torch": ("torch", "timm", "torchvision", "segmentation_models_pytorch", "spandrel")}
+
+
+def prepare(job: list[Any]) -> None:
+    """Import what is slow to import, once for all jobs of an exporter."""
+    for module in SLOW.get(EXPORTERS[job[0]][0], ()):
+        import_module(module)
+
+
+def export(job: list[Any]) -> dict[str, Any]:
+    exporter, package, name, size, opset, options, target = job
     module, packages = EXPORTERS[exporter]
     shape = [int(s) for s in size.split("x")]
-    job = Job(exporter, package, name, shape, int(opset), json.loads(options), Path(target))
-    try:
-        found, written = import_module(module).export(job)
-    except NoSignal as error:
-        sys.exit(f"NoSignal: {error}")
+    made = Job(exporter, package, name, shape, opset, json.loads(options), Path(target))
+    found, written = import_module(module).export(made)
     versions = ", ".join(f"{p} {version(p)}" for p in packages)
-    print(json.dumps({"versions": versions, "signal": round(found, 4), "opset": written}))
+    return {"versions": versions, "signal": round(found, 4), "opset": written}
 
 
 if __name__ == "__main__":
-    main()
+    serve(export, prepare)
