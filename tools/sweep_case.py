@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
-from sweep_judge import Network, judge, random_value
+from sweep_judge import Network, judge, random_values
 from sweep_server import serve
 
 import onnxscope
@@ -33,10 +33,8 @@ class Images(CalibrationDataReader):  # type: ignore[misc]
 
     def __init__(self, model: Path) -> None:
         network, rng = Network(model), np.random.default_rng(3)
-        shapes, types = network.shapes(), network.types()
         self.feeds: Iterator[dict[str, np.ndarray]] = (
-            {name: random_value(shapes[name], types[name], rng) for name in shapes}
-            for _ in range(CALIBRATED_BY)
+            random_values(network, rng) for _ in range(CALIBRATED_BY)
         )
 
     def get_next(self) -> dict[str, np.ndarray] | None:
@@ -52,8 +50,14 @@ def variant(kind: str, model: Path) -> Path:
         quantize_static(model, target, Images(model), QuantFormat.QDQ, **options)
     else:
         onnx.save(convert_float_to_float16(onnx.load(model)), target)
-    Network(target)  # what does not run was not made rightly
+    runs(target)  # what does not run was not made rightly
     return target
+
+
+def runs(model: Path) -> list[str]:
+    """Run a model on random numbers; the names of its outputs."""
+    network = Network(model)
+    return list(network.run(random_values(network, np.random.default_rng(0))))
 
 
 def rewritten_and_judged(model: Path, policy: str) -> dict[str, Any]:
@@ -72,7 +76,7 @@ def rewritten_and_judged(model: Path, policy: str) -> dict[str, Any]:
 def answer(job: list[str]) -> Any:
     step, model = job[0], Path(job[1])
     if step == RUNS:
-        return Network(model).outputs
+        return runs(model)
     if step == JUDGE:
         return {policy: rewritten_and_judged(model, policy) for policy in POLICIES}
     return str(variant(step, model))
