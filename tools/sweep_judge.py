@@ -110,7 +110,7 @@ def judge(original: Path, scope: Path, seed: int = 0) -> dict[str, Any]:
     whole, rng, verdict = Network(scope, [output]), np.random.default_rng(seed), Verdict()
     feeds = {name: x for name, x in random_values(whole, rng).items() if name not in FRESH}
     file = original.with_suffix(".npz")
-    known = dict(np.load(file)) if file.is_file() else {}
+    known = dict(np.load(file)) if file.is_file() and len(feeds) == 1 else {}
     if known:
         feeds[image] = known["image"].astype(feeds[image].dtype).reshape(feeds[image].shape)
     source = Source(original, image, output, feeds)

@@ -67,15 +67,15 @@ DRCT DRCT 32 embed_dim=24 depths=[6,6] num_heads=[6,6] window_size=8 img_size=32
 DRUNet DRUNet 1x32x32 nc=[8,16,24,32] nb=2
 DnCNN DnCNN 1x32x32 nc=16 nb=6
 ESRGAN ESRGAN 32 num_filters=16 num_blocks=2
-FBCNN FBCNN 32 nc=[8,16,24,32] nb=2
+FBCNN FBCNN 32 nb=1
 FDAT FDAT 32 embed_dim=24 num_groups=1 num_heads=2 scale=2
 FFTformer FFTformer 32 dim=12 num_blocks=[1,1,1] num_refinement_blocks=1
 GRL GRL 32 img_size=32 embed_dim=24 depths=[2,2] num_heads_window=[2,2] num_heads_stripe=[2,2] upscale=2 upsampler="pixelshuffle"
 HAT HAT 32 img_size=32 embed_dim=24 depths=[2,2] num_heads=[2,2] window_size=8 upscale=2 compress_ratio=3 squeeze_factor=6
-HVICIDNet HVICIDNet 32 channels=[12,12,24,48]
+SAFMNBCIE SAFMNBCIE 32 dim=16 n_blocks=2 num_layers=2 upscaling_factor=2
 KBNet KBNet.KBNet_s 32 width=16 middle_blk_num=1 enc_blk_nums=[1,1] dec_blk_nums=[1,1]
-LaMa LaMa 4x64x64 in_nc=4
-MixDehazeNet MixDehazeNet 32
+RealCUGAN RealCUGAN.UpCunet3x 64
+MixDehazeNet MixDehazeNet 64
 MoESR MoESR 32 dim=16 n_blocks=2 n_block=1 scale=2
 MoSR MoSR 32 n_block=2 dim=16 upscale=2
 NAFNet NAFNet 32 enc_blk_nums=[1,1] dec_blk_nums=[1,1]
@@ -87,7 +87,7 @@ RGT RGT 32 img_size=32 embed_dim=24 depth=[2,2] num_heads=[2,2] split_size=[8,8]
 RealCUGAN RealCUGAN.UpCunet2x 64
 RetinexFormer RetinexFormer 32 n_feat=16 stage=1
 SAFMN SAFMN 32 dim=16 n_blocks=2 upscaling_factor=2
-SCUNet SCUNet 64 config=[1,1,1,1,1,1,1] dim=16 input_resolution=64
+SCUNet SCUNet 64 config=[1,1,1,1,1,1,1] dim=64 input_resolution=64
 SPAN SPAN 32 num_in_ch=3 num_out_ch=3 feature_channels=16 upscale=2
 SeemoRe SeemoRe 32 scale=2 num_layers=2 embedding_dim=16 num_experts=3
 SwiftSRGAN SwiftSRGAN 32 num_channels=16 num_blocks=2 upscale_factor=2
