@@ -63,6 +63,9 @@ class Network:
         levels = onnxruntime.GraphOptimizationLevel
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
+        options.enable_mem_reuse = (
+            False  # planning it takes most of the time that a large graph needs to open
+        )
         options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             file = with_outputs(path, also, Path(folder)) if also else path

@@ -12,7 +12,7 @@ import numpy as np
 BATCH = 4  # images that normalisations are calibrated on
 LEAST_SIGNAL = 1e-3  # of the output, which another image must change
 STEP = 1e-7  # of central differences in float64
-NEARBY = 1e-6  # how far off an image is that float32 could take for this one, after some layers
+NEARBY = (1e-6, 1e-5)  # how far off images are that float32 could take for this one, after some layers
 IMAGE = "image"
 SMALL, TINY = 0.1, 1e-3  # what a constant weight is taken as: a damped branch's scale, a bias
 
@@ -64,8 +64,9 @@ def signal(f: Function, images: np.ndarray) -> float:
 
 def save_slope(slope_at: Function, image: np.ndarray, target: Path) -> None:
     """What the framework says about the image's neighbourhood, for the judge: a slope, and how unsure rounding makes it."""
-    slope, nearby = slope_at(image), slope_at(image + NEARBY * direction(image)[..., ::-1])
-    unsure = np.linalg.norm(slope - nearby) / max(np.linalg.norm(slope), 1e-30)
+    slope, aside = slope_at(image), direction(image)[..., ::-1]
+    nearby = [slope_at(image + step * aside) for step in NEARBY]
+    unsure = max(np.linalg.norm(slope - s) for s in nearby) / max(np.linalg.norm(slope), 1e-30)
     np.savez(target.with_suffix(".npz"), image=image, direction=direction(image), slope=slope, unsure=unsure)
 
 
