@@ -24,7 +24,7 @@ BOUND = 1e-4  # of the largest value: float32 rounding through a deep network
 SLOPE_BOUND = 1e-2  # of a central difference in float32
 NOISE = 10.0  # how many times the model's own rounding a figure may be
 UNCERTAIN = 4.0  # how many times its own uncertainty a central difference may be off
-USELESS = 0.1  # a figure whose noise is above this is not judged
+USELESS = 0.1  # a bound above this proves nothing
 STEPS = tuple(0.3 * 0.5**k for k in range(12))  # of central differences, relative to the image
 
 
@@ -36,12 +36,13 @@ class Verdict:
     wrong: list[str] = field(default_factory=list)
     unjudged: dict[str, str] = field(default_factory=dict)
 
-    def add(self, name: str, figure: float, noise: float, bound: float) -> None:
-        """A figure within the strictest bound is right however rough the model is."""
+    def add(
+        self, name: str, figure: float, noise: float, strict: float = BOUND, times: float = NOISE
+    ) -> None:
+        """A figure within the strict bound is right; else it may be some times the noise, which may not be useless."""
+        bound = max(strict, times * noise)
         self.figures[name] = float(f"{figure:.2e}") if np.isfinite(figure) else 1e30
-        if figure <= BOUND:
-            return
-        if not noise <= USELESS or bound > USELESS:
+        if strict < figure and not bound <= USELESS:
             self.unjudged[name] = f"rounding alone moves it by {noise:.1e}"
         elif not figure <= bound:
             self.wrong.append(f"{name} is off by {figure:.1e} (bound {bound:.1e})")
@@ -123,7 +124,7 @@ def judge(original: Path, scope: Path, seed: int = 0) -> dict[str, Any]:
     figure = max(gap(f.base(k), v) for k, v in source.values.items())
     if figure > BOUND:  # optimising may change a quantized model by much, and another part of it in the scope
         figure = min(figure, source.gap_unoptimised(scope, f))
-    verdict.add("base", figure, floor, bound(floor))
+    verdict.add("base", figure, floor)
     judge_map(verdict, f, feeds[image], y0, floor, rng)
     if about["policy"].startswith("taylor"):
         odd = [n["name"] for n in json.loads(about["nodes"]) if not n.get("tangent", True)]
@@ -131,13 +132,11 @@ def judge(original: Path, scope: Path, seed: int = 0) -> dict[str, Any]:
             verdict.unjudged["derivative"] = f"not claimed: '{odd[0]}' has no tangent"
         elif known and output == source.first and y0.size == known["slope"].size:
             judge_slope(verdict, f, known["direction"], known["slope"], float(known["unsure"]))
+        elif output not in source.values or feeds[image].dtype.kind != "f":
+            verdict.unjudged["derivative"] = "the original has no such tensor, or takes whole numbers"
         else:
             judge_slope(verdict, f, *source.slope(rng, floor))
     return verdict.to_dict()
-
-
-def bound(floor: float) -> float:
-    return max(BOUND, NOISE * floor)
 
 
 def random_value(shape: Sequence[int | str], dtype: np.dtype[Any], rng: np.random.Generator) -> np.ndarray:
@@ -195,8 +194,6 @@ class Source:
         """A direction, the central difference along it, and its uncertainty."""
         x0 = self.feeds[self.image]
         v = rng.standard_normal(x0.shape)
-        if self.explained not in self.values or x0.dtype.kind != "f":
-            return v, np.zeros(0), float("inf")
 
         def along(h: float) -> np.ndarray:
             x = (x0 + h * v).astype(x0.dtype)
@@ -243,7 +240,7 @@ def judge_map(
     x = x0.astype(np.float64).reshape(f.probe)
     v, w = (rng.standard_normal(f.probe).astype(np.float32) for _ in range(2))
     at_x0, r, at_v = f.affine([x, 0 * x, v])
-    verdict.add("frozen(x0) = y0", gap(at_x0, y0.reshape(at_x0.shape)), floor, bound(floor))
+    verdict.add("frozen(x0) = y0", gap(at_x0, y0.reshape(at_x0.shape)), floor)
     loud = min(max(1.0, size(r) / max(size(at_v - r), 1e-30)), 1e6)  # probes as loud as the residual
     v, w = (loud * v).astype(np.float32), (loud * w).astype(np.float32)
     mixed = (0.75 * v - 1.5 * w).astype(np.float32)
@@ -251,12 +248,12 @@ def judge_map(
     if not np.any(fv):
         verdict.unjudged["transpose"] = "F·v = 0 for random probes: no carried value reaches the output"
         return
-    verdict.add("linear", gap(fm, 0.75 * fv - 1.5 * fw), 0.0, BOUND)
+    verdict.add("linear", gap(fm, 0.75 * fv - 1.5 * fw), 0.0)
     u = (fv / size(fv) + rng.standard_normal(fv.shape) / np.sqrt(fv.size)).astype(np.float32)
     u = u.reshape(f.cotangent)
     back = f.back(u)
     scale = max(size(fv) * size(u), size(v) * size(back))
-    verdict.add("transpose", abs(np.vdot(fv, u) - np.vdot(v, back)) / scale, 0.0, BOUND)
+    verdict.add("transpose", abs(np.vdot(fv, u) - np.vdot(v, back)) / scale, 0.0)
 
 
 def size(x: np.ndarray) -> float:
@@ -267,8 +264,8 @@ def judge_slope(verdict: Verdict, f: Frozen, v: np.ndarray, slope: np.ndarray, u
     """Under `taylor`, F·v is the original's slope along v."""
     at_v, r = f.affine([v.reshape(f.probe), np.zeros(f.probe)])
     noise = max(unsure, 1e-7 * size(r) / max(size(slope), 1e-30))
-    figure = size((at_v - r).reshape(-1) - slope.reshape(-1)) / max(size(slope), 1e-30) if slope.size else 0.0
-    verdict.add("derivative", figure, noise, max(SLOPE_BOUND, UNCERTAIN * noise))
+    figure = size((at_v - r).reshape(-1) - slope.reshape(-1)) / max(size(slope), 1e-30)
+    verdict.add("derivative", figure, noise, SLOPE_BOUND, UNCERTAIN)
 
 
 def central_difference(along: Callable[[float], np.ndarray], floor: float) -> tuple[np.ndarray, float]:

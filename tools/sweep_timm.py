@@ -54,7 +54,7 @@ eva eva02_tiny_patch14_224 56 img_size=56 depth=2
 eva vit_tiny_patch16_dinov3_qkvb 64 img_size=64 depth=2
 fasternet fasternet_t0 64
 fastvit fastvit_t8 64
-focalnet focalnet_tiny_srf 64 depths=[1,1,1,1] embed_dim=32
+focalnet focalnet_tiny_srf 64
 gcvit gcvit_xxtiny 64 img_size=64
 gemma4_vit gemma4_vit_167m 96 depth=2 embed_dim=96 num_heads=3
 ghostnet ghostnet_050 64

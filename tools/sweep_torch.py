@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sweep_signal import BATCH, IMAGE, Job, difference, drawn, save_slope, signal, tensor_of
+from sweep_signal import BATCH, IMAGE, Job, difference, direction, drawn, save_slope, signal, tensor_of
 
 
 def torch_model(package: str, name: str, options: dict[str, Any]) -> Any:
@@ -65,13 +65,25 @@ def detector(model: Any) -> Any:
 
 
 def torch_slope(model: Any, image: Any, target: Path) -> None:
-    """The slope that torch finds in float64, for models that can be computed in it."""
+    """The slope that torch finds in float64, for models that can be computed in it.
+
+    By forward differentiation; by differences where torch has none for an operator.
+    """
     import torch
 
     exact = copy.deepcopy(model).double()
-    with contextlib.suppress(RuntimeError):  # constants of another type inside
-        f = difference(lambda x: tensor_of(exact(torch.from_numpy(x))).numpy())
-        save_slope(f, image.double().numpy(), target)
+
+    def f(x: Any) -> Any:
+        return tensor_of(exact(x))
+
+    def tangent(x: np.ndarray) -> np.ndarray:
+        at, along = torch.from_numpy(x), torch.from_numpy(direction(x))
+        return torch.func.jvp(f, (at,), (along,))[1].numpy()
+
+    for slope_at in (tangent, difference(lambda x: f(torch.from_numpy(x)).numpy())):
+        with contextlib.suppress(RuntimeError):  # no such derivative, or constants of another type inside
+            save_slope(slope_at, image.double().numpy(), target)
+            return
 
 
 def export(job: Job) -> tuple[float, int]:
