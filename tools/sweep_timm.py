@@ -79,12 +79,12 @@ mambaout test_mambaout 64
 maxxvit test_coatnet 64 img_size=64
 maxxvit test_maxvit 64 img_size=64
 metaformer poolformer_s12 64
-metaformer caformer_s18 64 depths=[1,1,1,1] dims=[32,64,96,128]
-metaformer convformer_s18 64 depths=[1,1,1,1] dims=[32,64,96,128]
-mlp_mixer gmlp_ti16_224 64 img_size=64 num_blocks=3
-mlp_mixer gmixer_12_224 64 img_size=64 num_blocks=3
-mlp_mixer resmlp_12_224 64 img_size=64 num_blocks=3
-mlp_mixer mixer_s16_224 64 img_size=64 num_blocks=3
+metaformer caformer_s18 64
+metaformer convformer_s18 64
+mlp_mixer gmlp_ti16_224 64 img_size=64
+mlp_mixer gmixer_12_224 64 img_size=64
+mlp_mixer resmlp_12_224 64 img_size=64
+mlp_mixer mixer_s16_224 64 img_size=64
 mobilenetv3 lcnet_035 64
 mobilenetv3 mobilenetv3_small_050 64
 mobilenetv3 fbnetc_100 64
@@ -93,11 +93,11 @@ mobilenetv3 mobilenetv4_hybrid_medium 64
 mobilenetv5 mobilenetv5_base 64
 mobilevit mobilevit_xxs 64
 mobilevit mobilevitv2_050 64
-mvitv2 mvitv2_tiny 64 img_size=64 depths=[1,1,2,1] embed_dim=48
+mvitv2 mvitv2_tiny 64 img_size=64
 naflexvit naflexvit_base_patch16_gap 64 depth=2 embed_dim=96 num_heads=3
-nasnet nasnetalarge 96 num_conv_filters=4 num_reduction_filters=4
-nest nest_tiny 64 img_size=64 embed_dims=[48,96,192] num_heads=[1,2,4] depths=[1,1,2]
-nextvit nextvit_small 64 depths=[1,1,2,1]
+nasnet nasnetalarge 96
+nest nest_tiny 64 img_size=64
+nextvit nextvit_small 64
 nfnet test_nfnet 64
 nfnet nf_regnet_b0 64
 nfnet dm_nfnet_f0 64 depths=[1,1,1,1]
@@ -121,7 +121,7 @@ resnet resnetrs50 64 layers=[1,1,1,1]
 resnet seresnext26d_32x4d 64 layers=[1,1,1,1]
 resnet resnetblur50 64 layers=[1,1,1,1]
 resnetv2 resnetv2_18 64
-resnetv2 resnetv2_50x1_bit 64 layers=[1,1,1,1]
+resnetv2 resnetv2_50x1_bit 64
 rexnet rexnet_100 64
 selecsls selecsls42 64
 senet legacy_seresnet18 64
@@ -150,8 +150,8 @@ vision_transformer vit_tiny_patch16_224 64 img_size=64 depth=2
 vision_transformer_hybrid vit_tiny_r_s16_p8_224 64 img_size=64 depth=2
 vision_transformer_relpos test_vit_relpos 64 img_size=64
 vision_transformer_sam samvit_base_patch16_224 64 img_size=64 depth=2 embed_dim=96 num_heads=3 global_attn_indexes=[1]
-vitamin vitamin_small_224 64 img_size=64 depths=[1,1,2,1]
-volo volo_d1_224 64 img_size=64 layers=[1,1,1,1]
+vitamin vitamin_small_224 64 img_size=64
+volo volo_d1_224 64 img_size=64
 vovnet ese_vovnet19b_slim_dw 64
 vovnet vovnet39a 64
 xception legacy_xception 64
