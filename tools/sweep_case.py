@@ -46,7 +46,10 @@ def variant(kind: str, model: Path) -> Path:
     target = model.with_name(f"{model.stem}-{kind}.onnx")
     if kind == "QDQ":
         logging.disable(logging.WARNING)
-        options = {"op_types_to_quantize": QUANTIZED, "per_channel": True}
+        opset = next(
+            o.version for o in onnx.load(model, load_external_data=False).opset_import if not o.domain
+        )
+        options = {"op_types_to_quantize": QUANTIZED, "per_channel": opset >= 13}  # an axis exists since 13
         quantize_static(model, target, Images(model), QuantFormat.QDQ, **options)
     else:
         onnx.save(convert_float_to_float16(onnx.load(model)), target)

@@ -12,7 +12,12 @@ import numpy as np
 BATCH = 4  # images that normalisations are calibrated on
 LEAST_SIGNAL = 1e-4  # of the output, which another image must change
 STEP = 1e-7  # of central differences in float64
-NEARBY = (-1e-5, -1e-6, 1e-6, 1e-5)  # how far off images are that float32 could take for this one, after some layers
+NEARBY = (
+    -1e-5,
+    -1e-6,
+    1e-6,
+    1e-5,
+)  # how far off images are that float32 could take for this one, after some layers
 IMAGE = "image"
 SMALL, TINY = 0.1, 1e-3  # what a constant weight is taken as: a damped branch's scale, a bias
 
