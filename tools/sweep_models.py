@@ -20,16 +20,16 @@ googlenet googlenet 64
 lraspp lraspp_mobilenet_v3_large 96 backbone=1
 deeplabv3 deeplabv3_mobilenet_v3_large 96 backbone=1
 fcn fcn_resnet50 64 backbone=1
-maxvit maxvit_t 64 input_size=[64,64] partition_size=2
+maxvit maxvit_t 224
 mobilenet mobilenet_v2 64
 shufflenet shufflenet_v2_x0_5 64
 squeezenet squeezenet1_1 64
 swin swin_v2_t 64
-vit vit_b_32 64 image_size=64 num_layers=2
+vit vit_b_32 64 image_size=64
 video r3d_18 3x4x56x56
 video r2plus1d_18 3x4x56x56
-video s3d 3x16x64x64
-video mvit_v2_s 3x16x224x224
+video mc3_18 3x4x56x56
+swin swin_t 64
 video swin3d_t 3x4x64x64
 detectors ssdlite320_mobilenet_v3_large 320 backbone=1 boxes=1
 detectors ssd300_vgg16 300 backbone=1 boxes=1
