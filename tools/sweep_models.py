@@ -31,12 +31,12 @@ video r2plus1d_18 3x4x56x56
 video mc3_18 3x4x56x56
 swin swin_t 64
 video swin3d_t 3x4x64x64
-detectors ssdlite320_mobilenet_v3_large 320 backbone=1 boxes=1
-detectors ssd300_vgg16 300 backbone=1 boxes=1
-detectors retinanet_resnet50_fpn 128 backbone=1 boxes=1 min_size=128 max_size=128
-detectors fcos_resnet50_fpn 128 backbone=1 boxes=1 min_size=128 max_size=128
-detectors fasterrcnn_mobilenet_v3_large_320_fpn 128 backbone=1 boxes=1 min_size=128 max_size=128
-detectors maskrcnn_resnet50_fpn 128 backbone=1 boxes=1 min_size=128 max_size=128
+detectors ssdlite320_mobilenet_v3_large 320 backbone=1 boxes=1 score_thresh=0.0 detections_per_img=10
+detectors ssd300_vgg16 300 backbone=1 boxes=1 score_thresh=0.0 detections_per_img=10
+detectors retinanet_resnet50_fpn 128 backbone=1 boxes=1 min_size=128 max_size=128 score_thresh=0.0 detections_per_img=10
+detectors fcos_resnet50_fpn 128 backbone=1 boxes=1 min_size=128 max_size=128 score_thresh=0.0 detections_per_img=10
+detectors fasterrcnn_mobilenet_v3_large_320_fpn 128 backbone=1 boxes=1 min_size=128 max_size=128 box_score_thresh=0.0 box_detections_per_img=10
+detectors maskrcnn_resnet50_fpn 128 backbone=1 boxes=1 min_size=128 max_size=128 box_score_thresh=0.0 box_detections_per_img=10
 """
 
 SMP = """
