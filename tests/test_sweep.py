@@ -219,3 +219,9 @@ def test_an_output_without_signal_is_refused() -> None:
 def test_a_slope_in_float64() -> None:
     x = randn(1, 1, 3, 3).astype(np.float64)
     np.testing.assert_allclose(difference(np.sin)(x), np.cos(x) * direction(x), rtol=1e-6)
+
+
+def test_reasons_are_short_and_name_no_folders() -> None:
+    said = "Load model\nfrom /tmp/a/net.onnx failed at '/block_0/Conv': \x1b[96mno\x1b[0m"
+    assert sweep_page.short(said) == "Load model from net.onnx failed at '/block\\_0/Conv': no"
+    assert len(sweep_page.short("word " * 100)) <= sweep_page.LONGEST + 1

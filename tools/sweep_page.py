@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ Record = Mapping[str, Any]
 PAGE = COSTS.with_name("coverage.md")
 PART = "sweep"
 OUTCOMES = ("right", "refused", "not judged", "wrong", "failed")
-LONGEST = 240  # characters of a reason
+LONGEST = 200  # characters of a reason
 
 
 def write_page(records: Sequence[Record], page: Path = PAGE) -> None:
@@ -115,6 +116,9 @@ def shortcomings(judged: Sequence[Record]) -> Iterator[str]:
 
 
 def short(text: str) -> str:
+    """A reason as text in Markdown: on one line, of limited length."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", " ".join(text.split()))
+    text = re.sub(r"/\S*/(?=[^/\s]+\.(?:onnx|py)\b)", "", text)  # folders of the machine that swept
     text = text.replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_").replace("[", "\\[")
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
