@@ -71,7 +71,7 @@ REFUSED = [  # verbs, forms, and what the message says
     ("rewrite, doctor, verify", "decides on values", r"'shown' \(If\): its condition .*image.*--image FILE"),
     ("evaluate", "decides on values", r"'shown' \(If\): its condition would be false for this image"),
     ("evaluate", "two inputs", r"the model has a further input 'known'"),
-    (MAPS, "batch of 4", r"4x3x12x12.*--input-shape image:1x3x12x12$"),
+    ("votes, compare, compare grad-cam", "batch of 4", r"4x3x12x12.*--input-shape image:1x3x12x12$"),
     (MAPS, "clip", r"1x3x4x8x8.* no picture"),
     ("compare grad-cam", "signal", r"no feature map with rows and columns.*another method$"),
     ("compare grad-cam", "QOperator", r"feature maps .*whole numbers.*another method$"),
