@@ -29,7 +29,8 @@ from onnxscope.show.tour.whole import input_and_output, proofs
 
 HOW_IT_RAN = ("device", "precision", "left_to_cpu", "notes")  # what tour.json holds of `Interpreter.about`
 PROOFS, PROOFS_TITLE = "proofs", "the proofs"
-PASSES = {PROOFS: 25, "ledger": 3, "pixels": 20}  # about how many each of these takes
+PASSES = {PROOFS: 40, "ledger": 3, "pixels": 20}  # about how many each of these takes
+PATIENCE = {PROOFS: 1.4}  # times the time that is left: how long a section may take, 1 unless it is named
 PLACES = {tasks.BOXES, tasks.CLASS_MAP, tasks.TEXT, tasks.POINTS}  # whose parts are asked about one by one
 ASKED = PLACES | {tasks.EMBEDDING, tasks.MAP}  # tasks with questions of their own
 UNPROVED: SectionAndFigures = (
@@ -148,7 +149,7 @@ def computed(
     for name, stop in stops.items():
         g.say(stop.title)
         try:
-            if stop.passes and stop.passes * g.pass_seconds > g.effort.left:
+            if stop.passes and stop.passes * g.pass_seconds > PATIENCE.get(name, 1) * g.effort.left:
                 late.append(name)
             else:
                 shown[name] = stop.compute()
@@ -161,7 +162,7 @@ def computed(
 
 def needed(g: Guide) -> int:
     """About how many seconds a tour with proofs takes."""
-    return int(g.effort.seconds - g.effort.left + 2 * PASSES[PROOFS] * g.pass_seconds) + 1
+    return int(g.effort.seconds - g.effort.left + PASSES[PROOFS] * g.pass_seconds) + 1
 
 
 def stops_of(g: Guide, scope: Scope) -> dict[str, Stop]:
