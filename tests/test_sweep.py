@@ -183,6 +183,12 @@ def test_a_server_answers_and_says_why_it_does_not(tmp_path: Path) -> None:
         with pytest.raises(sweep.Failed, match="it took more"):
             server.ask("waits", 0.01)
         assert server.ask("well") == "well"
+        assert server.process is not None
+        server.process.kill()  # as another might do
+        server.process.wait()
+        with pytest.raises(sweep.Failed, match="its process ended"):
+            server.ask("well")
+        assert server.ask("well") == "well"
 
 
 def test_the_table_is_as_large_as_it_is_said_to_be() -> None:

@@ -152,6 +152,12 @@ def random_values(network: Network, rng: np.random.Generator) -> Arrays:
     return {name: random_value(shape, types[name], rng) for name, shape in network.shapes().items()}
 
 
+def moved_by(share: float, x: np.ndarray) -> np.ndarray:
+    """Floating-point values, each a little larger or smaller."""
+    signs = np.random.default_rng(4).choice([-1.0, 1.0], x.shape)
+    return (x * (1 + share * signs)).astype(x.dtype) if x.dtype.kind == "f" else x
+
+
 def gap(a: np.ndarray, b: np.ndarray) -> float:
     """The largest difference relative to the largest value of b."""
     if a.shape != b.shape or not np.isfinite(a.astype(np.float64)).all():
@@ -175,15 +181,19 @@ class Source:
         self.unoptimised: Arrays = {}
 
     def rounding(self) -> float:
-        """How far optimising moves the outputs, but at least the rounding of their types."""
+        """How far optimising moves the outputs, or rounding the inputs, but at least the rounding of their types."""
         if not all(np.isfinite(v.astype(np.float64)).all() for v in self.values.values()):
             return float("inf")
         with contextlib.suppress(
             Exception
         ):  # unoptimised, onnxruntime may trip over sizes that the file states wrongly
             self.unoptimised = Network(self.path, self.also, optimised=False).run(self.feeds)
-        coarse = [float(np.finfo(v.dtype).eps) for v in self.values.values() if v.dtype.kind == "f"]
-        return max([*coarse, *(gap(v, self.values[k]) for k, v in self.unoptimised.items())], default=0.0)
+        coarse = max(
+            (float(np.finfo(v.dtype).eps) for v in self.values.values() if v.dtype.kind == "f"), default=0.0
+        )
+        nearby = self.network.run({k: moved_by(coarse / 2, v) for k, v in self.feeds.items()})
+        moved = [gap(v, self.values[k]) for other in (self.unoptimised, nearby) for k, v in other.items()]
+        return max([coarse, *moved])
 
     def gap_unoptimised(self, scope: Path, f: Frozen) -> float:
         """How far the base is from the original where neither is optimised."""

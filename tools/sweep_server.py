@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -68,8 +69,9 @@ class Server:
             )
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin and stdout
-        stdin.write(json.dumps(job) + "\n")
-        stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it ended between two jobs, which reading finds out
+            stdin.write(json.dumps(job) + "\n")
+            stdin.flush()
         ready = select.select([stdout], [], [], seconds)[0]
         line = stdout.readline() if ready else ""
         if not line:
@@ -82,6 +84,8 @@ class Server:
 
     def close(self) -> None:
         if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.communicate()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            with contextlib.suppress(BrokenPipeError), self.process:
+                pass  # its end is waited for, and its pipes are closed
             self.process = None
