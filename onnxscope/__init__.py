@@ -3,6 +3,7 @@
 from typing import Any
 
 from onnxscope.api.answers import Explanation, PixelArray, Singular
+from onnxscope.api.differing import Difference, diff
 from onnxscope.api.model import LinearInterpreter, OpenModel
 from onnxscope.api.opening import Check, Diagnosis, Report, Scope, Step, doctor, load, rewrite, verify
 from onnxscope.api.reading import find_labels, read_image
@@ -30,6 +31,7 @@ __all__ = [
     "Contribution",
     "Contributions",
     "Diagnosis",
+    "Difference",
     "Drawing",
     "Explanation",
     "Ledger",
@@ -50,6 +52,7 @@ __all__ = [
     "Unsupported",
     "Votes",
     "__version__",
+    "diff",
     "doctor",
     "find_labels",
     "load",

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 import onnxscope
-from onnxscope.api import choices, opening
+from onnxscope.api import choices, differing, opening
 from onnxscope.api import model as answering
 from onnxscope.ask import interpreter as asking
 from onnxscope.files.results import Result
@@ -24,6 +24,7 @@ WIDTH = 100  # columns of a signature
 GROUPS = {  # title → public names, in the order of the page
     "Opening a model": "load rewrite doctor verify read_image find_labels",
     "A model and an image": "OpenModel LinearInterpreter Preprocess",
+    "Two exports of one network": "diff Difference",
     "A scope and its proofs": "Scope Step Diagnosis Report Check",
     "Answers": "PixelArray Singular Ledger Contributions Contribution Votes Explanation Tour Drawing",
     "Errors": "ScopeError BadModel BadOption Unsupported Undecided OtherDecision NotProved OutOfMemory",
@@ -38,6 +39,7 @@ OPTIONS = {  # the annotation of keyword arguments that are described once → t
 TYPES = {  # names of types in signatures → where each is defined, and what it is
     "ModelSource": (opening, "a model"),
     "Given": (choices, "an image, or all inputs of a model by their names"),
+    "Image": (differing, "a file, an array of the model's own values, or the values of all inputs by name"),
     "Pixel": (asking, "a pixel (channel, y, x), or the number of an element"),
     "Score": (answering, "a score by its number or its label; `None` is the highest one"),
 }

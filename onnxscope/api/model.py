@@ -155,12 +155,12 @@ class LinearInterpreter(Interpreter):
         policy, note = self.model.scope.policy, ""
         if policy == Policy(FREEZE) and any(a.coordinate for a in asked):
             policy, note = Policy(TAYLOR), TRIVIAL
-        found = self._asked(asked, policy, note)
+        found = self.answering(asked, policy, note)
         if policy == Policy(FREEZE) and not all(map(np.any, score_rows(found, range(len(asked))))):
-            found = self._asked(asked, Policy(TAYLOR), NO_PATH)
+            found = self.answering(asked, Policy(TAYLOR), NO_PATH)
         return found
 
-    def _asked(self, asked: Sequence[Asked], policy: Policy, note: str) -> Answer:
+    def answering(self, asked: Sequence[Asked], policy: Policy, note: str = "") -> Answer:
         model = OpenModel(
             summed(self.model.scope, [(a.sums, a.constant) for a in asked], policy),
             self.model.running,

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from onnxscope.cli import evaluating, explaining, guide, probing, rewriting, touring
+from onnxscope.cli import diffing, evaluating, explaining, guide, probing, rewriting, touring
 from onnxscope.cli.options import BAD_INPUT, FAULT, FELL_SHORT, GOOD, INTERRUPTED
 from onnxscope.cli.printing import printing
 from onnxscope.errors import NotProved, ScopeError, one_line
@@ -36,6 +36,7 @@ VERBS = (
     explaining.contributions,
     explaining.votes,
     explaining.compare,
+    diffing.diff,
     evaluating.evaluate,
     guide.guide,
 )

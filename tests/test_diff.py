@@ -1,0 +1,197 @@
+"""Two exports of one network: layers are paired by what they compute, and their parts of a difference add up to it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import forms
+import numpy as np
+import onnx
+import pytest
+from networks import MODELS
+from onnx import numpy_helper
+from support import model, node, randn, run
+
+import onnxscope
+from onnxscope.cli import main as cli
+from onnxscope.pairing.secants import SECANTS
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+import diff_cases
+
+PICTURE = MODELS / "scenes" / "car_0.png"
+VARIANTS = [
+    (name, kind) for name in ("scenes_resnet", "pixelshuffle_small") for kind in ("torch", "fp16", "int8")
+]
+SHAPE = (1, 4, 8, 8)
+POOL = {"kernel_shape": [2, 2], "strides": [2, 2]}
+# operators on a value x of SHAPE, with further inputs and attributes
+SINGLE: dict[str, tuple[str, list[np.ndarray], dict[str, Any]]] = {
+    **{
+        op: (op, [], {})
+        for op in SECANTS
+        if op not in ("MaxPool", "PRelu", "Clip", "Pow", "Log", "Sqrt", "Identity")
+    },
+    "MaxPool": ("MaxPool", [], POOL),
+    "PRelu": ("PRelu", [randn(4, 1, 1)], {}),
+    "Clip": ("Clip", [np.float32(-0.5), np.float32(0.7)], {}),
+    "Pow": ("Pow", [np.float32(2)], {}),
+    "Softmax": ("Softmax", [], {"axis": 1}),
+    "LogSoftmax": ("LogSoftmax", [], {"axis": 1}),
+    "InstanceNormalization": ("InstanceNormalization", [randn(4), randn(4, seed=1)], {}),
+    "LayerNormalization": ("LayerNormalization", [randn(8)], {"axis": -1}),
+    "LRN": ("LRN", [], {"size": 3}),
+    "GlobalMaxPool": ("GlobalMaxPool", [], {}),
+    "AveragePool": ("AveragePool", [], POOL),
+    "ReduceMax": ("ReduceMax", [np.array([1])], {}),
+    "ReduceL2": ("ReduceL2", [np.array([1])], {}),
+    "BatchNormalization": ("BatchNormalization", [randn(4), randn(4), randn(4), np.abs(randn(4)) + 1], {}),
+}
+UNBOUNDED = {"Tan", "Acos", "Asin", "Acosh", "Atanh", "Reciprocal"}  # outside of their domain, or at a pole
+NEWER = {"Swish": 24, "Gelu": 20}  # opsets
+
+
+def two_layers(
+    middle: list[onnx.NodeProto], extra: dict[str, np.ndarray], change: float, opset: int
+) -> onnx.ModelProto:
+    """A convolution, these nodes from x to y, and a mean; the convolution's weights are changed so much."""
+    weights = randn(4, 3, 3, 3) / 3 + change * randn(4, 3, 3, 3, seed=5) / 3
+    nodes = [
+        node("Conv", ["image", "w"], ["x"], pads=[1, 1, 1, 1]),
+        *middle,
+        node("Flatten", ["y"], ["flat"]),
+        node("MatMul", ["flat", "last"], ["scores"]),
+    ]
+    size = 4 * 8 * 8
+    for n in middle:
+        if n.op_type in ("MaxPool", "AveragePool"):
+            size = 4 * 4 * 4
+        if n.op_type == "GlobalMaxPool":
+            size = 4
+        if n.op_type in ("ReduceMax", "ReduceL2"):
+            size = 8 * 8
+    constants = {"w": weights, "last": randn(size, 5, seed=7), **extra}
+    return model(nodes, {"image": randn(1, 3, 8, 8)}, ["scores"], opset=opset, weights=constants)
+
+
+@pytest.mark.parametrize("name", [n for n in SINGLE if n not in UNBOUNDED])
+@pytest.mark.parametrize("change", [0.3, 1e-4])
+def test_the_parts_add_up_through_every_operator(name: str, change: float) -> None:
+    op, inputs, attrs = SINGLE[name]
+    extra = {f"c{k}": value for k, value in enumerate(inputs)}
+    nodes = [node(op, ["x", *extra], ["y"], **attrs)]
+    pair = [two_layers(nodes, extra, c, NEWER.get(op, 18)) for c in (0.0, change)]
+    check_sum(*pair, least=1e-6)
+
+
+def check_sum(a: onnx.ModelProto, b: onnx.ModelProto, least: float) -> onnxscope.Difference:
+    """The difference is that of the files, and its parts add up to it."""
+    image = randn(1, 3, 8, 8, seed=3)
+    found = onnxscope.diff(a, b, image, ask="score:2")
+    values = [run(each, {"image": image})["scores"][0, 2] for each in (a, b)]
+    np.testing.assert_allclose([found.value_a, found.value_b], values, rtol=1e-5, atol=1e-6)
+    total = sum(s.contribution for s in found.layers) + found.remainder
+    assert total == pytest.approx(found.difference, abs=1e-6) and abs(found.difference) > least
+    assert abs(found.remainder) <= 1e-5 * max(abs(found.value_a), abs(found.value_b), 1.0)
+    return found
+
+
+@pytest.mark.parametrize("op", ["Mul", "MatMul", "Div", "Max", "Add", "Sub"])
+def test_the_parts_add_up_through_two_active_values(op: str) -> None:
+    nodes = [node("Sigmoid", ["x"], ["gate"]), node(op, ["x", "gate"], ["y"])]
+    check_sum(*(two_layers(nodes, {}, change, 18) for change in (0.0, 0.3)), least=1e-6)
+
+
+def test_each_layer_is_paid_what_it_changed() -> None:
+    """Two products: the first changes w₂·ΔW₁·x, the second Δw₂·W₁′·x."""
+    x, w1, w2 = randn(1, 6), randn(6, 4, seed=1), randn(4, 3, seed=2)
+    d1, d2 = 0.1 * randn(6, 4, seed=3), 0.1 * randn(4, 3, seed=4)
+    nodes = [node("MatMul", ["image", "w1"], ["h"]), node("MatMul", ["h", "w2"], ["scores"])]
+    a, b = (
+        model(nodes, {"image": x}, ["scores"], weights={"w1": w1 + k * d1, "w2": w2 + k * d2}) for k in (0, 1)
+    )
+    found = onnxscope.diff(a, b, x, ask="score:1")
+    want = [(x @ d1 @ w2)[0, 1], (x @ (w1 + d1) @ d2)[0, 1]]
+    np.testing.assert_allclose([s.contribution for s in found.layers], want, rtol=1e-5)
+    assert [set(s.kinds) for s in found.layers] == [{"weights"}, {"weights"}]
+    filtered = (x @ (w1 + d1) @ (w2 + d2) - x @ w1 @ w2)[0, 1]
+    assert found.in_filter == pytest.approx(filtered, rel=1e-4) and found.in_residual == pytest.approx(
+        0, abs=1e-5
+    )
+
+
+@pytest.mark.parametrize(("name", "kind"), VARIANTS)
+def test_variants_of_bundled_networks(name: str, kind: str) -> None:
+    found = onnxscope.diff(MODELS / f"{name}.onnx", MODELS / f"{name}_{kind}.onnx", PICTURE)
+    assert abs(found.remainder) <= max(1e-5 * abs(found.value_a), found.noise)
+    assert not found.only_a and not found.only_b
+    assert found.same or kind != "torch"  # float16 may be the same within its noise
+    assert (found.first_wrong is None) == (kind != "int8")
+    convolutions = [n.name for n in onnx.load(MODELS / f"{name}.onnx").graph.node if n.op_type == "Conv"]
+    assert set(convolutions) <= {s.a for s in found.layers if s.b}
+
+
+@pytest.mark.parametrize("name", forms.FORMS)
+def test_every_form_of_file_is_the_same_as_itself(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    form = forms.FORMS[name](tmp_path)
+    further = [o for k, o in enumerate(form.options) if "--input" in form.options[max(k - 1, 0) : k + 1]]
+    capsys.readouterr()
+    code = cli.run(
+        [
+            "diff",
+            *[str(form.model)] * 2,
+            "--image",
+            str(form.image),
+            *map(str, (*form.reading, *further)),
+            "--json",
+        ]
+    )
+    found = json.loads(capsys.readouterr().out)
+    if "scope" in name:
+        assert code == 2 and found["error"].endswith("is a scope already; name the original model")
+        return
+    assert code == 0, found
+    assert found["same"] and found["first_wrong"] is None and not found["only_a"] and not found["only_b"]
+    assert abs(found["remainder"]) <= found["noise"]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["add-as-sub", "group-norm-groups", "max-pool-ceil-mode", "range-cut", "zero-point", "reduced-axis"],
+)
+def test_the_first_wrong_layer_is_named(kind: str, tmp_path: Path) -> None:
+    diff_cases.make(tmp_path, kind)
+    cases = [folder for folder in tmp_path.iterdir() if (folder / "truth.json").exists()]
+    assert cases
+    for case in cases:
+        truth = json.loads((case / "truth.json").read_text(encoding="utf-8"))
+        picture = next(case.glob("image.*"))
+        found = onnxscope.diff(case / "a.onnx", case / "b.onnx", picture).first_wrong
+        assert found and (found["a"] in truth["a"] or found["b"] in truth["b"]), (case.name, found, truth)
+
+
+def test_what_cannot_be_compared_is_refused_in_one_line() -> None:
+    def refused(a: str, b: str) -> str:
+        with pytest.raises(onnxscope.ScopeError) as error:
+            onnxscope.diff(MODELS / a, MODELS / b, PICTURE)
+        return str(error.value)
+
+    assert "nothing in common: 1 of 13 layers match" in refused("scenes_resnet.onnx", "scenes_vgg.onnx")
+    assert "no outputs are of one size" in refused("scenes_resnet.onnx", "edsr_small.onnx")
+
+
+def test_changed_weights_are_told_from_another_definition() -> None:
+    proto = onnx.load(MODELS / "scenes_resnet.onnx")
+    weights = next(t for t in proto.graph.initializer if len(t.dims) == 4 and t.dims[0] == 24)
+    changed = numpy_helper.to_array(weights).copy()
+    changed[3] = 0
+    weights.CopyFrom(numpy_helper.from_array(changed, weights.name))
+    reader = next(n.name for n in proto.graph.node if weights.name in n.input)
+    found = onnxscope.diff(MODELS / "scenes_resnet.onnx", proto, PICTURE)
+    assert found.first_wrong == {"a": reader, "b": reader, "kind": "weights"}
+    assert sum(s.contribution != 0 for s in found.layers if s.error) == 1
