@@ -24,6 +24,7 @@ BOUND = 1e-4  # of the largest value: float32 rounding through a deep network
 SLOPE_BOUND = 1e-2  # of a central difference in float32
 NOISE = 10.0  # how many times the model's own rounding a figure may be
 UNCERTAIN = 4.0  # how many times its own uncertainty a central difference may be off
+LOUDER = 100.0
 USELESS = 0.1  # a bound above this proves nothing
 STEPS = tuple(0.3 * 0.5**k for k in range(12))  # of central differences, relative to the image
 
@@ -252,18 +253,26 @@ def judge_map(
     at_x0, r, at_v = f.affine([x, 0 * x, v])
     verdict.add("frozen(x0) = y0", gap(at_x0, y0.reshape(at_x0.shape)), floor)
     loud = min(max(1.0, size(r) / max(size(at_v - r), 1e-30)), 1e6)  # probes as loud as the residual
-    v, w = (loud * v).astype(np.float32), (loud * w).astype(np.float32)
-    mixed = (0.75 * v - 1.5 * w).astype(np.float32)
-    fv, fw, fm = (y - r for y in f.affine([v, w, mixed]))
+    fv, v, figure = linearity(f, r, loud * v, loud * w)
+    if figure > BOUND:  # sources that cancel inside round the residual: louder probes drown that
+        fv, v, figure = linearity(f, r, LOUDER * loud * v, LOUDER * loud * w)
     if not np.any(fv):
         verdict.unjudged["transpose"] = "F·v = 0 for random probes: no carried value reaches the output"
         return
-    verdict.add("linear", gap(fm, 0.75 * fv - 1.5 * fw), 0.0)
+    verdict.add("linear", figure, 0.0)
     u = (fv / size(fv) + rng.standard_normal(fv.shape) / np.sqrt(fv.size)).astype(np.float32)
     u = u.reshape(f.cotangent)
     back = f.back(u)
     scale = max(size(fv) * size(u), size(v) * size(back))
     verdict.add("transpose", abs(np.vdot(fv, u) - np.vdot(v, back)) / scale, 0.0)
+
+
+def linearity(f: Frozen, r: np.ndarray, v: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """F·v, v in float32, and how far F·(¾v − 1½w) is from ¾F·v − 1½F·w."""
+    v, w = v.astype(np.float32), w.astype(np.float32)
+    mixed = (0.75 * v - 1.5 * w).astype(np.float32)
+    fv, fw, fm = (y - r for y in f.affine([v, w, mixed]))
+    return fv, v, gap(fm, 0.75 * fv - 1.5 * fw)
 
 
 def size(x: np.ndarray) -> float:
