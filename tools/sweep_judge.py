@@ -25,6 +25,8 @@ SLOPE_BOUND = 1e-2  # of a central difference in float32
 NOISE = 10.0  # how many times the model's own rounding a figure may be
 UNCERTAIN = 4.0  # how many times its own uncertainty a central difference may be off
 LOUDER = 100.0
+SCALES = (0.3, 0.5, 2.0, 3.0)  # of the image
+SIGNAL = 0.05  # of the largest value: what the mirrored image must change at least
 USELESS = 0.1  # a bound above this proves nothing
 STEPS = tuple(0.3 * 0.5**k for k in range(12))  # of central differences, relative to the image
 
@@ -119,14 +121,16 @@ def judge(original: Path, scope: Path, seed: int = 0) -> dict[str, Any]:
     if known:
         feeds[image] = known["image"].astype(feeds[image].dtype).reshape(feeds[image].shape)
     source = Source(original, image, output, feeds)
-    f = Frozen(whole, feeds)
     floor = source.rounding()
+    if NOISE * floor > USELESS and not known:
+        source, floor = quieter(source, floor)
+    f = Frozen(whole, source.feeds)
     y0 = f.base(output)
     figure = max(gap(f.base(k), v) for k, v in source.values.items())
     if figure > BOUND:  # optimising may change a quantized model by much, and another part of it in the scope
         figure = min(figure, source.gap_unoptimised(scope, f))
     verdict.add("base", figure, floor)
-    judge_map(verdict, f, feeds[image], y0, floor, rng)
+    judge_map(verdict, f, source.feeds[image], y0, floor, rng)
     if about["policy"].startswith("taylor"):
         odd = [n["name"] for n in json.loads(about["nodes"]) if not n.get("tangent", True)]
         if odd:
@@ -165,6 +169,20 @@ def gap(a: np.ndarray, b: np.ndarray) -> float:
         return float("inf")
     a, b = a.astype(np.float64), b.astype(np.float64)
     return float(np.abs(a - b).max(initial=0.0) / max(np.abs(b).max(initial=0.0), 1e-30))
+
+
+def quieter(source: Source, floor: float) -> tuple[Source, float]:
+    """The source at a fainter or louder image if that rounds less and the network still tells images apart."""
+    for scale in SCALES:
+        feeds = {
+            k: (scale * x).astype(x.dtype) if x.dtype.kind == "f" else x for k, x in source.feeds.items()
+        }
+        other = {k: x[..., ::-1].copy() if x.ndim > 2 else x for k, x in feeds.items()}
+        one, another = (Source(source.path, source.image, source.explained, each) for each in (feeds, other))
+        first, rounding = one.network.outputs[0], one.rounding()
+        if rounding < floor and gap(another.values[first], one.values[first]) > SIGNAL:
+            source, floor = one, rounding
+    return source, floor
 
 
 class Source:
