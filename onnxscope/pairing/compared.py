@@ -200,7 +200,8 @@ class Compared:
         for share, layer in zip(shares, owners, strict=True):
             if share.error and (share.a or share.b):
                 kind = max(share.kinds, key=lambda k: abs(share.kinds[k]))
-                a, b = differing_nodes(layer) or (None, None)
+                nodes = (with_views(self.a, layer.a), with_views(self.b, layer.b))
+                a, b = differing_nodes(*nodes) or (None, None)
                 names = (self.a.name_of(a), self.b.name_of(b)) if a and b else (share.a, share.b)
                 return {"a": names[0], "b": names[1], "kind": kind}
         return None
@@ -249,10 +250,22 @@ class Compared:
         )
 
 
-def differing_nodes(layer: Layer) -> tuple[gs.Node, gs.Node] | None:
-    """The first nodes of a layer that are the same operator and differ in sizes, attributes or numbers."""
-    rest = list(layer.b)
-    for node in layer.a:
+def with_views(side: Side, nodes: Sequence[gs.Node]) -> list[gs.Node]:
+    """The nodes of a layer, and before them those that give it its inputs in another layout."""
+    views: list[gs.Node] = []
+    queue = [t for node in nodes for t in side.carried(node)]
+    while queue:
+        made = side.producers.get(queue.pop().name)
+        if made is not None and made.op in VIEWS and not any(made is n for n in (*views, *nodes)):
+            views.append(made)
+            queue.append(made.inputs[0])
+    return [*views[::-1], *nodes]
+
+
+def differing_nodes(ours: Sequence[gs.Node], theirs: Sequence[gs.Node]) -> tuple[gs.Node, gs.Node] | None:
+    """The first nodes that are the same operator and differ in sizes, attributes or numbers."""
+    rest = list(theirs)
+    for node in ours:
         other = next((n for n in rest if n.op == node.op), None)
         if other is not None:
             rest = rest[1 + next(k for k, n in enumerate(rest) if n is other) :]
