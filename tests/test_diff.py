@@ -123,6 +123,42 @@ def test_each_layer_is_paid_what_it_changed() -> None:
     )
 
 
+def test_another_bias_is_told_from_other_weights() -> None:
+    x, w1, w2, bias, change = (randn(*s, seed=k) for k, s in enumerate([(1, 6), (6, 4), (4, 3), (4,), (4,)]))
+    nodes = [node("Gemm", ["image", "w1", "b1"], ["h"]), node("MatMul", ["h", "w2"], ["scores"])]
+    a, b = (
+        model(nodes, {"image": x}, ["scores"], weights={"w1": w1, "w2": w2, "b1": bias + k * change})
+        for k in (0, 1)
+    )
+    found = onnxscope.diff(a, b, x, ask="score:1")
+    assert found.first_wrong is not None and found.first_wrong["kind"] == "bias"
+    assert found.layers[0].kinds["bias"] == pytest.approx((change @ w2)[1], rel=1e-5)
+    assert found.layers[0].kinds["weights"] == pytest.approx(0, abs=1e-6)
+    assert found.in_residual == pytest.approx((change @ w2)[1], rel=1e-4)
+    assert found.in_filter == pytest.approx(0, abs=1e-5)
+
+
+def test_what_a_range_cuts_off_is_told_from_rounding() -> None:
+    """A quantizer from −6.4 to 6.35 in steps of 0.05, behind values of up to 10."""
+    x, w1, w2, step = 10 * randn(1, 6), np.eye(6, dtype=np.float32), randn(6, 3, seed=2), 0.05
+    first, last = node("MatMul", ["image", "w1"], ["h"]), node("MatMul", ["h", "w2"], ["scores"])
+    rounding = [
+        node("QuantizeLinear", ["h", "step", "zero"], ["q"]),
+        node("DequantizeLinear", ["q", "step", "zero"], ["r"]),
+        node("MatMul", ["r", "w2"], ["scores"]),
+    ]
+    weights = {"w1": w1, "w2": w2, "step": np.float32(step), "zero": np.int8(0)}
+    a = model([first, last], {"image": x}, ["scores"], weights={"w1": w1, "w2": w2})
+    b = model([first, *rounding], {"image": x}, ["scores"], weights=weights)
+    found = onnxscope.diff(a, b, x, ask="score:1")
+    own = np.clip(np.round(x / step), -128, 127) * step - x
+    cut = np.abs(own) > 0.51 * step
+    assert 0 < cut.sum() < cut.size
+    kinds = {k: v for s in found.layers for k, v in s.kinds.items() if k in ("rounding", "saturation")}
+    assert kinds["saturation"] == pytest.approx((own * cut @ w2)[0, 1], rel=1e-4)
+    assert kinds["rounding"] == pytest.approx((own * ~cut @ w2)[0, 1], abs=1e-4)
+
+
 @pytest.mark.parametrize(("name", "kind"), VARIANTS)
 def test_variants_of_bundled_networks(name: str, kind: str) -> None:
     found = onnxscope.diff(MODELS / f"{name}.onnx", MODELS / f"{name}_{kind}.onnx", PICTURE)
@@ -173,6 +209,13 @@ def test_the_first_wrong_layer_is_named(kind: str, tmp_path: Path) -> None:
         picture = next(case.glob("image.*"))
         found = onnxscope.diff(case / "a.onnx", case / "b.onnx", picture).first_wrong
         assert found and (found["a"] in truth["a"] or found["b"] in truth["b"]), (case.name, found, truth)
+
+
+def test_a_difference_above_a_limit_sets_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(MODELS / f"scenes_resnet{kind}.onnx") for kind in ("", "_int8")]
+    for limit, code in (("0.03", 1), ("0.05", 0)):
+        assert cli.run(["diff", *files, "--image", str(PICTURE), "--fail-above", limit]) == code
+        assert "is 4.34161 in A and 4.30326 in B" in capsys.readouterr().out
 
 
 def test_what_cannot_be_compared_is_refused_in_one_line() -> None:

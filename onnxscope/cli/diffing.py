@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from onnxscope.cli.groups import command
-from onnxscope.cli.options import AsJson, FurtherInputs, ImageFile, Labels, Pictures
+from onnxscope.cli.options import FELL_SHORT, AsJson, FurtherInputs, ImageFile, Labels, Pictures
 from onnxscope.cli.printing import print_json, print_table, printing, working
 from onnxscope.errors import printable
 
@@ -16,6 +16,16 @@ Reference = Annotated[Path, typer.Argument(metavar="A", help="The export to comp
 Other = Annotated[Path, typer.Argument(metavar="B", help="Another export of the same network.")]
 OneQuestion = Annotated[
     str, typer.Option("--ask", metavar="QUESTION", help="What to compare. [default: what suits the network]")
+]
+
+
+FailAbove = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        min=0,
+        help="Exit with code 1 if the value differs by more than this in either direction.",
+    ),
 ]
 
 
@@ -29,6 +39,7 @@ def diff(
     reading: Pictures,
     inputs: FurtherInputs = None,
     labels: Labels = None,
+    fail_above: FailAbove = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell whether two exports of a network are the same, and which layers make their outputs differ.
@@ -55,6 +66,8 @@ def diff(
     with printing():
         if as_json:
             print_json(found.to_dict())
-            return
-        print_table(*found.cells())
-        typer.echo(printable(found.title))
+        else:
+            print_table(*found.cells())
+            typer.echo(printable(found.title))
+    if fail_above is not None and abs(found.difference) > fail_above:
+        raise typer.Exit(FELL_SHORT)

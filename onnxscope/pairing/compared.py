@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_graphsurgeon as gs
-from onnx import TensorProto
 
-from onnxscope.graph.tensors import Tensor, element_type, is_known, shape_of, values_of
+from onnxscope.graph.tensors import Tensor, is_known, shape_of, values_of
 from onnxscope.pairing.found import ROUNDING, Member
+from onnxscope.pairing.kinds import WEIGHTED, Kinds
 from onnxscope.pairing.layers import Layer, layers
 from onnxscope.pairing.layouts import VIEWS, Layout
 from onnxscope.pairing.matching import Matcher
@@ -21,29 +21,8 @@ from onnxscope.rewriting.build import Place, Weights, weighted
 from onnxscope.rewriting.scope import COTANGENT
 from onnxscope.run.single_runs import session
 
-WEIGHTED = {
-    "Conv",
-    "ConvTranspose",
-    "Gemm",
-    "MatMul",
-    "QLinearConv",
-    "QLinearMatMul",
-    "ConvInteger",
-    "MatMulInteger",
-}
 LEAST_NOISE = 3e-5  # of the largest number that a network gives: what another order of sums changes
 TINY = 1e-30
-# relative errors up to these are a kernel's own noise, by the types that it reads and writes
-KERNEL: dict[int, float] = {TensorProto.FLOAT: 1e-5, TensorProto.FLOAT16: 4e-3, TensorProto.BFLOAT16: 3e-2}
-ROUNDED, CUT, DEFINITION, NOISE, WEIGHTS, MISSING, ADDED = (
-    "rounding",
-    "saturation",
-    "definition",
-    "noise",
-    "weights",
-    "missing",
-    "added",
-)
 
 
 @dataclass(frozen=True)
@@ -77,13 +56,15 @@ class Compared:
         self.layers = layers(a, b, found)
         self.a, self.b = self.layers.a, b
         self.fed_a, self.fed_b = feeds_a, feeds_b
+        self.kinds = Kinds(self.a, self.b, self.values_a, self.values_b)
 
     def pays(self, sums: Mapping[Place, Weights], constant: float = 0.0) -> Found:
         """What each layer adds to the difference of a sum of elements of A's explained tensors."""
         value = self.value(sums)
         side = replace(self.a, ends=[value])
         anchors = {n: m for n, m in self.layers.members().items() if n in side.active}
-        scope = Writer(side, value, self.b, anchors).write()
+        parts = {layer.tensor: self.kinds.parts(layer) for layer in self.layers.every}
+        scope = Writer(side, value, self.b, anchors, parts).write()
         fed = {
             **self.fed_a,
             COTANGENT: np.ones((1, 1), np.float32),
@@ -116,9 +97,13 @@ class Compared:
         most, turned = dict.fromkeys(owners, 0.0), dict.fromkeys(owners, 0)
         for layer in self.layers.every:
             owner = self.owner(layer.rounds, owners, inside) if layer.rounds else layer.tensor
-            errors[layer.tensor] = self.beyond_noise(layer, errors.get(layer.tensor, 0.0))
-            kind = self.kind(layer, errors[layer.tensor])
-            add(kinds[owner], kind, prices.get((layer.tensor, ""), 0.0))
+            errors[layer.tensor] = self.kinds.beyond_noise(layer, errors.get(layer.tensor, 0.0))
+            apart = {k: v for (name, k), v in prices.items() if name == layer.tensor and k not in ("", LEFT)}
+            rest = prices.get((layer.tensor, ""), 0.0) - sum(apart.values())
+            add(kinds[owner], self.kinds.of(layer, errors[layer.tensor]), rest)
+            for kind, price in apart.items():
+                if price:
+                    add(kinds[owner], kind, price)
             most[owner] = max(most[owner], errors.get(layer.tensor, 0.0))
         for (name, kind), price in prices.items():
             if kind == LEFT and name in inside:
@@ -216,39 +201,6 @@ class Compared:
         a, b = key_node(self.a, layer.a), key_node(self.b, layer.b)
         return a and self.a.name_of(a), b and self.b.name_of(b)
 
-    def beyond_noise(self, layer: Layer, error: float) -> float:
-        """An error, or 0 if it is a kernel's own noise."""
-        types = {
-            element_type(t)
-            for side, nodes in ((self.a, layer.a), (self.b, layer.b))
-            for node in nodes
-            for t in (*side.carried(node), *node.outputs)
-        }
-        return 0.0 if error <= max((KERNEL.get(t, 0.0) for t in types), default=1e-5) else error
-
-    def kind(self, layer: Layer, error: float) -> str:
-        """What a layer's own error comes from."""
-        if not error:
-            return NOISE
-        if layer.rounds or any(n.op in ROUNDING for n in (*layer.a, *layer.b)):
-            return ROUNDED
-        if not layer.b:
-            return MISSING
-        if not layer.a:
-            return ADDED
-        return WEIGHTS if self.other_weights(layer) else DEFINITION
-
-    def other_weights(self, layer: Layer) -> bool:
-        """Whether the two sides have other numbers, whatever their order."""
-        ours, theirs = (
-            sorted_weights(side, nodes, values)
-            for side, nodes, values in ((self.a, layer.a, self.values_a), (self.b, layer.b, self.values_b))
-        )
-        return len(ours) != len(theirs) or not all(
-            x.size == y.size and np.allclose(x, y, rtol=1e-6, atol=1e-6 * np.abs(x).max(initial=0))
-            for x, y in zip(ours, theirs, strict=True)
-        )
-
 
 def with_views(side: Side, nodes: Sequence[gs.Node]) -> list[gs.Node]:
     """The nodes of a layer, and before them those that give it its inputs in another layout."""
@@ -293,15 +245,3 @@ def key_node(side: Side, nodes: Sequence[gs.Node]) -> gs.Node | None:
     """The node that a layer is called by: the last one with weights, or the last that does not only round."""
     kept = [n for n in nodes if n.op in WEIGHTED] or [n for n in nodes if n.op not in ROUNDING]
     return kept[-1] if kept else next(iter(nodes), None)
-
-
-def sorted_weights(side: Side, nodes: Sequence[gs.Node], values: Arrays) -> list[np.ndarray]:
-    """The constant numbers that nodes read, each tensor in the order of its numbers."""
-    found = []
-    for node in nodes:
-        for t in node.inputs:
-            if t.name and t.name not in side.active:
-                array = values_of(t) if is_known(t) else values.get(t.name)
-                if array is not None and array.dtype.kind == "f":
-                    found.append(np.asarray(array, np.float32).reshape(-1))
-    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from onnxscope.errors import ScopeError
 from onnxscope.graph.parts import graph_of, needed
 from onnxscope.graph.tensors import Tensor, element_type, numel, shape_of
 from onnxscope.pairing.found import Member
+from onnxscope.pairing.kinds import Part
 from onnxscope.pairing.secants import SecantFreezer, written_again
 from onnxscope.pairing.sides import Side
 from onnxscope.rewriting.frozen import Frozen, raw_shape
@@ -37,9 +38,16 @@ class PairScope:
 class Writer:
     """Writes the pair scope for a value that is computed from A's explained tensors."""
 
-    def __init__(self, a: Side, value: Tensor, b: Side, anchors: Mapping[str, Member]) -> None:
+    def __init__(
+        self,
+        a: Side,
+        value: Tensor,
+        b: Side,
+        anchors: Mapping[str, Member],
+        parts: Mapping[str, Sequence[Part]],
+    ) -> None:
         """`value` is computed in A's graph; B's value is what is computed so from B's tensors."""
-        self.a, self.value, self.other, self.anchors = a, value, b, anchors
+        self.a, self.value, self.other, self.anchors, self.parts = a, value, b, anchors, parts
         self.b = a.b
         self.one = gs.Variable(COTANGENT, np.float32, [COTANGENTS, 1])
         self.reads: dict[str, Tensor] = {}
@@ -54,6 +62,11 @@ class Writer:
         cotangents = self.cotangents(f)
         errors = {name: self.error(name) for name in self.anchors}
         terms = {(name, ""): error for name, error in errors.items()}
+        terms |= {
+            (name, part.kind): self.part(part, error)
+            for name, error in errors.items()
+            for part in self.parts.get(name, ())
+        }
         terms |= {(name, LEFT): error for name, error in f.left.items()}
         prices = {
             key: self.price(cotangents[key[0]], error) for key, error in terms.items() if key[0] in cotangents
@@ -105,6 +118,13 @@ class Writer:
         """⟨cotangent, error⟩, as a row of one."""
         size = numel(shape_of(error))
         return self.b.MatMul(self.b.Reshape(cotangent, [1, size]), self.b.Reshape(error, [size, 1]))
+
+    def part(self, part: Part, error: Tensor) -> Tensor:
+        """What a part is of a layer's own error."""
+        b = self.b
+        if part.constant is not None:
+            return b.Expand(b.constant(part.constant), list(shape_of(error)))
+        return b.Where(b.Greater(b.Abs(error), part.limit), error, b.constant(0.0, error))
 
     def length(self, x: Tensor) -> Tensor:
         """The square root of the sum of squares."""
