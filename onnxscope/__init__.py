@@ -3,7 +3,8 @@
 from typing import Any
 
 from onnxscope.api.answers import Explanation, PixelArray, Singular
-from onnxscope.api.differing import Difference, diff
+from onnxscope.api.difference import Difference
+from onnxscope.api.differing import diff
 from onnxscope.api.model import LinearInterpreter, OpenModel
 from onnxscope.api.opening import Check, Diagnosis, Report, Scope, Step, doctor, load, rewrite, verify
 from onnxscope.api.reading import find_labels, read_image

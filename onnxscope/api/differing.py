@@ -1,252 +1,260 @@
-"""The function that compares two exports of one network."""
+"""The function that compares two exports of one network on one image or on many."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from onnxscope.api.by_image import OpenByImage
-from onnxscope.api.further import further_inputs
-from onnxscope.api.model import LinearInterpreter, OpenModel
-from onnxscope.api.opening import ModelSource, load, loaded_original
+from onnxscope.api.difference import Difference
+from onnxscope.api.opening import ModelSource
+from onnxscope.api.rows import Row, Rows
+from onnxscope.api.totals import Totals
+from onnxscope.api.two_models import Image, TwoModels
+from onnxscope.ask import tasks
 from onnxscope.ask.asked import Asked
+from onnxscope.ask.evaluation import probabilities
 from onnxscope.ask.presets import Preset
+from onnxscope.ask.questions import Reader
 from onnxscope.ask.suggested import suggested
-from onnxscope.ask.tasks import Output, task_of
-from onnxscope.errors import BadOption, shape_text
-from onnxscope.files.models import Model
+from onnxscope.errors import BadOption
+from onnxscope.files.folders import pictures_in
+from onnxscope.files.pixels import channels_last
 from onnxscope.files.preprocessing import Preprocess
-from onnxscope.files.results import Cells, Result, short
-from onnxscope.pairing.compared import Compared, Share
-from onnxscope.pairing.layouts import Layout, of_image
-from onnxscope.pairing.sides import Side, side
-from onnxscope.rewriting.build import Place, image_input
+from onnxscope.pairing.pair import TINY, Both, Sums, weights_in
+from onnxscope.pairing.reverting import Reverted
+from onnxscope.pairing.shares import Share
+from onnxscope.rewriting.build import Place
 from onnxscope.rewriting.options import Options
-from onnxscope.rewriting.sizes import input_sizes
+from onnxscope.rewriting.steps import TAYLOR, Policy
 
-Shape = tuple[int, ...]
-Image = np.ndarray | Mapping[str, np.ndarray] | str | Path
-HEAD = ("A", "B", "contribution", "kinds", "flips", "error")
-LEAST_MATCHED = 0.5  # of the layers with weights: below it the networks are not the same one
-REMEDY = "compare two exports of one network"
-
-
-@dataclass(frozen=True, repr=False)
-class Difference(Result):
-    """What makes the outputs of two exports of one network differ, layer by layer."""
-
-    same: bool  # whether all outputs agree within the noise
-    question: str
-    asked: str
-    task: str
-    value_a: float
-    value_b: float
-    difference: float  # B − A
-    noise: float  # of the difference: what the runtime itself changes
-    in_filter: float  # the part of the difference that F makes, and that of r
-    in_residual: float
-    layers: tuple[Share, ...]
-    remainder: float  # of the difference, which no layer accounts for
-    first_wrong: Mapping[str, Any] | None
-    matched: tuple[str, ...]  # nodes of A
-    only_a: tuple[str, ...]
-    only_b: tuple[str, ...]
-    would_help: tuple[Mapping[str, Any], ...]
-    preset: Preset
-
-    @property
-    def title(self) -> str:
-        verdict = "the same within noise" if self.same else "different"
-        return f"{verdict}: {self.asked} is {self.value_a:.6g} in A and {self.value_b:.6g} in B"
-
-    def cells(self) -> Cells:
-        rows = sorted(self.layers, key=lambda s: -abs(s.contribution))
-        return HEAD, [
-            (s.a or "–", s.b or "–", short(s.contribution), kinds(s), str(s.flips), short(s.error))
-            for s in rows
-        ]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**super().to_dict(), "preset": self.preset.to_dict()}
-
-
-def kinds(share: Share) -> str:
-    return ", ".join(f"{kind} {value:.2g}" for kind, value in share.kinds.items())
+DISTANCE = "distance"
+AS_A_WHOLE = {tasks.PICTURE, tasks.MAP, tasks.EMBEDDING, tasks.NUMBERS, tasks.POINTS}  # compared by DISTANCE
+Images = Image | Sequence[Image]
 
 
 def diff(
     a: ModelSource,
     b: ModelSource,
-    image: Image,
+    image: Images,
     *,
     further: Sequence[str] = (),
     ask: str = "",
     labels: Sequence[str] = (),
     preset: str | Preprocess | Preset | None = None,
+    rows: str | Path | None = None,
+    options: Options | None = None,
+    check: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Difference:
-    """Compare two exports of one network on an image, and tell which layers make their outputs differ.
+    """Compare two exports of one network, and tell which layers make their outputs differ.
 
-    Layers are paired by what they compute. `ask` is the question whose value is compared, by default the one
-    that suits what the network gives. `further` are the values of other inputs, such as "size=1,2".
+    `image` is a picture's file, an array, a folder of pictures or a sequence of these. Layers are paired by
+    what they compute. `ask` is the question whose value is compared: one that `ask` knows, or distance (root
+    mean square of the outputs' difference). `further` are the values of other inputs, such as "size=1,2".
+    With many images, `rows` is a file that keeps each one's result: a run that was killed goes on there.
+    `check` is the number of layers, those that would help most, that are truly put back to A's.
     """
-    ours, theirs = loaded_original(a), loaded_original(b)
-    opened = load(ours, labels=labels, preset=preset, device="cpu")
-    x = opened.freeze(given_to(opened, image, further))
-    other = counterpart(theirs, x, image, preset)
-    question = x.reader.understood(ask or suggested(x.reader)[0])
-    return described(paired(ours, theirs, x, other), x, other, question)
-
-
-def described(
-    compared: Compared, x: LinearInterpreter, other: LinearInterpreter, question: Asked
-) -> Difference:
-    """What a question's value differs by, and why."""
-    found = compared.pays(question.sums, question.constant)
-    filtered = in_filter(x, other, compared, question)
-    same, noise = compared.agreement()
-    matched, only_a, only_b = compared.names_by_match()
-    squares = (w * w for weights in question.sums.values() for w in weights.values())
-    difference = found.value_b - found.value_a
-    return Difference(
-        same=same,
-        question=question.text,
-        asked=question.words,
-        task=x.model.task,
-        value_a=found.value_a,
-        value_b=found.value_b,
-        difference=difference,
-        noise=noise * math.sqrt(sum(squares)),
-        in_filter=filtered,
-        in_residual=difference - filtered,
-        layers=tuple(s for s in found.shares if s.a or s.b),
-        remainder=found.remainder,
-        first_wrong=compared.first_wrong(found.shares),
-        matched=matched,
-        only_a=only_a,
-        only_b=only_b,
-        would_help=would_help(found.shares),
-        preset=x.model.preset,
+    comparing = Comparing(
+        TwoModels(a, b, further=further, labels=labels, preset=preset, options=options), ask
     )
+    images = images_in(image, comparing.models.takes_clips)
+    found = comparing.over(images, rows, progress)
+    return comparing.checked(found, images, check) if check else found
 
 
-def given_to(opened: OpenModel, image: Image, further: Sequence[str]) -> Image:
-    """The image, with the values of further inputs as users write them."""
-    if not further:
-        return image
-    if isinstance(opened, OpenByImage):
-        opened.prepare(image)
-    engine = opened.engine
-    if isinstance(image, Mapping):
-        raise BadOption(
-            "values are given twice", where="further", remedy="give all inputs by the mapping, or none"
+def images_in(image: Images, clip: bool) -> Sequence[Image]:
+    """A single image, or those of a folder or of a sequence. A folder can also be a single clip."""
+    if isinstance(image, (str, Path)):
+        path = Path(image)
+        return pictures_in(path) if path.is_dir() and not clip else [path]
+    if isinstance(image, (np.ndarray, Mapping)):
+        return [image]
+    if not image:
+        raise BadOption("there are no images", where="diff", remedy="give one at least")
+    return image
+
+
+class Comparing:
+    """Asks two models the same question about image after image."""
+
+    def __init__(self, models: TwoModels, ask: str = "") -> None:
+        self.models, self.ask = models, ask
+
+    def over(
+        self,
+        images: Sequence[Image],
+        rows: str | Path | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Difference:
+        """The difference on these images. Of several pictures, those that cannot be read are left out."""
+        totals, skipped = Totals(), []
+        with TemporaryDirectory(prefix="onnxscope-") as folder:
+            kept = Rows(Path(rows or Path(folder) / "rows"), self.about())
+            for row in kept:
+                totals.add(row)
+            known = {row.image for row in totals.rows}
+            for k, (name, image) in enumerate(named(images), 1):
+                if name in known and self.models.is_open:
+                    continue
+                try:
+                    fed = self.models.fed(image)
+                except BadOption as error:
+                    if len(images) == 1 or (k == len(images) and not totals.rows):
+                        raise
+                    skipped.append({"image": name, "why": error.cause})
+                    continue
+                row = self.row(name, self.models.at(image, fed))
+                if name not in known:
+                    kept.add(row)
+                    totals.add(row)
+                if progress is not None and len(images) > 1:
+                    progress(k, len(images))
+        return self.summed(totals, skipped)
+
+    def about(self) -> dict[str, Any]:
+        """What rows are about: those of another comparison are not mixed with them."""
+        models = self.models
+        files = {"a": models.ours.sha256, "b": models.theirs.sha256}
+        return {**files, "ask": self.ask, "further": list(models.further), "preset": str(models.preset or "")}
+
+    def row(self, name: str, at: Both) -> Row:
+        """What is found for one image."""
+        pair, reader = self.models.pair, self.models.reader(at)
+        asked, sums = self.asked(reader, at)
+        found = pair.pays(at, sums, asked.constant)
+        same, noise = pair.agreement(at)
+        policy = Policy(TAYLOR) if asked.coordinate else self.models.options.policy
+        a, b = self.main(reader, at)
+        changed, divergence = decisions(reader, a, b)
+        return Row(
+            name,
+            asked.text,
+            asked.words,
+            found.value_a,
+            found.value_b,
+            noise * math.sqrt(sum(float(np.square(weights_in(w)).sum()) for w in sums.values())),
+            same,
+            pair.in_filter(at, sums, policy),
+            found.remainder,
+            pair.shares.first_wrong(found.shares),
+            changed,
+            divergence,
+            found.shares,
         )
-    read = opened.read(Path(image)) if isinstance(image, (str, Path)) else image
-    shapes = {t.name: tuple(t.shape) for t in engine.inputs}
-    return {engine.image_input.name: read, **further_inputs(further, shapes, opened.preprocess)}
 
+    def main(self, reader: Reader, at: Both) -> tuple[np.ndarray, np.ndarray]:
+        """The main output in A and in B."""
+        pair = self.models.pair
+        names = [name for name, _ in pair.ends]
+        if reader.tensor not in names:
+            raise BadOption(
+                f"B has no output of the size of '{reader.output}'",
+                where="diff",
+                remedy="compare two exports of one network",
+            )
+        return pair.outputs(at)[names.index(reader.tensor)]
 
-def counterpart(
-    theirs: Model, x: LinearInterpreter, image: Image, preset: str | Preprocess | Preset | None
-) -> LinearInterpreter:
-    """B's interpreter of the same numbers, or, if it wants numbers of another type, of the same picture."""
-    name = x.model.engine.image_input.name
-    ours = x.map.fed[name]
-    inputs, wanted = image_input(theirs, Options(shapes=shapes_like(theirs, ours.shape)))
-    shapes = {t.name: tuple(t.shape) for t in inputs}
-    opened = load(theirs, preset=preset, device="cpu", input_shapes=shapes)
-    dtype = wanted.dtype
-    if np.dtype(dtype).kind == ours.dtype.kind:
-        layout = of_image(shapes[wanted.name], ours.shape)
-        if layout is None:
-            sizes = f"{shape_text(ours.shape)} in A and {shape_text(shapes[wanted.name])} in B"
-            raise BadOption(f"the image is {sizes}", where="diff", remedy="give both the same size")
-        given = np.ascontiguousarray(layout.inverse.of(ours), dtype)
-    elif isinstance(image, (str, Path)):
-        if isinstance(opened, OpenByImage):
-            opened.prepare(Path(image))
-        given = opened.read(Path(image))
-    else:
-        raise BadOption(
-            f"it wants {np.dtype(dtype)}, and A {ours.dtype}", where="diff", remedy="give a picture as a file"
+    def asked(self, reader: Reader, at: Both) -> tuple[Asked, Sums]:
+        """The question, or the one that suits what the network gives."""
+        if self.compares_distance(reader):
+            a, b = (np.asarray(x, np.float64).reshape(-1) for x in self.main(reader, at))
+            length = float(np.linalg.norm(b - a))
+            direction = (b - a) / length if length else np.full(a.shape, a.size**-0.5)
+            sums = {Place(reader.tensor): direction / math.sqrt(a.size)}
+            return Asked(DISTANCE, "the distance of the outputs (root mean square)", {}), sums
+        asked = reader.understood(self.ask or suggested(reader)[0])
+        return asked, asked.sums
+
+    def checked(self, found: Difference, images: Sequence[Image], count: int) -> Difference:
+        """The same, with what putting the layers back that would help most truly changes."""
+        names = [entry["a"] for entry in found.would_help[:count]]
+        pair, measured = self.models.pair, {name: list[float]() for name in names}
+        reverted = {n: Reverted(pair, layer) for n, layer in pair.shares.by_name(names).items()}
+        for image in images:
+            try:
+                at = self.models.at(image, self.models.fed(image))
+            except BadOption:
+                continue
+            reader = self.models.reader(at)
+            _, sums = self.asked(reader, at)
+            for name, one in reverted.items():
+                measured[name].append(self.effect(reader, at, sums, one.outputs(at)))
+        entries = [
+            {**e, "measured": fmean(measured[e["a"]])} if measured.get(e["a"]) else e
+            for e in found.would_help
+        ]
+        return replace(found, would_help=tuple(entries))
+
+    def effect(self, reader: Reader, at: Both, sums: Sums, outputs: Sequence[np.ndarray]) -> float:
+        """What other outputs of B change of the value, or of its distance from A."""
+        pair = self.models.pair
+        if self.compares_distance(reader):
+            k = [name for name, _ in pair.ends].index(reader.tensor)
+            a, b = self.main(reader, at)
+            return root_mean_square(outputs[k], a) - root_mean_square(b, a)
+        return pair.sum_of(outputs, sums) - pair.value(at, sums)[1]
+
+    def compares_distance(self, reader: Reader) -> bool:
+        return self.ask == DISTANCE or (not self.ask and reader.task.name in AS_A_WHOLE)
+
+    def summed(self, totals: Totals, skipped: Sequence[Mapping[str, str]]) -> Difference:
+        models, facts = self.models, totals.facts()
+        matched, only_a, only_b = models.pair.shares.names_by_match()
+        return Difference(
+            **facts,
+            task=models.opened.task,
+            matched=matched,
+            only_a=only_a,
+            only_b=only_b,
+            would_help=would_help(facts["layers"], facts["difference"], facts["question"]),
+            skipped=tuple(skipped),
+            notes=tuple(models.notes),
+            preset=models.opened.preset,
         )
-    others = {n: v for n, v in x.map.fed.items() if n != name and shapes.get(n) == v.shape}
-    return opened.freeze({wanted.name: given, **others})
 
 
-def paired(ours: Model, theirs: Model, x: LinearInterpreter, other: LinearInterpreter) -> Compared:
-    """Both networks, matched for an image."""
-    fed_a, fed_b = x.map.fed, other.map.fed
-    first, second = with_ends(
-        side(ours, Options(shapes=shapes_of_arrays(fed_a)), fed_a),
-        side(theirs, Options(shapes=shapes_of_arrays(fed_b)), fed_b),
-    )
-    layout = of_image(second.image_shape, first.image_shape)
-    if layout is None:
-        layout = Layout(second.image_shape).reshaped(first.image_shape)
-    compared = Compared(first, second, fed_a, fed_b, layout)
-    count, every = compared.weighted_matches()
-    if count < LEAST_MATCHED * every:
-        raise BadOption(f"nothing in common: {count} of {every} layers match", where="diff", remedy=REMEDY)
-    return compared
+def named(images: Sequence[Image]) -> list[tuple[str, Image]]:
+    """Images with the names of their files, or else their numbers."""
+    names = [Path(i).name if isinstance(i, (str, Path)) else str(k) for k, i in enumerate(images, 1)]
+    if len(set(names)) < len(names):
+        names = [f"{k}:{name}" for k, name in enumerate(names, 1)]
+    return list(zip(names, images, strict=True))
 
 
-def shapes_of_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, Shape]:
-    return {name: tuple(value.shape) for name, value in arrays.items()}
+def root_mean_square(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.sqrt(np.square(np.subtract(a, b, dtype=np.float64)).mean()))
 
 
-def in_filter(x: LinearInterpreter, other: LinearInterpreter, compared: Compared, question: Asked) -> float:
-    """(F_B − F_A)·x0: what the linear parts of the two networks give differently for the image."""
-    sums = {}
-    for place, weights in question.sums.items():
-        tensor, numbers = compared.in_b(place.tensor)
-        sums[Place(tensor, place.unit)] = {int(numbers[k]): w for k, w in weights.items()}
-    parts = []
-    for one, asked in ((other, replace(question, sums=sums)), (x, question)):
-        answer = one.answering([asked], one.model.scope.policy)
-        parts.append(answer.value - float(answer.residual().reshape(-1)[0]))
-    return parts[0] - parts[1]
+def decisions(reader: Reader, a: np.ndarray, b: np.ndarray) -> tuple[float | None, float | None]:
+    """The share of classes that are other ones in B, and how far its probabilities are from A's."""
+    if reader.task.name == tasks.SCORES and a.size > 1:
+        p, q = (probabilities(np.asarray(x, np.float64).reshape(-1)) for x in (a, b))
+        divergence = float((p * (np.log(p + TINY) - np.log(q + TINY))).sum())
+        return float(p.argmax() != q.argmax()), max(divergence, 0.0)
+    if reader.task.name == tasks.CLASS_MAP:
+        ours, theirs = (channels_last(x, reader.layout).argmax(2) for x in (a, b))
+        return float((ours != theirs).mean()), None
+    return None, None
 
 
-def would_help(shares: Sequence[Share]) -> tuple[Mapping[str, Any], ...]:
-    """The layers by what putting them back to A's would change."""
-    ranked = sorted((s for s in shares if s.a and s.contribution), key=lambda s: -abs(s.contribution))
-    return tuple({"a": s.a, "predicted": -s.contribution} for s in ranked)
+def would_help(shares: Sequence[Share], difference: float, question: str) -> tuple[Mapping[str, Any], ...]:
+    """The layers by what putting them back to A's would change.
 
-
-def with_ends(a: Side, b: Side) -> tuple[Side, Side]:
-    """Both sides with their explained tensors: outputs of one name belong together, others in order."""
-    ours, theirs = ({o.name: o for o in task_of(s.b, s.x).outputs if o.explained} for s in (a, b))
-    rest = [n for n in theirs if n not in ours]
-    pairs = [(n, n if n in theirs else rest.pop(0) if rest else "") for n in ours]
-    pairs = [(n, m) for n, m in pairs if m and elements(ours[n]) == elements(theirs[m])]
-    if not pairs:
-        sizes = f"{shapes_of(ours)} in A and {shapes_of(theirs)} in B"
-        raise BadOption(f"no outputs are of one size: {sizes}", where="diff", remedy=REMEDY)
-    return (
-        a.ending_at([ours[n].explained or "" for n, _ in pairs]),
-        b.ending_at([theirs[m].explained or "" for _, m in pairs]),
-    )
-
-
-def elements(output: Output) -> int:
-    return math.prod(output.shape or ())
-
-
-def shapes_of(outputs: Mapping[str, Output]) -> str:
-    return ", ".join(f"'{n}' is {shape_text(o.shape or ())}" for n, o in outputs.items())
-
-
-def shapes_like(model: Model, shape: Shape) -> dict[str, Shape]:
-    """Free sizes of B's image as A has them."""
-    found = {}
-    for name, own in input_sizes(model).items():
-        if 0 in own and len(own) == len(shape):
-            last = len(own) == 4 and own[3] not in (0, shape[3]) and own[3] == shape[1]
-            like = (shape[0], *shape[2:], shape[1]) if last else shape
-            found[name] = tuple(o or s for o, s in zip(own, like, strict=True))
-    return found
+    A distance does not shrink by a layer's share: of errors that are independent, the squares add up.
+    """
+    predicted = {
+        s.a: difference * (math.sqrt(max(0.0, 1 - s.contribution / difference)) - 1)
+        if question == DISTANCE
+        else -s.contribution
+        for s in shares
+        if s.a and s.b and s.contribution
+    }
+    ranked = sorted(predicted.items(), key=lambda item: -abs(item[1]))
+    return tuple({"a": name, "predicted": value} for name, value in ranked)

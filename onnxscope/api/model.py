@@ -39,6 +39,7 @@ from onnxscope.show.views import Views
 if TYPE_CHECKING:
     from onnxscope.show.tour.visit import Visit
 
+Arrays = Mapping[str, np.ndarray]
 Score = int | str | None  # a score's number or its label; None for the highest score
 
 
@@ -61,10 +62,7 @@ class OpenModel(OpenScope):
 
     @property
     def preset(self) -> Preset:
-        """The preprocessing of pictures, with its name and why it was taken.
-
-        `auto` is resolved when the first picture is read.
-        """
+        """The preprocessing of pictures, and why it was taken. `auto` waits for the first picture."""
         waits = self._preset.name == presets.AUTO
         return replace(self._preset, name=presets.UNDECIDED) if waits else self._preset
 
@@ -73,7 +71,7 @@ class OpenModel(OpenScope):
         """The preprocessing of pictures."""
         return self.preset.preprocess
 
-    def freeze(self, image: np.ndarray | Mapping[str, np.ndarray] | str | Path) -> LinearInterpreter:
+    def freeze(self, image: np.ndarray | Arrays | str | Path) -> LinearInterpreter:
         """The linear interpreter of an image.
 
         The image is a file, which is preprocessed, or an array of the model's own values. If the model has
@@ -108,24 +106,28 @@ class OpenModel(OpenScope):
         """What the network gives, such as scores, boxes or a class map."""
         return self._read[0].name
 
-    def outputs(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What explains each output, by the output's name, for these values of all inputs."""
-        task, graph = self._read
-        with session(graph) as running:
-            found = running.run({t.name: feeds[t.name] for t in graph.inputs})
-        return {o.name: found[o.explained] for o in task.outputs if o.explained}
+    @property
+    def explained(self) -> dict[str, str]:
+        """The tensor that explains each output, by the output's name."""
+        return {o.name: o.explained for o in self._read[0].outputs if o.explained}
 
-    def reader(self, x: Interpreter) -> Reader:
-        """Understands questions about one image."""
+    def outputs(self, feeds: Arrays) -> dict[str, np.ndarray]:
+        """What explains each output, by the output's name, for these values of all inputs."""
+        with session(self._read[1]) as running:
+            found = running.run({name: feeds[name] for name in running.inputs})
+        return {name: found[tensor] for name, tensor in self.explained.items()}
+
+    def reader(self, feeds: Arrays, image: Sequence[int], outputs: Arrays) -> Reader:
+        """Understands questions about an image of this shape, for which the network gives these outputs."""
 
         def embedded(file: str) -> np.ndarray:
-            fed = {**x.map.fed, self.engine.image_input.name: self.read(Path(file))}
+            fed = {**feeds, self.engine.image_input.name: self.read(Path(file))}
             refuse_other_image(self.scope, fed)
             return self.outputs(fed)[task.main.output if task.main else ""]
 
-        task = self._read[0]
-        size = picture_size(x.image.shape, x.layout)
-        return Reader(task, self.outputs(x.map.fed), size and size[1:], self.labels, embedded, x.layout)
+        task, layout = self._read[0], self.preprocess.layout
+        size = picture_size(tuple(image), layout)
+        return Reader(task, outputs, size and size[1:], self.labels, embedded, layout)
 
 
 class LinearInterpreter(Interpreter):
@@ -144,7 +146,8 @@ class LinearInterpreter(Interpreter):
     @cached_property
     def reader(self) -> Reader:
         """Understands questions about this image."""
-        return self.model.reader(self)
+        fed = self.map.fed
+        return self.model.reader(fed, self.image.shape, self.model.outputs(fed))
 
     def ask(self, *questions: str) -> Answer:
         """The interpreter of what questions ask for, such as box:1/left: F has a row for each question.
@@ -161,12 +164,8 @@ class LinearInterpreter(Interpreter):
         return found
 
     def answering(self, asked: Sequence[Asked], policy: Policy, note: str = "") -> Answer:
-        model = OpenModel(
-            summed(self.model.scope, [(a.sums, a.constant) for a in asked], policy),
-            self.model.running,
-            self.model.preset,
-            [a.text for a in asked],
-        )
+        scope = summed(self.model.scope, [(a.sums, a.constant) for a in asked], policy)
+        model = OpenModel(scope, self.model.running, self.model.preset, [a.text for a in asked])
         return Answer(model.engine.freeze(self.map.fed), model, asked, self.reader.task.name, note)
 
     @cached_property
@@ -199,8 +198,7 @@ class LinearInterpreter(Interpreter):
 
     def row(self, pixel: Pixel | str) -> PixelArray:
         """The row of F for one pixel of the output, or one score: how each pixel of the image changes it."""
-        if isinstance(pixel, str):
-            pixel = self.scores.index(pixel)
+        pixel = self.scores.index(pixel) if isinstance(pixel, str) else pixel
         return PixelArray.of(super().row(pixel), lambda a: self.views.like_image(a, f"row of {pixel}"))
 
     def svd(self, k: int, **options: Unpack[SvdOptions]) -> Singular:

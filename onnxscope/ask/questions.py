@@ -52,7 +52,7 @@ class Reader:
         `embedded` reads a file and computes the main output for it.
         """
         self.task, self.arrays, self.size, self.labels = task, arrays, size, list(labels)
-        self._embedded, self._layout = embedded, layout
+        self._embedded, self.layout = embedded, layout
 
     def understood(self, text: str) -> Asked:
         """A question, or the difference of two."""
@@ -106,7 +106,7 @@ class Reader:
     @cached_property
     def maps(self) -> np.ndarray:
         """[rows, columns, classes]"""
-        return channels_last(self.main, self._layout)
+        return channels_last(self.main, self.layout)
 
     @property
     def classes(self) -> np.ndarray:
@@ -137,7 +137,7 @@ class Reader:
         """[landmarks, elements]: the elements of each landmark's heat map, or those of its x, y and more."""
         numbers = np.arange(self.main.size).reshape(self.main.shape)
         if self.heat:
-            points = channels_last(numbers, self._layout)
+            points = channels_last(numbers, self.layout)
             return np.asarray(points.reshape(-1, points.shape[2]).T)
         return numbers.reshape(-1, 3 if self.main.shape[-1] == 3 or self.main.size % 2 else 2)
 
@@ -195,7 +195,7 @@ class Reader:
                 self.no_box(f"of class {self.label(k)}")
             return self.of_box(text, str(found))
         k = self.class_number(name, self.maps.shape[2])
-        numbers = channels_last(np.arange(self.main.size).reshape(self.main.shape), self._layout)[..., k]
+        numbers = channels_last(np.arange(self.main.size).reshape(self.main.shape), self.layout)[..., k]
         if place:
             y, x = self.cell(place)
             return self.at(text, f"class {self.label(k)} at {place}", int(numbers[y, x]))
@@ -306,7 +306,7 @@ class Reader:
 
     def of_pixel(self, text: str, rest: str) -> Asked:
         return self.at(
-            text, f"pixel {rest} of the output", flat_index(self.main.shape, parse_pixel(rest), self._layout)
+            text, f"pixel {rest} of the output", flat_index(self.main.shape, parse_pixel(rest), self.layout)
         )
 
     def of_mean(self, text: str, rest: str) -> Asked:

@@ -43,6 +43,13 @@ def working(text: str) -> Status:
 
 
 @contextmanager
+def watching(text: str) -> Iterator[None]:
+    """The same, where nothing is counted."""
+    with working(text):
+        yield None
+
+
+@contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar on the terminal. It is moved by calling the given function with done and total."""
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

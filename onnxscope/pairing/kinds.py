@@ -35,11 +35,14 @@ class Part:
 
 
 class Kinds:
-    """Tells the kinds of errors of the layers of two matched networks."""
+    """Tells the kinds of errors of the layers of two matched networks, from their values for one image."""
 
-    def __init__(self, a: Side, b: Side, values_a: Arrays, values_b: Arrays) -> None:
+    def __init__(self, a: Side, b: Side, values_a: Arrays, values_b: Arrays, every: Sequence[Layer]) -> None:
         self.a, self.b, self.values_a, self.values_b = a, b, values_a, values_b
         self.runs = [SingleNodes(s.b.opset, s.b.graph.ir_version) for s in (a, b)]
+        self.parts = {layer.tensor: self.parts_of(layer) for layer in every}
+        self._kinds = {layer.tensor: self.kind_of(layer) for layer in every}
+        del self.values_a, self.values_b, self.runs
 
     def beyond_noise(self, layer: Layer, error: float) -> float:
         """An error, or 0 if it is a kernel's own noise."""
@@ -53,8 +56,9 @@ class Kinds:
 
     def of(self, layer: Layer, error: float) -> str:
         """The kind of a layer's error, beside its parts."""
-        if not error:
-            return NOISE
+        return self._kinds[layer.tensor] if error else NOISE
+
+    def kind_of(self, layer: Layer) -> str:
         if layer.rounds or any(n.op in ROUNDING for n in (*layer.a, *layer.b)):
             return ROUNDED
         if not layer.b:
@@ -63,7 +67,7 @@ class Kinds:
             return ADDED
         return WEIGHTS if self.other_weights(layer) else DEFINITION
 
-    def parts(self, layer: Layer) -> list[Part]:
+    def parts_of(self, layer: Layer) -> list[Part]:
         """What can be told apart of a layer's error."""
         steps = [step for n in layer.b if (step := self.step(n))]
         plain = not any(n.op in (*WEIGHTED, *ROUNDING) for n in layer.a)

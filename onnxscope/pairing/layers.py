@@ -10,10 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import onnx_graphsurgeon as gs
+from onnx import TensorProto
 
-from onnxscope.graph.tensors import Tensor
+from onnxscope.graph.tensors import Tensor, element_type
 from onnxscope.pairing.found import ROUNDING, Found, Member
 from onnxscope.pairing.sides import Side
+
+EXACT = {"Relu", "Abs", "Neg", "MaxPool", "Add", "Sum"}  # give the same numbers on every runtime
 
 
 @dataclass
@@ -25,7 +28,7 @@ class Layer:
     a: Sequence[gs.Node]
     b: Sequence[gs.Node]
     rounds: str = ""  # the tensor of A that B only rounds here
-    error: float = 0.0
+    exact: bool = False  # whether both compute it by the same operator, which rounds nothing
 
 
 @dataclass
@@ -52,15 +55,34 @@ def layers(a: Side, b: Side, found: Found) -> Layers:
         same = [t for _, _, t in edges if found.groups_a[t] == found.groups_a[name]]
         if same:  # B has no node of its own for this, or one that only rounds
             theirs, read = carriers(b, found.members[same[0]][0].name, main.name), []
-        layer = Layer(name, main, ours, theirs, error=found.errors[name])
+        layer = Layer(name, main, ours, theirs)
         last_read = {found.groups_b[t]: t for _, _, t in read}
         for node, i, t in edges:
             version = last_read.get(found.groups_a[t]) if theirs else None
             if version is not None:
                 rounded(made, identities, node, i, version)
+        layer.exact = is_exact(made, layer)
         made.every.append(layer)
     explained(made)
     return made
+
+
+def is_exact(made: Layers, layer: Layer) -> bool:
+    """Whether both sides compute a tensor by the same operator from the same tensors, and it rounds alike."""
+    if len(layer.a) != 1 or len(layer.b) != 1:
+        return False
+    (x,), (y,) = layer.a, layer.b
+    groups = [made.found.groups_a.get(t.name, -1) for t in x.inputs]
+    theirs = [made.found.groups_b.get(t.name, -1) for t in y.inputs]
+    tensors = (*x.inputs, *y.inputs, x.outputs[0], y.outputs[0])
+    return (
+        x.op == y.op
+        and x.op in EXACT
+        and x.attrs == y.attrs
+        and -1 not in groups
+        and sorted(groups) == sorted(theirs)
+        and all(element_type(t) == TensorProto.FLOAT for t in tensors)
+    )
 
 
 def segment(

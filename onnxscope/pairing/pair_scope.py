@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -11,96 +11,134 @@ from onnx import TensorProto
 
 from onnxscope.errors import ScopeError
 from onnxscope.graph.parts import graph_of, needed
-from onnxscope.graph.tensors import Tensor, element_type, numel, shape_of
+from onnxscope.graph.tensors import Tensor, element_type, is_known, numel, shape_of
 from onnxscope.pairing.found import Member
 from onnxscope.pairing.kinds import Part
 from onnxscope.pairing.secants import SecantFreezer, written_again
 from onnxscope.pairing.sides import Side
+from onnxscope.rewriting.build import Place
 from onnxscope.rewriting.frozen import Frozen, raw_shape
 from onnxscope.rewriting.rules.table import TRANSPOSE
 from onnxscope.rewriting.scope import COTANGENT, COTANGENTS, PROBE, PROBES
 from onnxscope.rewriting.transpose import transpose
 
 LEFT = "curvature"  # what the secants of a layer do not account for
+SEED = "pair/seed"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What an entry of a list of numbers is about: a tensor of A, and which kind of its error."""
+
+    tensor: str
+    kind: str = ""
 
 
 @dataclass
 class PairScope:
-    """The graph that prices the difference, and what its outputs are."""
+    """The graph that prices the difference, and what its inputs and outputs are.
+
+    It reads A's values, B's and the seeds: how much the value changes with each element of A's outputs.
+    """
 
     graph: gs.Graph
+    states: list[str]  # the tensors of A that it is fed
     reads: dict[str, str]  # the tensors of B that it is fed, by the names of its inputs
-    priced: list[tuple[str, str]]  # the tensor of A and the kind of each entry of the output `prices`
-    measured: list[str]  # the tensor of A of each entry of the outputs `errors` and `sizes`
-    flips: list[str]  # the tensor of A of each entry of the output `flips`
+    rows: dict[str, list[Row]]  # of each output
 
 
 class Writer:
-    """Writes the pair scope for a value that is computed from A's explained tensors."""
+    """Writes the pair scope for sums over A's explained tensors."""
 
     def __init__(
         self,
         a: Side,
-        value: Tensor,
+        places: Sequence[Place],
         b: Side,
         anchors: Mapping[str, Member],
         parts: Mapping[str, Sequence[Part]],
     ) -> None:
-        """`value` is computed in A's graph; B's value is what is computed so from B's tensors."""
-        self.a, self.value, self.other, self.anchors, self.parts = a, value, b, anchors, parts
-        self.b = a.b
+        self.a, self.other, self.anchors, self.parts = a, b, anchors, parts
+        self.b, self.forward = a.b, list(a.b.graph.nodes)
+        self.b.place = "pair"
+        self.seeds = {place: self.seed(k, place) for k, place in enumerate(places)}
         self.one = gs.Variable(COTANGENT, np.float32, [COTANGENTS, 1])
         self.reads: dict[str, Tensor] = {}
         self.again: dict[str, Tensor] = {a.x.name: a.x}  # what A computes from B's values
         self.theirs = {name: self.read(name) for name in anchors}  # B's values in A's layout
 
+    def seed(self, k: int, place: Place) -> Tensor:
+        return gs.Variable(f"{SEED}/{k}", np.float32, [1, numel(shape_of(self.a.active[place.tensor]))])
+
     def write(self) -> PairScope:
-        """Its outputs are prices, both values, errors with the sizes of what they are in, and flips."""
+        """Its outputs are prices, errors and the sizes of what they are in, flips, their prices, and cuts."""
         b = self.b
-        second = self.second_values()
+        value = self.value()
+        side = replace(self.a, ends=[value])
+        second = self.second_values(side)
         f = SecantFreezer(b, second, self.again)
-        cotangents = self.cotangents(f)
-        errors = {name: self.error(name) for name in self.anchors}
-        terms = {(name, ""): error for name, error in errors.items()}
-        terms |= {
-            (name, part.kind): self.part(part, error)
+        cotangents = self.cotangents(f, side, value)
+        errors = {name: self.error(name) for name in self.anchors if name in side.active}
+        cut = {
+            Row(name, part.kind): (part, error)
             for name, error in errors.items()
             for part in self.parts.get(name, ())
         }
-        terms |= {(name, LEFT): error for name, error in f.left.items()}
-        prices = {
-            key: self.price(cotangents[key[0]], error) for key, error in terms.items() if key[0] in cotangents
-        }
-        flips = {
-            name: b.Reshape(b.ReduceSum(b.Cast(flip, to=TensorProto.FLOAT)), [1])
-            for name, flip in f.flips.items()
-        }
-        outputs = [
-            b.Concat(*prices.values(), axis=1, names=["prices"]),
-            b.Concat(
-                *(b.Reshape(t, [1]) for t in (self.value, self.again[self.value.name])),
-                axis=0,
-                names=["values"],
+        terms = {Row(name): error for name, error in errors.items()}
+        terms |= {row: self.part(part, error) for row, (part, error) in cut.items()}
+        terms |= {Row(name, LEFT): error for name, error in f.left.items()}
+        wanted = {
+            "prices": self.prices(cotangents, terms),
+            "errors": {Row(name): self.length(error) for name, error in errors.items()},
+            "sizes": {Row(name): self.length(self.theirs[name]) for name in errors},
+            "flips": {Row(name): b.Reshape(flip.count, [1]) for name, flip in f.flips.items()},
+            "flip_prices": self.prices(
+                cotangents, {Row(name): flip.change for name, flip in f.flips.items()}
             ),
-            b.Concat(*(self.length(e) for e in errors.values()), axis=0, names=["errors"]),
-            b.Concat(*(self.length(self.theirs[n]) for n in errors), axis=0, names=["sizes"]),
-            *([b.Concat(*flips.values(), axis=0, names=["flips"])] if flips else []),
-        ]
-        graph = graph_of(b.graph, needed(b.graph.nodes, outputs), [], outputs)
-        read = {t.name for n in graph.nodes for t in n.inputs}
-        given = (*b.graph.inputs, *self.reads.values(), self.one)
-        graph.inputs = [t for t in given if t.name in read]
+            "cuts": {
+                row: self.count(b.Greater(b.Abs(error), part.limit))
+                for row, (part, error) in cut.items()
+                if part.constant is None
+            },
+        }
+        rows = {name: list(numbers) for name, numbers in wanted.items() if numbers}
+        outputs = [b.Concat(*wanted[name].values(), axis=0, names=[name]) for name in rows]
+        del b.graph.nodes[: len(self.forward)]
+        graph, states = self.behind(outputs)
+        b.graph.nodes[:] = self.forward
         reads = {t.name: name for name, t in self.reads.items()}
-        return PairScope(graph, reads, list(prices), list(errors), list(flips))
+        return PairScope(graph, states, reads, rows)
 
-    def cotangents(self, f: SecantFreezer) -> dict[str, Tensor]:
+    def value(self) -> Tensor:
+        """The sum, written behind A."""
+        b = self.b
+        terms = []
+        for place, seed in self.seeds.items():
+            x = b.Reshape(self.float(self.a.active[place.tensor]), [1, -1])
+            x = b.LpNormalization(x, axis=1, p=2) if place.unit else x
+            terms.append(b.ReduceSum(b.Mul(x, seed), [1], keepdims=1))
+        return b.Sum(*terms)
+
+    def behind(self, outputs: Sequence[Tensor]) -> tuple[gs.Graph, list[str]]:
+        """The graph that computes these outputs from A's values and B's, and which of A's it reads."""
+        b = self.b
+        nodes = needed(b.graph.nodes, outputs)
+        read = {t.name: t for n in nodes for t in n.inputs if not is_known(t)}
+        made = {t.name for n in nodes for t in n.outputs}
+        fed = [*self.reads.values(), *self.seeds.values(), self.one]
+        own = {t.name for t in fed}
+        states = [t for name, t in read.items() if name and name not in made and name not in own]
+        graph = graph_of(b.graph, nodes, [*states, *(t for t in fed if t.name in read)], outputs)
+        return graph, [t.name for t in states]
+
+    def cotangents(self, f: SecantFreezer, side: Side, value: Tensor) -> dict[str, Tensor]:
         """How much the value changes with each tensor of A."""
         probe = gs.Variable(PROBE, np.float32, [PROBES, *raw_shape(shape_of(self.a.x))[1:]])
         f.values[probe.name] = probe
         f.active[self.a.x.name] = Frozen(shape_of(self.a.x), probe)
-        for node in self.a.nodes:
+        for node in side.nodes:
             f.follow(node)
-        y1 = f.active.get(self.value.name)
+        y1 = f.active.get(value.name)
         if isinstance(y1, ScopeError):
             raise y1
         if y1 is None:
@@ -114,10 +152,18 @@ class Writer:
         }
         return {name: cotangent for name, cotangent in arrived.items() if cotangent is not None}
 
-    def price(self, cotangent: Tensor, error: Tensor) -> Tensor:
-        """⟨cotangent, error⟩, as a row of one."""
-        size = numel(shape_of(error))
-        return self.b.MatMul(self.b.Reshape(cotangent, [1, size]), self.b.Reshape(error, [size, 1]))
+    def prices(self, cotangents: Mapping[str, Tensor], errors: Mapping[Row, Tensor]) -> dict[Row, Tensor]:
+        """⟨cotangent, error⟩ of each error that reaches the value."""
+        b = self.b
+        return {
+            row: b.Reshape(b.ReduceSum(b.Mul(b.Reshape(cotangents[row.tensor], shape_of(error)), error)), [1])
+            for row, error in errors.items()
+            if row.tensor in cotangents
+        }
+
+    def count(self, where: Tensor) -> Tensor:
+        """The number of elements that are true."""
+        return self.b.Reshape(self.b.ReduceSum(self.b.Cast(where, to=TensorProto.FLOAT)), [1])
 
     def part(self, part: Part, error: Tensor) -> Tensor:
         """What a part is of a layer's own error."""
@@ -138,13 +184,13 @@ class Writer:
     def float(self, t: Tensor) -> Tensor:
         return t if element_type(t) == TensorProto.FLOAT else self.b.Cast(t, to=TensorProto.FLOAT)
 
-    def second_values(self) -> dict[tuple[str, int], Tensor]:
+    def second_values(self, side: Side) -> dict[tuple[str, int], Tensor]:
         """Run A's nodes on B's values: the second value of each input that carries the image."""
         second: dict[tuple[str, int], Tensor] = {}
-        for node in self.a.nodes:
+        for node in side.nodes:
             inputs = list(node.inputs)
             for k, t in enumerate(inputs):
-                if t.name in self.a.active:
+                if t.name in side.active:
                     values = self.theirs if t.name in self.theirs else self.again
                     inputs[k] = second[node.name, k] = values[t.name]
             made = written_again(self.b, node, inputs)

@@ -7,6 +7,7 @@ is linear in the difference, with the gain (y_B − y_A)/(x_B − x_A).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -20,6 +21,8 @@ from onnxscope.rewriting.options import Options
 from onnxscope.rewriting.rules.table import RULES
 from onnxscope.rewriting.steps import TAYLOR, Policy, Treatment
 
+LEAST = 1e-30  # is added to distances, so that none is 0
+LEAKY = 0.01  # the slope of a LeakyRelu that names none
 STEP = 1e-3  # of a value: a secant over less would be a rounding error
 THROUGH_ZERO = ("Relu", "LeakyRelu", "PRelu", "Abs")  # piecewise linear, with a kink at 0 only
 SMOOTH = (
@@ -39,6 +42,14 @@ def written_again(b: Builder, node: gs.Node, inputs: Sequence[Tensor]) -> gs.Nod
     return results[0].inputs[0]
 
 
+@dataclass(frozen=True)
+class Flips:
+    """How many decisions are other ones, and what this alone changes of the result."""
+
+    count: Tensor
+    change: Tensor
+
+
 class SecantFreezer(Freezer):
     """Writes A's nodes as they act on the difference between two values of each tensor."""
 
@@ -50,7 +61,7 @@ class SecantFreezer(Freezer):
         super().__init__(b, RULES, Options(policy=Policy(TAYLOR)), moves_masks=False)
         self.second, self.again = second, again
         self.left: dict[str, Tensor] = {}  # what the gains do not account for, by tensors of A
-        self.flips: dict[str, Tensor] = {}  # where a decision is another one, by tensors of A
+        self.flips: dict[str, Flips] = {}  # by tensors of A
 
     def source(self, x: Frozen, source: Tensor) -> Frozen:
         """A difference has no sources."""
@@ -135,18 +146,46 @@ def secant(f: SecantFreezer, node: gs.Node, instead: Tensor) -> Frozen:
 
 
 def through_zero(f: SecantFreezer, node: gs.Node) -> Frozen:
-    """The secant; where the values are equal, the slope there."""
-    b, (x, other), (y, _) = f.b, f.of_input(node), results(f, node)
-    f.flips[node.outputs[0].name] = b.Xor(b.Greater(x, 0.0), b.Greater(other, 0.0))
-    return secant(f, node, ratio(f, y, x, b.constant(0.0, x)))
+    """The secant of a Relu is the share of the way between both values that is above 0.
+
+    The other functions are linear in a Relu. Where both values are 0, the slope is that below 0.
+    """
+    b, (x, other) = f.b, f.of_input(node)
+    difference = b.Sub(other, x)
+    above = b.Clip(b.Div(b.Max(x, other), b.Add(b.Abs(difference), LEAST)), 0.0, 1.0)
+    turned = b.Sub(above, b.Cast(b.Greater(x, 0.0), to=TensorProto.FLOAT))
+    below, gain = slope_below(f, node), above
+    if below is not None:
+        rise = b.Sub(1.0, below)
+        gain = b.Add(below, b.Mul(rise, above))
+        difference = b.Mul(rise, difference)
+    count = b.ReduceSum(b.Ceil(b.Abs(turned)))
+    f.flips[node.outputs[0].name] = Flips(count, b.Mul(turned, difference))
+    return f.gain(carried(f, node), gain)
+
+
+def slope_below(f: SecantFreezer, node: gs.Node) -> Tensor | None:
+    """The slope below 0; None stands for 0."""
+    if node.op == "PRelu":
+        return f.float(node.inputs[1])
+    slope = {"LeakyRelu": node.attrs.get("alpha", LEAKY), "Abs": -1.0}.get(node.op)
+    return None if slope is None else f.b.constant(np.float32(slope))
 
 
 def clip(f: SecantFreezer, node: gs.Node) -> Frozen:
     """The secant; where the values are equal, 1 between the bounds."""
     b, (x, other), (y, again) = f.b, f.of_input(node), results(f, node)
     inside = b.Equal(x, y)
-    f.flips[node.outputs[0].name] = b.Xor(inside, b.Equal(other, again))
-    return secant(f, node, b.Cast(inside, to=TensorProto.FLOAT))
+    slope = b.Cast(inside, to=TensorProto.FLOAT)
+    turned = b.Xor(inside, b.Equal(other, again))
+    lacking = b.Sub(b.Sub(again, y), b.Mul(slope, b.Sub(other, x)))
+    f.flips[node.outputs[0].name] = Flips(number_of(f, turned), b.Where(turned, lacking, b.constant(0.0, x)))
+    return secant(f, node, slope)
+
+
+def number_of(f: SecantFreezer, where: Tensor) -> Tensor:
+    """How many elements are true."""
+    return f.b.ReduceSum(f.b.Cast(where, to=TensorProto.FLOAT))
 
 
 def smooth(f: SecantFreezer, node: gs.Node) -> Frozen:
@@ -165,9 +204,9 @@ def max_pool(f: SecantFreezer, node: gs.Node) -> Frozen:
     b, x1 = f.b, carried(f, node)
     (first, other), attrs = f.of_input(node), {**node.attrs, "storage_order": 0}
     (y, i), (z, k) = (b.op("MaxPool", x, outputs=2, **attrs) for x in (first, other))
-    f.flips[node.outputs[0].name] = b.Not(b.Equal(i, k))
     flat = b.Reshape(b.Sub(other, first), [-1])
     at_i, at_k = (b.Gather(flat, index, axis=0) for index in (i, k))
+    f.flips[node.outputs[0].name] = Flips(number_of(f, b.Not(b.Equal(i, k))), b.Sub(b.Sub(z, y), at_i))
     part = ratio(f, b.Sub(b.Sub(z, y), at_i), b.Sub(at_k, at_i), b.constant(0.0, y))
     return f.add(f.gain(f.select(x1, i), b.Sub(1.0, part)), f.gain(f.select(x1, k), part))
 

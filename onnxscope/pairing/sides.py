@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 
 from onnxscope.files.models import Model
 from onnxscope.graph.builder import Builder
+from onnxscope.graph.decisions import Decision
 from onnxscope.graph.ends import find_image, named
 from onnxscope.graph.parts import needed, part
 from onnxscope.graph.tensors import Shape, Tensor, is_known, shape_of
@@ -46,6 +47,7 @@ class Side:
     x: Tensor
     ends: Sequence[Tensor]  # the tensors that are explained
     names: frozenset[str]  # of the nodes in the file
+    decided: Sequence[Decision] = ()  # by the image
 
     @cached_property
     def nodes(self) -> list[gs.Node]:
@@ -167,7 +169,8 @@ def side(model: Model, options: Options, feeds: Arrays) -> Side:
     The values of its inputs decide what depends on values.
     """
     keep = {o.name for o in model.proto.graph.output}
-    b = normalise(model.proto, options.shapes, frozenset(keep), RULES, options.opaque, Trial(feeds))
+    trial = Trial(feeds)
+    b = normalise(model.proto, options.shapes, frozenset(keep), RULES, options.opaque, trial)
     decode(b)
     names = {n.name or next((o for o in n.output if o), n.op_type) for n in model.proto.graph.node}
-    return Side(b, find_image(b.graph, options.image), [], frozenset(names))
+    return Side(b, find_image(b.graph, options.image), [], frozenset(names), trial.decided)

@@ -1,0 +1,98 @@
+"""What a comparison of two exports found, on one image or on many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from onnxscope.ask.presets import Preset
+from onnxscope.files.results import Cells, Result, short
+from onnxscope.pairing.shares import Share
+
+HEAD = ("A", "B", "contribution", "kinds", "flips", "error")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over the images, and the bootstrap interval that holds it in 95 of 100 cases."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, repr=False)
+class Difference(Result):
+    """What makes the outputs of two exports of one network differ, layer by layer.
+
+    Where there are many images, figures are means over them.
+    """
+
+    same: bool  # whether all outputs agree within the noise
+    images: int
+    question: str
+    asked: str
+    task: str
+    value_a: float
+    value_b: float
+    difference: float  # B − A
+    noise: float  # of the difference: what the runtime itself changes
+    changed: Interval | None  # the share of classes that are other ones
+    divergence: Interval | None  # Kullback–Leibler, from A's probabilities to B's
+    in_filter: float  # the part of the difference that F makes, and that of r
+    in_residual: float
+    layers: tuple[Share, ...]
+    remainder: float  # of the difference, which no layer accounts for
+    first_wrong: Mapping[str, Any] | None
+    matched: tuple[str, ...]  # nodes of A
+    only_a: tuple[str, ...]
+    only_b: tuple[str, ...]
+    would_help: tuple[Mapping[str, Any], ...]
+    skipped: tuple[Mapping[str, str], ...]  # pictures that cannot be read, and why
+    notes: tuple[str, ...]
+    preset: Preset
+
+    @property
+    def title(self) -> str:
+        return f"{self.verdict} {self.cause}".strip()
+
+    @property
+    def verdict(self) -> str:
+        """Whether the two are the same, in a sentence."""
+        of = f"on {self.images} images, " if self.images > 1 else ""
+        values = f"{self.asked} is {self.value_a:.6g} in A and {self.value_b:.6g} in B"
+        if self.question == "distance":
+            values = f"{self.asked} is {self.difference:.3g}"
+        if self.changed is not None and self.images > 1:
+            share = f"B changes {100 * self.changed.mean:.3g} % of the classes"
+            values = f"{share} ({100 * self.changed.low:.3g} to {100 * self.changed.high:.3g} %); {values}"
+        return f"{'The same within noise' if self.same else 'Different'}: {of}{values}."
+
+    @property
+    def cause(self) -> str:
+        """Which layer the difference comes from, in a sentence; '' where both are the same."""
+        largest = max(self.layers, key=lambda s: abs(s.contribution), default=None)
+        if self.same or largest is None or not self.difference:
+            return ""
+        kind = max(largest.kinds, key=lambda k: abs(largest.kinds[k]), default="")
+        cut = f", whose range cuts off {100 * largest.cut:.2g} % of the values" if largest.cut else ""
+        share = 100 * largest.contribution / self.difference
+        return f"{share:.0f} % of the difference come from {largest.a or largest.b} ({kind}){cut}."
+
+    def cells(self) -> Cells:
+        rows = sorted(self.layers, key=lambda s: -abs(s.contribution))
+        return HEAD, [
+            (s.a or "–", s.b or "–", with_spread(s), kinds(s), short(s.flips), short(s.error)) for s in rows
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), "preset": self.preset.to_dict()}
+
+
+def with_spread(share: Share) -> str:
+    return short(share.contribution) + (f" ± {share.spread:.2g}" if share.spread else "")
+
+
+def kinds(share: Share) -> str:
+    return ", ".join(f"{kind} {value:.2g}" for kind, value in share.kinds.items())
