@@ -8,6 +8,7 @@ from onnxscope.api.differing import diff
 from onnxscope.api.model import LinearInterpreter, OpenModel
 from onnxscope.api.opening import Check, Diagnosis, Report, Scope, Step, doctor, load, rewrite, verify
 from onnxscope.api.reading import find_labels, read_image
+from onnxscope.api.runtime_noise import RuntimeNoise, runtime_noise
 from onnxscope.ask.contributions import Contribution, Contributions
 from onnxscope.ask.ledger import Ledger
 from onnxscope.ask.votes import Votes
@@ -44,6 +45,7 @@ __all__ = [
     "PixelArray",
     "Preprocess",
     "Report",
+    "RuntimeNoise",
     "Scope",
     "ScopeError",
     "Singular",
@@ -59,6 +61,7 @@ __all__ = [
     "load",
     "read_image",
     "rewrite",
+    "runtime_noise",
     "verify",
 ]
 

@@ -48,10 +48,8 @@ class Device:
     @property
     def providers(self) -> list[tuple[str, dict[str, str]]]:
         """onnxruntime's providers, without trials of algorithms, which could choose others the next time."""
-        cuda = (
-            "CUDAExecutionProvider",
-            {"use_tf32": str(int(self.tf32)), "cudnn_conv_algo_search": "HEURISTIC"},
-        )
+        how = {"use_tf32": str(int(self.tf32)), "cudnn_conv_algo_search": "HEURISTIC"}
+        cuda = ("CUDAExecutionProvider", how)
         return [*([cuda] if self.name == "cuda" else []), ("CPUExecutionProvider", {})]
 
     @property
@@ -59,6 +57,7 @@ class Device:
         return "TF32 in products" if self.name == "cuda" and self.tf32 else "float32"
 
 
+LEVELS = {False: "DISABLE_ALL", "basic": "ENABLE_BASIC", "extended": "ENABLE_EXTENDED", True: "ENABLE_ALL"}
 DEVICES = ("auto", "cpu", "cuda")
 CPU = Device()
 
@@ -127,7 +126,7 @@ class Session:
         self,
         model: Path | bytes,
         *,
-        optimise: bool = True,
+        optimise: bool | str = True,
         on: Device = CPU,
         weights: Mapping[str, Value] | None = None,
         written: Path | None = None,
@@ -198,7 +197,7 @@ class Session:
         return ort_value(array, self.on.name)
 
 
-def session_options(optimise: bool, threads: int, written: Path | None) -> onnxruntime.SessionOptions:
+def session_options(optimise: bool | str, threads: int, written: Path | None) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
@@ -207,8 +206,8 @@ def session_options(optimise: bool, threads: int, written: Path | None) -> onnxr
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     # threads that wait busily for the next run would take the cores from NumPy and from other sessions
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if not optimise:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    level = f"ORT_{LEVELS[optimise]}"
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
     if written is not None:
         options.optimized_model_filepath = str(written)
         options.add_session_config_entry(

@@ -24,7 +24,7 @@ WIDTH = 100  # columns of a signature
 GROUPS = {  # title → public names, in the order of the page
     "Opening a model": "load rewrite doctor verify read_image find_labels",
     "A model and an image": "OpenModel LinearInterpreter Preprocess",
-    "Two exports of one network": "diff Difference",
+    "Two exports of one network": "diff Difference runtime_noise RuntimeNoise",
     "A scope and its proofs": "Scope Step Diagnosis Report Check",
     "Answers": "PixelArray Singular Ledger Contributions Contribution Votes Explanation Tour Drawing",
     "Errors": "ScopeError BadModel BadOption Unsupported Undecided OtherDecision NotProved OutOfMemory",

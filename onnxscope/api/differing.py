@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -16,7 +16,7 @@ from onnxscope.api.difference import Difference
 from onnxscope.api.opening import ModelSource
 from onnxscope.api.rows import Row, Rows
 from onnxscope.api.totals import Totals
-from onnxscope.api.two_models import Image, TwoModels
+from onnxscope.api.two_models import Arrays, Image, Reading, TwoModels
 from onnxscope.ask import tasks
 from onnxscope.ask.asked import Asked
 from onnxscope.ask.evaluation import probabilities
@@ -51,6 +51,7 @@ def diff(
     rows: str | Path | None = None,
     options: Options | None = None,
     check: int = 0,
+    given: Mapping[str, str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Difference:
     """Compare two exports of one network, and tell which layers make their outputs differ.
@@ -59,12 +60,11 @@ def diff(
     what they compute. `ask` is the question whose value is compared: one that `ask` knows, or distance (root
     mean square of the outputs' difference). `further` are the values of other inputs, such as "size=1,2".
     With many images, `rows` is a file that keeps each one's result: a run that was killed goes on there.
-    `check` is the number of layers, those that would help most, that are truly put back to A's.
+    `check` is the number of layers, those that would help most, that are truly put back to A's. `given` are
+    nodes of A with the nodes of B that compute the same, where the pairing must be told.
     """
-    comparing = Comparing(
-        TwoModels(a, b, further=further, labels=labels, preset=preset, options=options), ask
-    )
-    images = images_in(image, comparing.models.takes_clips)
+    models = TwoModels(a, b, Reading(further, labels, preset, options, given))
+    comparing, images = Comparing(models, ask), images_in(image, models.takes_clips)
     found = comparing.over(images, rows, progress)
     return comparing.checked(found, images, check) if check else found
 
@@ -94,22 +94,13 @@ class Comparing:
         progress: Callable[[int, int], None] | None = None,
     ) -> Difference:
         """The difference on these images. Of several pictures, those that cannot be read are left out."""
-        totals, skipped = Totals(), []
+        totals, skipped = Totals(), list[dict[str, str]]()
         with TemporaryDirectory(prefix="onnxscope-") as folder:
             kept = Rows(Path(rows or Path(folder) / "rows"), self.about())
             for row in kept:
                 totals.add(row)
             known = {row.image for row in totals.rows}
-            for k, (name, image) in enumerate(named(images), 1):
-                if name in known and self.models.is_open:
-                    continue
-                try:
-                    fed = self.models.fed(image)
-                except BadOption as error:
-                    if len(images) == 1 or (k == len(images) and not totals.rows):
-                        raise
-                    skipped.append({"image": name, "why": error.cause})
-                    continue
+            for k, name, image, fed in readable(self.models, images, skipped, known):
                 row = self.row(name, self.models.at(image, fed))
                 if name not in known:
                     kept.add(row)
@@ -120,9 +111,10 @@ class Comparing:
 
     def about(self) -> dict[str, Any]:
         """What rows are about: those of another comparison are not mixed with them."""
-        models = self.models
+        models, reading = self.models, self.models.reading
         files = {"a": models.ours.sha256, "b": models.theirs.sha256}
-        return {**files, "ask": self.ask, "further": list(models.further), "preset": str(models.preset or "")}
+        how = {"further": list(reading.further), "preset": str(reading.preset or "")}
+        return {**files, "ask": self.ask, **how}
 
     def row(self, name: str, at: Both) -> Row:
         """What is found for one image."""
@@ -177,11 +169,8 @@ class Comparing:
         names = [entry["a"] for entry in found.would_help[:count]]
         pair, measured = self.models.pair, {name: list[float]() for name in names}
         reverted = {n: Reverted(pair, layer) for n, layer in pair.shares.by_name(names).items()}
-        for image in images:
-            try:
-                at = self.models.at(image, self.models.fed(image))
-            except BadOption:
-                continue
+        for _, _, image, fed in readable(self.models, images):
+            at = self.models.at(image, fed)
             reader = self.models.reader(at)
             _, sums = self.asked(reader, at)
             for name, one in reverted.items():
@@ -218,6 +207,34 @@ class Comparing:
             notes=tuple(models.notes),
             preset=models.opened.preset,
         )
+
+
+def readable(
+    models: TwoModels,
+    images: Sequence[Image],
+    skipped: list[dict[str, str]] | None = None,
+    known: Container[str] = (),
+) -> Iterator[tuple[int, str, Image, Arrays]]:
+    """The images with their numbers, their names, and what A is fed with.
+
+    Those that cannot be read are left out, unless there is no other. Of those that are known, only the first
+    is needed, as the networks are matched on it.
+    """
+    error, seen = None, 0
+    for k, (name, image) in enumerate(named(images), 1):
+        if name in known and seen:
+            continue
+        try:
+            fed = models.fed(image)
+        except BadOption as found:
+            error = found
+            if skipped is not None:
+                skipped.append({"image": name, "why": found.cause})
+            continue
+        seen += 1
+        yield k, name, image, fed
+    if error is not None and not seen:
+        raise error
 
 
 def named(images: Sequence[Image]) -> list[tuple[str, Image]]:

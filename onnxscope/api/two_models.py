@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,35 +35,31 @@ LEAST_MATCHED = 0.5  # of the layers with weights: below it the networks are not
 REMEDY = "compare two exports of one network"
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How images are read, and what is known of the models."""
+
+    further: Sequence[str] = ()
+    labels: Sequence[str] = ()
+    preset: str | Preprocess | Preset | None = None
+    options: Options | None = None
+    given: Mapping[str, str] | None = None  # nodes of A with the nodes of B that compute the same
+
+
 class TwoModels:
     """A and B, matched on a first image."""
 
-    def __init__(
-        self,
-        a: ModelSource,
-        b: ModelSource,
-        *,
-        further: Sequence[str] = (),
-        labels: Sequence[str] = (),
-        preset: str | Preprocess | Preset | None = None,
-        options: Options | None = None,
-    ) -> None:
-        self.ours, self.theirs = loaded_original(a), loaded_original(b)
-        self.further, self.preset, self.options = further, preset, options or Options()
-        shapes = {**fixed_by(self.ours, self.theirs), **self.options.shapes}
-        self.options = replace(self.options, shapes=shapes)
-        self.labels = labels
+    def __init__(self, a: ModelSource, b: ModelSource, reading: Reading) -> None:
+        self.ours, self.theirs, self.reading = loaded_original(a), loaded_original(b), reading
+        options = reading.options or Options()
+        shapes = {**fixed_by(self.ours, self.theirs), **options.shapes}
+        self.options = replace(options, shapes=shapes)
         self.opened: OpenModel = load(
-            self.ours, labels=labels, preset=preset, device="cpu", options=self.options
+            self.ours, labels=reading.labels, preset=reading.preset, device="cpu", options=self.options
         )
         self.notes: list[str] = []
         self._pair: Pair | None = None
         self._b: OpenModel | None = None  # where it wants numbers of another type
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the two are matched."""
-        return self._pair is not None
 
     @property
     def pair(self) -> Pair:
@@ -92,7 +88,7 @@ class TwoModels:
         if layout is None:
             layout = Layout(theirs.image_shape).reshaped(ours.image_shape)
         fed = self.fed_b(image, fed_a)
-        self._pair = Pair(ours, theirs, (fed_a, fed), layout)
+        self._pair = Pair(ours, theirs, (fed_a, fed), layout, self.reading.given)
         count, every = self.pair.shares.weighted_matches()
         if count < LEAST_MATCHED * every:
             raise BadOption(
@@ -116,14 +112,14 @@ class TwoModels:
             self.opened.prepare(image)
         engine = self.opened.engine
         if isinstance(image, Mapping):
-            if self.further:
+            if self.reading.further:
                 cause, remedy = "values are given twice", "give all inputs by the mapping, or none"
                 raise BadOption(cause, where="further", remedy=remedy)
             return engine.feeds(image)
         read = self.opened.read(Path(image)) if isinstance(image, (str, Path)) else image
         shapes = {t.name: tuple(t.shape) for t in engine.inputs}
         return engine.feeds(
-            {self.image_name: read, **further_inputs(self.further, shapes, self.opened.preprocess)}
+            {self.image_name: read, **further_inputs(self.reading.further, shapes, self.opened.preprocess)}
         )
 
     def inputs_like(self, shape: Shape) -> tuple[dict[str, Shape], str]:
@@ -158,7 +154,7 @@ class TwoModels:
     def b_reads(self, picture: Path, shapes: dict[str, Shape]) -> np.ndarray:
         """A picture as B's image, preprocessed as B wants it."""
         if self._b is None:
-            self._b = load(self.theirs, preset=self.preset, device="cpu", input_shapes=shapes)
+            self._b = load(self.theirs, preset=self.reading.preset, device="cpu", input_shapes=shapes)
         if isinstance(self._b, OpenByImage):
             self._b.prepare(picture)
         return self._b.read(picture)

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from onnxscope.cli.groups import command
-from onnxscope.cli.options import FELL_SHORT, AsJson, FurtherInputs, Labels, Pictures
-from onnxscope.cli.printing import counting, print_json, print_table, printing, watching
-from onnxscope.errors import printable
+from onnxscope.cli.options import (
+    FELL_SHORT,
+    AsJson,
+    FurtherInputs,
+    ImageInput,
+    InputShape,
+    Labels,
+    Pictures,
+    named_shape,
+    once,
+)
+from onnxscope.cli.printing import counting, print_json, print_table, printing, watching, working
+from onnxscope.errors import BadOption, printable
+
+if TYPE_CHECKING:
+    from onnxscope.api.difference import Difference
+    from onnxscope.api.runtime_noise import RuntimeNoise
+    from onnxscope.files.results import Result
 
 Reference = Annotated[Path, typer.Argument(metavar="A", help="The export to compare with, an .onnx file.")]
-Other = Annotated[Path, typer.Argument(metavar="B", help="Another export of the same network.")]
+Other = Annotated[Path | None, typer.Argument(metavar="[B]", help="Another export of the same network.")]
 OneQuestion = Annotated[
     str, typer.Option("--ask", metavar="QUESTION", help="What to compare. [default: what suits the network]")
 ]
@@ -38,6 +53,16 @@ Check = Annotated[
         metavar="K", min=0, help="Also run B with each of the K layers that would help most as A has it."
     ),
 ]
+Map = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NODE=NODE", help="A node of A and the node of B that computes the same. Repeatable."
+    ),
+]
+ToItself = Annotated[
+    bool,
+    typer.Option("--self", help="Compare A with itself under onnxruntime's settings; B is left out."),
+]
 FailAbove = Annotated[
     float | None,
     typer.Option(
@@ -49,25 +74,55 @@ FailAbove = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """The options about the inputs."""
+
+    input_shape: InputShape = None
+    image_input: ImageInput = None
+    inputs: FurtherInputs = None
+
+    def chosen(self) -> dict[str, Any]:
+        """The arguments of `onnxscope.diff`."""
+        from onnxscope.rewriting.options import Options
+
+        shapes = dict(once("--input-shape", map(named_shape, self.input_shape or ())))
+        return {"further": self.inputs or (), "options": Options(shapes, self.image_input)}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """The options about what is compared, and what is kept of it."""
 
     ask: OneQuestion = ""
     labels: Labels = None
+    map: Map = None
     rows: RowsFile = None
     check: Check = 0
-    fail_above: FailAbove = None
+
+    def chosen(self) -> dict[str, Any]:
+        """The arguments of `onnxscope.diff`."""
+        from onnxscope.ask.scores import read_labels
+
+        return {
+            "ask": self.ask,
+            "labels": read_labels(self.labels),
+            "given": dict(once("--map", map(named_nodes, self.map or ()))),
+            "rows": self.rows,
+            "check": self.check,
+        }
 
 
 @command
 def diff(
     a: Reference,
-    b: Other,
+    b: Other = None,
     *,
     image: ImageOrFolder,
+    to_itself: ToItself = False,
     comparison: Comparison,
     reading: Pictures,
-    inputs: FurtherInputs = None,
+    sizes: Sizes,
+    fail_above: FailAbove = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell whether two exports of a network are the same, and which layers make their outputs differ.
@@ -75,30 +130,54 @@ def diff(
     Layers are paired by what they compute, not by their names.
 
     \b
-    Example:
+    Examples:
       onnxscope diff model.onnx model_int8.onnx --image cat.png
+      onnxscope diff model.onnx --self --image cat.png
     """
-    from onnxscope.api.differing import diff as compare
-    from onnxscope.ask.scores import read_labels
+    if (b is None) != to_itself:
+        remedy = "name two models, or one with --self"
+        raise BadOption("a comparison needs two models", where="diff", remedy=remedy)
+    reading_of = {"preset": reading.chosen(), **sizes.chosen()}
+    if b is None:
+        noise = noise_of(a, image, reading_of)
+        show(noise, as_json)
+        measured = noise.largest
+    else:
+        found = compared(a, b, image, {**comparison.chosen(), **reading_of})
+        show(found, as_json)
+        measured = abs(found.difference)
+    if fail_above is not None and measured > fail_above:
+        raise typer.Exit(FELL_SHORT)
 
-    about = {k: v for k, v in vars(comparison).items() if k not in ("labels", "fail_above")}
+
+def compared(a: Path, b: Path, image: Path, arguments: dict[str, Any]) -> Difference:
+    from onnxscope.api.differing import diff as compare
+
     shown = counting("pictures") if image.is_dir() else watching(f"comparing {a.name} with {b.name}")
     with shown as progress:
-        found = compare(
-            a,
-            b,
-            image,
-            further=inputs or (),
-            preset=reading.chosen(),
-            labels=read_labels(comparison.labels),
-            progress=progress,
-            **about,
-        )
+        return compare(a, b, image, progress=progress, **arguments)
+
+
+def noise_of(model: Path, image: Path, arguments: dict[str, Any]) -> RuntimeNoise:
+    from onnxscope.api.runtime_noise import runtime_noise
+
+    with working(f"comparing {model.name} with itself"):
+        return runtime_noise(model, image, **arguments)
+
+
+def show(found: Result, as_json: bool) -> None:
     with printing():
         if as_json:
             print_json(found.to_dict())
         else:
             print_table(*found.cells())
             typer.echo(printable(found.title))
-    if comparison.fail_above is not None and abs(found.difference) > comparison.fail_above:
-        raise typer.Exit(FELL_SHORT)
+
+
+def named_nodes(text: str) -> tuple[str, str]:
+    """The names of two nodes: `conv1=Conv_7` is ("conv1", "Conv_7")."""
+    ours, _, theirs = text.partition("=")
+    if not ours or not theirs:
+        cause, remedy = "must be a node of A and a node of B", "write it as NODE=NODE"
+        raise BadOption(cause, where=f"--map {text}", remedy=remedy)
+    return ours, theirs

@@ -17,13 +17,13 @@ import onnx_graphsurgeon as gs
 from onnxscope.graph.tensors import Tensor, is_float, is_known, numel, shape_of, values_of
 from onnxscope.pairing.found import ROUNDING, Fit, Found, Member, norm
 from onnxscope.pairing.layouts import VIEWS, Layout, between, of_view
+from onnxscope.pairing.reach import beyond, origins
 from onnxscope.pairing.sides import Side
 from onnxscope.pairing.single_nodes import SingleNodes
 
 EXACT, LOOSE = 1e-3, 0.3  # relative errors: of the same computation, and of one that is rounded coarsely
 FAR = 4.0  # of what is rounded to another range
 DECODED = "DequantizeLinear"
-REACH = 24  # the most nodes of B from a matched tensor to one that may be the same as a tensor of A
 AHEAD = 6  # the number of nodes behind a supposed pair that are tried
 ENOUGH = 4.0  # matched tensors behind a supposed pair: no other is tried
 MOST_FOLDED = 3  # nodes that exporters fold into the layer before them, which are:
@@ -37,8 +37,12 @@ Values = Mapping[str, np.ndarray]
 class Matcher:
     """Matches the tensors of A with those of B, given the values of both for one image."""
 
-    def __init__(self, a: Side, b: Side, values_a: Values, values_b: Values) -> None:
+    def __init__(
+        self, a: Side, b: Side, values_a: Values, values_b: Values, given: Mapping[str, str] | None = None
+    ) -> None:
+        """`given` are tensors of A that are known to be the same as tensors of B."""
         self.a, self.b, self.values_a, self.values_b = a, b, values_a, values_b
+        self.given = given or {}
         self.runs = SingleNodes(a.b.opset, a.b.graph.ir_version)
         self.found = Found()
         self.norms = {n: norm(v) for n, v in values_b.items() if n in b.active and is_float(b.active[n])}
@@ -107,6 +111,10 @@ class Matcher:
     def place(self, t: Tensor, value: np.ndarray) -> float:
         """Match a tensor of A with the nearest one of B, if one is near enough; how sure this is."""
         length = norm(value)
+        if t.name in self.given:
+            fit = min(self.fits(self.given[t.name], value, length), key=lambda f: f.error)
+            self.join(t.name, fit.member, fit.error)
+            return 1.0
         found, least = list(self.candidates(t.name)), LOOSE if self.one_layer(t.name) else EXACT
         best = self.nearest(found, value, length, least)
         if best is not None and best.error > EXACT and self.later_is_nearer(t, best):
@@ -177,47 +185,25 @@ class Matcher:
 
     def candidates(self, name: str) -> Iterator[str]:
         """The tensors of B that are computed from the same matched tensors as this one of A."""
-        origins = self.origins(name, self.a, self.found.groups_a)
+        ours = origins(name, self.a, self.found.groups_a)
         size = numel(shape_of(self.a.active[name]))
-        for other in self.beyond(origins):
+        for other in beyond(ours, self.b, self.found.groups_b):
             alike = other in self.norms and numel(shape_of(self.b.active[other])) == size
-            if alike and self.origins(other, self.b, self.found.groups_b) == origins:
+            if (
+                alike
+                and other not in self.given.values()
+                and origins(other, self.b, self.found.groups_b) == ours
+            ):
                 yield other
 
     def same_as_before(self, name: str) -> list[str]:
         """The tensors of B that are matched with what a tensor of A is computed from."""
-        origins = self.origins(name, self.a, self.found.groups_a)
+        ours = origins(name, self.a, self.found.groups_a)
         size = numel(shape_of(self.a.active[name]))
-        if len(origins) > 1:
+        if len(ours) > 1:
             return []
-        known = [n for n, g in reversed(self.found.groups_b.items()) if g in origins and n in self.norms]
+        known = [n for n, g in reversed(self.found.groups_b.items()) if g in ours and n in self.norms]
         return [n for n in known if numel(shape_of(self.b.active[n])) == size]
-
-    def origins(self, name: str, side: Side, groups: Mapping[str, int]) -> frozenset[int]:
-        """The groups that a tensor is computed from without passing another group."""
-        found, seen, queue = set(), {name}, [name]
-        while queue:
-            for t in side.carried(side.producers[queue.pop()]):
-                if t.name in groups:
-                    found.add(groups[t.name])
-                elif t.name not in seen:
-                    seen.add(t.name)
-                    queue.append(t.name)
-        return frozenset(found)
-
-    def beyond(self, origins: frozenset[int]) -> list[str]:
-        """The tensors of B that are not matched and can be reached from these groups, near ones first."""
-        edge = [name for name, group in self.found.groups_b.items() if group in origins]
-        seen: dict[str, None] = {}
-        for _ in range(REACH):
-            outputs = dict.fromkeys(
-                t.name for name in edge for n in self.b.consumers[name] for t in n.outputs
-            )
-            edge = [
-                o for o in outputs if o in self.b.active and o not in seen and o not in self.found.groups_b
-            ]
-            seen.update(dict.fromkeys(edge))
-        return list(seen)
 
     # joining tensors
 
@@ -304,10 +290,10 @@ class Matcher:
     def supposed(self, nodes: Sequence[gs.Node]) -> Iterator[tuple[str, Member]]:
         """Pairs of tensors that could be the same although their values are not."""
         first = next(t.name for t in nodes[0].outputs if t.name in self.a.active)
-        origins = self.origins(first, self.a, self.found.groups_a)
+        ours = origins(first, self.a, self.found.groups_a)
         region = [t for n in nodes[: 2 * AHEAD] for t in n.outputs if t.name in self.found.unmatched]
         for t in region:
-            if not is_float(t) or self.origins(t.name, self.a, self.found.groups_a) != origins:
+            if not is_float(t) or origins(t.name, self.a, self.found.groups_a) != ours:
                 continue
             names = [*self.candidates(t.name), *self.same_as_before(t.name)]
             op = self.a.producers[t.name].op

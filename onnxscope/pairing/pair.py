@@ -9,7 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
-from onnxscope.graph.tensors import shape_of
+from onnxscope.errors import BadOption, shape_text
+from onnxscope.graph.tensors import numel, shape_of
 from onnxscope.pairing.found import Member
 from onnxscope.pairing.kinds import Kinds
 from onnxscope.pairing.layers import layers
@@ -27,6 +28,7 @@ from onnxscope.runtime import Session, ort_value
 
 LEAST_NOISE = 3e-5  # of the largest number that a network gives: what another order of sums changes
 TINY = 1e-30
+MAP = "--map"
 Sums = Mapping[Place, Weights | np.ndarray]  # the weights of some elements, or of all of them
 
 
@@ -44,9 +46,17 @@ class Pair:
     Sessions are built when they are first needed, and are used for all images.
     """
 
-    def __init__(self, a: Side, b: Side, fed: tuple[Arrays, Arrays], image: Layout) -> None:
+    def __init__(
+        self,
+        a: Side,
+        b: Side,
+        fed: tuple[Arrays, Arrays],
+        image: Layout,
+        given: Mapping[str, str] | None = None,
+    ) -> None:
+        """`given` are nodes of A's file with the nodes of B's that compute the same."""
         values_a, values_b = a.values(fed[0]), b.values(fed[1])
-        found = Matcher(a, b, values_a, values_b).match(image)
+        found = Matcher(a, b, values_a, values_b, tensors_by_nodes(a, b, given or {})).match(image)
         self.layers = layers(a, b, found)
         self.a, self.b = self.layers.a, b
         self.kinds = Kinds(self.a, self.b, values_a, values_b, self.layers.every)
@@ -193,6 +203,24 @@ class Pair:
             noises.append(noise * max(furthest(a, 0.0), TINY))
             agree.append(furthest(a, b) <= noises[-1])
         return all(agree), max(noises)
+
+
+def tensors_by_nodes(a: Side, b: Side, nodes: Mapping[str, str]) -> dict[str, str]:
+    """What these nodes of the files compute, in A and in B."""
+    found = {}
+    for names in nodes.items():
+        ours, theirs = (side.result_of(name) for side, name in zip((a, b), names, strict=True))
+        for tensor, name, file in ((ours, names[0], "A"), (theirs, names[1], "B")):
+            if tensor is None:
+                cause = f"{file} has no node '{name}' between the image and its outputs"
+                raise BadOption(cause, where=MAP, remedy="give names as --json lists them")
+        assert ours is not None and theirs is not None
+        if numel(shape_of(ours)) != numel(shape_of(theirs)):
+            sizes = f"{shape_text(shape_of(ours))} and {shape_text(shape_of(theirs))}"
+            cause = f"'{names[0]}' and '{names[1]}' compute other sizes, {sizes}"
+            raise BadOption(cause, where=MAP, remedy="name nodes that compute the same")
+        found[ours.name] = theirs.name
+    return found
 
 
 def furthest(a: np.ndarray, b: np.ndarray | float) -> float:

@@ -96,6 +96,11 @@ class Side:
             name = name[: max(name.rfind("/"), name.rfind("_"))]
         return name if name in self.names else str(node.name)
 
+    def result_of(self, name: str) -> Tensor | None:
+        """What a node of the file computes."""
+        mine = [n for n in self.nodes if self.name_of(n) == name]
+        return mine[-1].outputs[0] if mine else None
+
     def values(
         self, feeds: Arrays, names: Sequence[str] = (), *, optimise: bool = False
     ) -> dict[str, np.ndarray]:

@@ -16,14 +16,14 @@ from onnxscope.files.models import Model, save
 from onnxscope.graph.parts import part
 from onnxscope.graph.tensors import Tensor, is_float
 from onnxscope.rewriting.scope import COTANGENT, PROBE, Scope
-from onnxscope.runtime import Session, reference
+from onnxscope.runtime import CPU, Device, Session, reference
 
 Arrays = Mapping[str, np.ndarray]
 REFERENCE_BYTES = 64 << 20  # larger models are not given to the reference implementation
 
 
 @contextmanager
-def session(graph: gs.Graph | Model, *, optimise: bool = True) -> Iterator[Session]:
+def session(graph: gs.Graph | Model, *, optimise: bool | str = True, on: Device = CPU) -> Iterator[Session]:
     """A session that ends with the context. A graph goes through a file, so that its weights are streamed."""
     with tempfile.TemporaryDirectory(prefix="onnxscope-") as folder:
         path = Path(folder) / "model.onnx"
@@ -33,7 +33,7 @@ def session(graph: gs.Graph | Model, *, optimise: bool = True) -> Iterator[Sessi
             path = graph.path
         else:
             onnx.save(graph.proto, path)
-        running = Session(path, optimise=optimise)
+        running = Session(path, optimise=optimise, on=on)
         try:
             yield running
         finally:
