@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import forms
 import numpy as np
 import onnx
 import pytest
@@ -168,32 +167,6 @@ def test_variants_of_bundled_networks(name: str, kind: str) -> None:
     assert (found.first_wrong is None) == (kind != "int8")
     convolutions = [n.name for n in onnx.load(MODELS / f"{name}.onnx").graph.node if n.op_type == "Conv"]
     assert set(convolutions) <= {s.a for s in found.layers if s.b}
-
-
-@pytest.mark.parametrize("name", forms.FORMS)
-def test_every_form_of_file_is_the_same_as_itself(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    form = forms.FORMS[name](tmp_path)
-    further = [o for k, o in enumerate(form.options) if "--input" in form.options[max(k - 1, 0) : k + 1]]
-    capsys.readouterr()
-    code = cli.run(
-        [
-            "diff",
-            *[str(form.model)] * 2,
-            "--image",
-            str(form.image),
-            *map(str, (*form.reading, *further)),
-            "--json",
-        ]
-    )
-    found = json.loads(capsys.readouterr().out)
-    if "scope" in name:
-        assert code == 2 and found["error"].endswith("is a scope already; name the original model")
-        return
-    assert code == 0, found
-    assert found["same"] and found["first_wrong"] is None and not found["only_a"] and not found["only_b"]
-    assert abs(found["remainder"]) <= found["noise"]
 
 
 @pytest.mark.parametrize(

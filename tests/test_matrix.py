@@ -55,6 +55,10 @@ COMMANDS = {  # as they are typed; the options of the form follow
     "compare": f"compare {ASK} --method {','.join(METHODS)}",
     "compare grad-cam": f"compare {ASK} --method grad-cam",
     "evaluate": "evaluate {model} {pictures} --method saliency --count 2 -o {out}.csv",
+    "diff": "diff {model} {model} --image {image} --fail-above 1 --check 1 --filters 1 --rows {out}.rows",
+    "diff --ask": "diff {model} {model} --image {image} --ask score:0",
+    "diff --self": "diff {model} --self --image {image}",
+    "diff folder": "diff {model} {model} --image {pictures}",
 }
 ASKING = [name for name, command in COMMANDS.items() if "-o" in command and not name.startswith("rewrite")]
 MAPS = "votes, compare, compare grad-cam, evaluate"  # the verbs that make maps of pixels
@@ -62,7 +66,8 @@ SCOPES = "own scope, large scope, free scope"
 FIXED = [form for form in FORMS if form not in (*SCOPES.split(", "), "free sizes")]
 REFUSED = [  # verbs, forms, and what the message says
     (
-        "rewrite, rewrite --image, rewrite --free-size, doctor, doctor --image",
+        "rewrite, rewrite --image, rewrite --free-size, doctor, doctor --image, "
+        "diff, diff --ask, diff --self, diff folder",
         SCOPES,
         r"is a scope already; name the original model$",
     ),
@@ -75,6 +80,8 @@ REFUSED = [  # verbs, forms, and what the message says
     (MAPS, "clip", r"1x3x4x8x8.* no picture"),
     ("compare grad-cam", "signal", r"no feature map with rows and columns.*another method$"),
     ("compare grad-cam", "QOperator", r"feature maps .*whole numbers.*another method$"),
+    ("diff folder", "clip", r"holds 2 pictures, and the model takes 4; name a folder with more"),
+    ("diff --self", "batch of 4 as 1", r"invalid dimensions for input: image.*--input-shape"),
     ("verify --image", "uint8", r"'pixels' is computed inside .* cannot be given; leave --image out$"),
     ("evaluate", "uint8", r"'pixels' is a tensor inside .*export "),
 ]
@@ -203,6 +210,23 @@ def evaluated(a: Answer) -> None:
     assert a.facts["pictures"] == 2 and not a.facts["skipped"] and a.facts["masks"] == 1
 
 
+def the_same(a: Answer) -> None:
+    f = a.facts
+    assert f["same"] and f["first_wrong"] is None and not f["only_a"] and not f["only_b"]
+    assert abs(f["difference"]) <= f["noise"] and abs(f["remainder"]) <= f["noise"]
+    assert f["matched"] and f["layers"]
+
+
+def the_same_also_linearly(a: Answer) -> None:
+    the_same(a)
+    assert a.facts["linear"]["relative"] < EXACT
+    assert len(Path(f"{a.out}.rows").read_text(encoding="utf-8").splitlines()) == 2
+
+
+def hardly_moved(a: Answer) -> None:
+    assert a.facts["largest"] < ROUNDED and len(a.facts["settings"]) > 4
+
+
 CHECKS: dict[str, Callable[[Answer], Any]] = {
     "rewrite": rewritten,
     "rewrite --free-size": freely_rewritten,
@@ -224,6 +248,10 @@ CHECKS: dict[str, Callable[[Answer], Any]] = {
     "compare": compared,
     "compare grad-cam": compared,
     "evaluate": evaluated,
+    "diff": the_same_also_linearly,
+    "diff --ask": the_same,
+    "diff --self": hardly_moved,
+    "diff folder": the_same,
 }
 REASONS = reasons(REFUSED, COMMANDS, FORMS)
 
@@ -258,7 +286,9 @@ def arguments(command: str, form: Form, out: Path, pictures: Path) -> list[str]:
     """A command with its places filled, and the options that this form needs."""
     places = vars(form) | {"out": out, "pictures": pictures}
     typed = [word.format(**places) for word in COMMANDS[command].split()]
-    taken = command in ASKING and not (command == "evaluate" and "--input" in form.reading)
+    taken = (command in ASKING or command.startswith("diff")) and not (
+        command == "evaluate" and "--input" in form.reading
+    )
     return [*typed, *form.options, *(form.reading if taken else ()), "--json"]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from onnxscope.api.linear_difference import LinearDifference
 from onnxscope.ask.presets import Preset
 from onnxscope.files.results import Cells, Result, short
 from onnxscope.pairing.shares import Share
@@ -52,6 +53,7 @@ class Difference(Result):
     skipped: tuple[Mapping[str, str], ...]  # pictures that cannot be read, and why
     notes: tuple[str, ...]
     preset: Preset
+    linear: LinearDifference | None = None  # how F of both differs, on the first image, if it was asked for
 
     @property
     def title(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from onnxscope.api.difference import Difference
+from onnxscope.api.linear_difference import LinearDifference, linear_difference
 from onnxscope.api.opening import ModelSource
 from onnxscope.api.rows import Row, Rows
 from onnxscope.api.totals import Totals
@@ -51,6 +52,7 @@ def diff(
     rows: str | Path | None = None,
     options: Options | None = None,
     check: int = 0,
+    filters: int = 0,
     given: Mapping[str, str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Difference:
@@ -60,12 +62,15 @@ def diff(
     what they compute. `ask` is the question whose value is compared: one that `ask` knows, or distance (root
     mean square of the outputs' difference). `further` are the values of other inputs, such as "size=1,2".
     With many images, `rows` is a file that keeps each one's result: a run that was killed goes on there.
-    `check` is the number of layers, those that would help most, that are truly put back to A's. `given` are
+    `check` is the number of layers, those that would help most, that are truly put back to A's. `filters` is
+    the number of singular triplets by which the linear parts are compared on the first image. `given` are
     nodes of A with the nodes of B that compute the same, where the pairing must be told.
     """
     models = TwoModels(a, b, Reading(further, labels, preset, options, given))
     comparing, images = Comparing(models, ask), images_in(image, models.takes_clips)
     found = comparing.over(images, rows, progress)
+    if filters:
+        found = replace(found, linear=comparing.linear(images, filters))
     return comparing.checked(found, images, check) if check else found
 
 
@@ -180,6 +185,11 @@ class Comparing:
             for e in found.would_help
         ]
         return replace(found, would_help=tuple(entries))
+
+    def linear(self, images: Sequence[Image], k: int) -> LinearDifference:
+        """How the linear parts differ on the first image."""
+        _, _, image, fed = next(readable(self.models, images))
+        return linear_difference(self.models, fed, self.models.fed_b(image, fed), k)
 
     def effect(self, reader: Reader, at: Both, sums: Sums, outputs: Sequence[np.ndarray]) -> float:
         """What other outputs of B change of the value, or of its distance from A."""

@@ -81,19 +81,29 @@ class TwoModels:
         plain = Carried()
         fed = self.fed_b(image, fed_a, plain)
         theirs = side(self.theirs, Options(shapes=shapes_of_arrays(fed)), fed)
-        ours, theirs = with_ends(ours, theirs)
+        ours, theirs, self.output_of_b = with_ends(ours, theirs)
         self._carried = plain.nearer(ours, theirs, fed_a, fed)
         self.notes = list(filter(None, [self._carried.note]))
         layout = of_image(theirs.image_shape, ours.image_shape)
         if layout is None:
             layout = Layout(theirs.image_shape).reshaped(ours.image_shape)
         fed = self.fed_b(image, fed_a)
-        self._pair = Pair(ours, theirs, (fed_a, fed), layout, self.reading.given)
+        self._pair = Pair(ours, theirs, (fed_a, fed), layout, self.reading.given, self.output)
         count, every = self.pair.shares.weighted_matches()
         if count < LEAST_MATCHED * every:
             raise BadOption(
                 f"nothing in common: {count} of {every} layers match", where="diff", remedy=REMEDY
             )
+
+    @property
+    def output(self) -> str | None:
+        """The tensor that is compared, if one was chosen."""
+        return self.opened.scope.output if self.options.output else None
+
+    @property
+    def scaled(self) -> bool:
+        """Whether only one of the two scales the image inside, so that they are given other numbers."""
+        return bool(self._carried.note)
 
     # images
 
@@ -179,8 +189,11 @@ def shapes_of_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, Shape]:
     return {name: tuple(value.shape) for name, value in arrays.items()}
 
 
-def with_ends(a: Side, b: Side) -> tuple[Side, Side]:
-    """Both sides with their explained tensors: outputs of one name belong together, others in order."""
+def with_ends(a: Side, b: Side) -> tuple[Side, Side, dict[str, str]]:
+    """Both sides with their explained tensors, and which outputs belong together.
+
+    Those of one name do, others in order.
+    """
     ours, theirs = ({o.name: o for o in task_of(s.b, s.x).outputs if o.explained} for s in (a, b))
     rest = [n for n in theirs if n not in ours]
     pairs = [(n, n if n in theirs else rest.pop(0) if rest else "") for n in ours]
@@ -191,6 +204,7 @@ def with_ends(a: Side, b: Side) -> tuple[Side, Side]:
     return (
         a.ending_at([ours[n].explained or "" for n, _ in pairs]),
         b.ending_at([theirs[m].explained or "" for _, m in pairs]),
+        dict(pairs),
     )
 
 

@@ -16,6 +16,7 @@ from onnxscope.cli.options import (
     ImageInput,
     InputShape,
     Labels,
+    Output,
     Pictures,
     named_shape,
     once,
@@ -53,6 +54,14 @@ Check = Annotated[
         metavar="K", min=0, help="Also run B with each of the K layers that would help most as A has it."
     ),
 ]
+Filters = Annotated[
+    int,
+    typer.Option(
+        metavar="K",
+        min=0,
+        help="Also compare F of both, by K singular triplets, on the first picture.",
+    ),
+]
 Map = Annotated[
     list[str] | None,
     typer.Option(
@@ -79,6 +88,7 @@ class Sizes:
 
     input_shape: InputShape = None
     image_input: ImageInput = None
+    output: Output = None
     inputs: FurtherInputs = None
 
     def chosen(self) -> dict[str, Any]:
@@ -86,7 +96,7 @@ class Sizes:
         from onnxscope.rewriting.options import Options
 
         shapes = dict(once("--input-shape", map(named_shape, self.input_shape or ())))
-        return {"further": self.inputs or (), "options": Options(shapes, self.image_input)}
+        return {"further": self.inputs or (), "options": Options(shapes, self.image_input, self.output)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +108,7 @@ class Comparison:
     map: Map = None
     rows: RowsFile = None
     check: Check = 0
+    filters: Filters = 0
 
     def chosen(self) -> dict[str, Any]:
         """The arguments of `onnxscope.diff`."""
@@ -109,6 +120,7 @@ class Comparison:
             "given": dict(once("--map", map(named_nodes, self.map or ()))),
             "rows": self.rows,
             "check": self.check,
+            "filters": self.filters,
         }
 
 

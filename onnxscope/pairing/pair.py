@@ -53,10 +53,19 @@ class Pair:
         fed: tuple[Arrays, Arrays],
         image: Layout,
         given: Mapping[str, str] | None = None,
+        output: str | None = None,
     ) -> None:
-        """`given` are nodes of A's file with the nodes of B's that compute the same."""
+        """`given` are nodes of A's file with the nodes of B's that compute the same.
+
+        `output` is the tensor of A that is compared, in place of the explained ones.
+        """
         values_a, values_b = a.values(fed[0]), b.values(fed[1])
         found = Matcher(a, b, values_a, values_b, tensors_by_nodes(a, b, given or {})).match(image)
+        if output is not None:
+            if output not in found.members:
+                cause, remedy = f"'{output}' has no counterpart in B", "choose another tensor, or use --map"
+                raise BadOption(cause, where="--output", remedy=remedy)
+            a, b = a.ending_at([output]), b.ending_at([found.members[output][0].name])
         self.layers = layers(a, b, found)
         self.a, self.b = self.layers.a, b
         self.kinds = Kinds(self.a, self.b, values_a, values_b, self.layers.every)
