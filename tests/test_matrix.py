@@ -63,11 +63,11 @@ COMMANDS = {  # as they are typed; the options of the form follow
 ASKING = [name for name, command in COMMANDS.items() if "-o" in command and not name.startswith("rewrite")]
 MAPS = "votes, compare, compare grad-cam, evaluate"  # the verbs that make maps of pixels
 SCOPES = "own scope, large scope, free scope"
+DIFFS = "diff, diff --ask, diff --self, diff folder"
 FIXED = [form for form in FORMS if form not in (*SCOPES.split(", "), "free sizes")]
 REFUSED = [  # verbs, forms, and what the message says
     (
-        "rewrite, rewrite --image, rewrite --free-size, doctor, doctor --image, "
-        "diff, diff --ask, diff --self, diff folder",
+        f"rewrite, rewrite --image, rewrite --free-size, doctor, doctor --image, {DIFFS}",
         SCOPES,
         r"is a scope already; name the original model$",
     ),

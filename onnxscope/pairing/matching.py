@@ -50,7 +50,7 @@ class Matcher:
     def match(self, image: Layout) -> Found:
         """Match from the image, in the layout that A takes it in, to the explained tensors."""
         self.begin(image)
-        rest: Sequence[gs.Node] = self.a.nodes
+        rest: Sequence[gs.Node] = self.behind()
         while rest:
             self.follow(rest)
             rest = self.from_first_stuck(rest)
@@ -77,6 +77,15 @@ class Matcher:
                     self.join(name, best.member, best.error)
                     return
         self.join(ours[0], Member(theirs[0], image), 1.0)
+
+    def behind(self) -> list[gs.Node]:
+        """The nodes of A that depend on what was matched first."""
+        known, found = set(self.found.members), []
+        for node in self.a.nodes:
+            if any(t.name in known for t in node.inputs):
+                known.update(t.name for t in node.outputs)
+                found.append(node)
+        return found
 
     # following the nodes
 
