@@ -19,7 +19,7 @@ from onnxscope.cli import main as cli
 from onnxscope.pairing.secants import SECANTS
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
-import diff_cases
+from diff.cases import make as make_cases
 
 PICTURE = MODELS / "scenes" / "car_0.png"
 VARIANTS = [
@@ -174,7 +174,7 @@ def test_variants_of_bundled_networks(name: str, kind: str) -> None:
     ["add-as-sub", "group-norm-groups", "max-pool-ceil-mode", "range-cut", "zero-point", "reduced-axis"],
 )
 def test_the_first_wrong_layer_is_named(kind: str, tmp_path: Path) -> None:
-    diff_cases.make(tmp_path, kind)
+    make_cases(tmp_path, kind)
     cases = [folder for folder in tmp_path.iterdir() if (folder / "truth.json").exists()]
     assert cases
     for case in cases:

@@ -1,4 +1,4 @@
-"""tools/diff_faults.py: what it makes, and how it judges what a tool names."""
+"""tools/diff/faults.py: what it makes, and how it judges what a tool names."""
 
 import json
 import sys
@@ -10,12 +10,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
-import diff_cases
-import diff_harmless
-import diff_networks
-import diff_verdicts
-from diff_graph import name_of
-from diff_kinds import Kind
+from diff import cases, harmless, networks, verdicts
+from diff.graph import name_of
+from diff.kinds import Kind
 
 NAMES_THE_TRUTH = """import json, pathlib, sys
 case = pathlib.Path(sys.argv[2]).parent
@@ -37,34 +34,34 @@ sys.exit(2)
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("faults")
-    diff_cases.make(folder, "prelu")
-    diff_cases.make(folder, "harmless")
+    cases.make(folder, "prelu")
+    cases.make(folder, "harmless")
     return folder
 
 
 def judged(made: Path, tmp_path: Path, text: str, only: str) -> dict[str, dict[str, object]]:
     """What is written about each case when the tool is a script."""
-    (made / diff_verdicts.RESULTS).unlink(missing_ok=True)
+    (made / verdicts.RESULTS).unlink(missing_ok=True)
     script = tmp_path / "tool.py"
     script.write_text(text)
-    diff_verdicts.judge(made, "onnxscope", only, [sys.executable, str(script)])
-    return diff_verdicts.load(made)["onnxscope"]
+    verdicts.judge(made, "onnxscope", only, [sys.executable, str(script)])
+    return verdicts.load(made)["onnxscope"]
 
 
 def test_there_are_enough_kinds_and_pairs() -> None:
-    assert len({kind.name for kind in diff_cases.KINDS}) == len(diff_cases.KINDS) >= 32
-    assert all(len(kind.networks) >= diff_cases.NETWORKS_EACH for kind in diff_cases.KINDS)
-    assert len([pair for pair in diff_harmless.PAIRS if not pair.hard]) >= 32
+    assert len({kind.name for kind in cases.KINDS}) == len(cases.KINDS) >= 32
+    assert all(len(kind.networks) >= cases.NETWORKS_EACH for kind in cases.KINDS)
+    assert len([pair for pair in harmless.PAIRS if not pair.hard]) >= 32
 
 
 def test_every_harmless_pair_is_made(made: Path) -> None:
-    assert len(list(made.glob("harmless_*/truth.json"))) == len(diff_harmless.PAIRS)
+    assert len(list(made.glob("harmless_*/truth.json"))) == len(harmless.PAIRS)
 
 
 def test_a_fault_is_at_the_node_that_the_truth_names(made: Path) -> None:
-    cases = sorted(made.glob("prelu-slope-*/truth.json"))
-    assert len(cases) == diff_cases.NETWORKS_EACH + 1
-    for case in cases:
+    folders = sorted(made.glob("prelu-slope-*/truth.json"))
+    assert len(folders) == cases.NETWORKS_EACH + 1
+    for case in folders:
         truth = json.loads(case.read_text())
         a, b = (onnx.load(case.parent / f"{side}.onnx").graph for side in "ab")
         assert {*truth["a"]} <= {name_of(n) for n in a.node}
@@ -79,25 +76,23 @@ def test_a_fault_is_at_the_node_that_the_truth_names(made: Path) -> None:
         assert np.array_equal(slopes[0], slopes[1][::-1])
 
 
-@pytest.mark.parametrize("kind", diff_cases.KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", cases.KINDS, ids=lambda kind: kind.name)
 def test_each_kind_of_fault_is_visible_on_three_networks(kind: Kind) -> None:
-    found = sum(
-        diff_cases.seeded(kind, name) is not None for name in kind.networks if not name.endswith("_qdq")
-    )
-    assert found >= diff_cases.NETWORKS_EACH - any(name.endswith("_qdq") for name in kind.networks)
+    found = sum(cases.seeded(kind, name) is not None for name in kind.networks if not name.endswith("_qdq"))
+    assert found >= cases.NETWORKS_EACH - any(name.endswith("_qdq") for name in kind.networks)
 
 
 def test_a_tool_that_names_the_layer_is_right(made: Path, tmp_path: Path) -> None:
     found = judged(made, tmp_path, NAMES_THE_TRUTH, "prelu-slope")
     assert found and all(record["right"] for record in found.values())
-    assert diff_verdicts.counted(found, found) == "4 of 4"
-    assert diff_verdicts.counted(found, []) == "–"
+    assert verdicts.counted(found, found) == "4 of 4"
+    assert verdicts.counted(found, []) == "–"
 
 
 def test_a_tool_that_names_another_layer_is_wrong(made: Path, tmp_path: Path) -> None:
     found = judged(made, tmp_path, NAMES_ANOTHER, "re")
     assert found and not any(record["right"] for record in found.values())
-    assert "**wrong**: `another`" in diff_verdicts.table(made, "prelu")
+    assert "**wrong**: `another`" in verdicts.table(made, "prelu")
 
 
 def test_a_tool_that_fails_is_wrong_on_both(made: Path, tmp_path: Path) -> None:
@@ -109,12 +104,12 @@ def test_a_tool_that_fails_is_wrong_on_both(made: Path, tmp_path: Path) -> None:
 
 def test_cases_answered_rightly_need_not_be_asked_again(made: Path, tmp_path: Path) -> None:
     first = judged(made, tmp_path, NAMES_THE_TRUTH, "prelu-slope-chain")
-    diff_verdicts.judge(made, "onnxscope", "prelu-slope-chain", ["no-such-command"], right_ones=False)
-    assert diff_verdicts.load(made)["onnxscope"] == first
+    verdicts.judge(made, "onnxscope", "prelu-slope-chain", ["no-such-command"], right_ones=False)
+    assert verdicts.load(made)["onnxscope"] == first
 
 
 def test_networks_are_the_same_each_time() -> None:
     first, second = (
-        diff_networks.random_network("chain", "concat").SerializeToString() for _ in range(2)
+        networks.random_network("chain", "concat").SerializeToString() for _ in range(2)
     )  # fmt: skip
     assert first == second

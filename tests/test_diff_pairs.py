@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
-import diff_judge
+from diff import judge
 
-PAIRS = Path(__file__).parents[1] / "tools" / "diff_pairs.py"
+PAIRS = Path(__file__).parents[1] / "tools" / "diff" / "pairs.py"
 needs_torch = pytest.mark.skipif(
     not all(importlib.util.find_spec(m) for m in ("torch", "onnxscript")),
     reason="pip install '.[train]' brings what the pairs are exported with",
@@ -28,8 +28,8 @@ TRUTH = {
 }
 
 
-def matched(*pairs: tuple[str | None, str | None]) -> diff_judge.Verdict:
-    return diff_judge.judged("pair", TRUTH, [{"a": a, "b": b} for a, b in pairs])
+def matched(*pairs: tuple[str | None, str | None]) -> judge.Verdict:
+    return judge.judged("pair", TRUTH, [{"a": a, "b": b} for a, b in pairs])
 
 
 def test_any_name_of_a_layer_stands_for_it() -> None:
@@ -87,7 +87,7 @@ def test_the_judge_runs_a_command_on_each_pair(
         "print(json.dumps({'layers': [{'a': a, 'b': b} for a, b in pairs]}))\n",
         encoding="utf-8",
     )
-    assert diff_judge.judge(tmp_path, "", [sys.executable, str(fake)]) == expected
+    assert judge.judge(tmp_path, "", [sys.executable, str(fake)]) == expected
     printed = capsys.readouterr().out
     figures = {
         "right": "| all 1 | 2 | 2 | 0 | 0 |",
@@ -116,15 +116,15 @@ def test_pairs_are_made_with_names_that_their_files_have(tmp_path: Path) -> None
 
 @needs_torch
 def test_a_truth_that_takes_one_layer_for_another_is_refused() -> None:
-    import diff_exports
-    import diff_layers
-    import diff_truth
+    from diff.exports import NoTruth, torchscript
+    from diff.layers import prepared
+    from diff.truth import check
 
-    network = diff_layers.prepared("edsr")
-    export = diff_exports.torchscript(network, 17)
-    assert diff_truth.check(network, export) < 1e-5
+    network = prepared("edsr")
+    export = torchscript(network, 17)
+    assert check(network, export) < 1e-5
     of = {layers[0]: tensor for tensor, layers in export.layers.items()}
     for one, other in [("body.0.first", "body.1.first"), ("body.2.add", "body.3.add")]:
         swapped = {**export.layers, of[one]: [other], of[other]: [one]}
-        with pytest.raises(diff_exports.NoTruth, match="is off"):
-            diff_truth.check(network, replace(export, layers=swapped))
+        with pytest.raises(NoTruth, match="is off"):
+            check(network, replace(export, layers=swapped))

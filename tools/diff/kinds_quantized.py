@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from diff_graph import Graph, attribute, name_of, set_attribute
-from diff_kinds import QUANTIZED, Done, Kind
+
+from diff.graph import Graph, attribute, name_of, set_attribute
+from diff.kinds import QUANTIZED, Done, Kind
 
 Random = np.random.Generator
 

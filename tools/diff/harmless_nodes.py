@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-from diff_graph import Graph, attribute, set_attribute
 from onnx import helper
+
+from diff.graph import Graph, attribute, set_attribute
 
 Change = Callable[[Graph], Graph]
 Steps = list[tuple[str, list[str], dict[str, Any]]]

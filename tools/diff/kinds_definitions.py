@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-from diff_graph import Graph, attribute, set_attribute
-from diff_kinds import CONVOLUTIONS, Done, Edit, Kind, at, hosts, removed
+
+from diff.graph import Graph, attribute, set_attribute
+from diff.kinds import CONVOLUTIONS, Done, Edit, Kind, at, hosts, removed
 
 Random = np.random.Generator
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from diff_layers import Network
+
+from diff.layers import Network
 
 Feed = Callable[[np.ndarray], np.ndarray]  # pictures from 0 to 1, channels first, as the file takes them
 CARRIERS = {"QuantizeLinear", "DequantizeLinear", "Cast", "Transpose", "Identity", "Reshape"}

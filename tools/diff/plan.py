@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-from diff_exports import Export, NoTruth, dynamo, torchscript
-from diff_forms import folded, halved, levels, optimised, quantized, with_softmax
-from diff_layers import Network
-from diff_layouts import channels_last
-from diff_names import scrambled
 from onnxruntime.quantization import QuantFormat
+
+from diff.exports import Export, NoTruth, dynamo, torchscript
+from diff.forms import folded, halved, levels, optimised, quantized, with_softmax
+from diff.layers import Network
+from diff.layouts import channels_last
+from diff.names import scrambled
 
 # A side: an exporter with its opset (ts: TorchScript, dy: dynamo; pts: BatchNormalizations kept), then what is done to it.
 FORMS: dict[str, Callable[[Export, Network], Export]] = {

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from diff_graph import Graph, layer_of, name_of
+
+from diff.graph import Graph, layer_of, name_of
 
 CONVOLUTIONS = ("scenes_vgg", "scenes_resnet", "edsr_small", "scenes_vgg_bn", "pixelshuffle_small_torch")
 CLASSIFIERS = ("scenes_vgg", "scenes_resnet_torch", "scenes_vgg_bn")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from diff_families import Add, Concat, conv_norm
 from torch import Tensor, nn
+
+from diff.families import Add, Concat, conv_norm
 
 
 class Unet(nn.Module):

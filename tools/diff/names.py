@@ -6,7 +6,8 @@ import random
 from dataclasses import replace
 
 import onnx
-from diff_exports import Export
+
+from diff.exports import Export
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-from diff_exports import Export, NoTruth, quiet, rewritten
-from diff_layers import Network
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from diff.exports import Export, NoTruth, quiet, rewritten
+from diff.layers import Network
 
 
 class Pictures(CalibrationDataReader):  # type: ignore[misc]

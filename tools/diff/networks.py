@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import onnx
-from diff_graph import Graph
-from diff_middles import MIDDLES
 from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from PIL import Image
 
-MODELS = Path(__file__).parents[1] / "models"
+from diff.graph import Graph
+from diff.middles import MIDDLES
+
+MODELS = Path(__file__).parents[2] / "models"
 SIDE = 32  # of the images of random networks
 WIDTH = 8  # channels in the middle of random networks
 FREE = {

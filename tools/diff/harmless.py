@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import diff_harmless_files as files
-import diff_harmless_nodes as nodes
-import diff_harmless_values as values
-from diff_graph import Graph
+from diff import harmless_files as files
+from diff import harmless_nodes as nodes
+from diff import harmless_values as values
+from diff.graph import Graph
 
 Change = Callable[[Graph], Graph]
 

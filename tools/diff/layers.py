@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from diff_families import Add, Efficientnet, Mobilenet, Resnet, Vgg
-from diff_families_pictures import Cyclegan, Edsr, Unet, Vit, Yolo
 from torch import Tensor, nn
+
+from diff.families import Add, Efficientnet, Mobilenet, Resnet, Vgg
+from diff.families_pictures import Cyclegan, Edsr, Unet, Vit, Yolo
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 UNIT = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from diff_answers import TOOLS, Answer, installed
+from diff.answers import TOOLS, Answer, installed
 
 RESULTS = "results.json"
 Results = dict[str, dict[str, dict[str, Any]]]  # what is known by tool and by case

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from diff_graph import Arrays, Graph, name_of
 from onnxruntime.quantization import CalibrationDataReader, qdq_loss_debug
 from PIL import Image
+
+from diff.graph import Arrays, Graph, name_of
 
 OWN = [sys.executable, "-c", "from onnxscope.cli.main import main; main()"]
 PATIENCE = 600  # seconds that one comparison may take

@@ -1,8 +1,8 @@
 """Put faults into exported networks, one at a time, and judge which layer each tool names first.
 
-python tools/diff_faults.py make FOLDER               # FOLDER/KIND-NETWORK/a.onnx, b.onnx, truth.json, image
-python tools/diff_faults.py judge FOLDER [--only TEXT] [--wrong] [--tool onnxscope|qdq_loss_debug|polygraphy]
-python tools/diff_faults.py table FOLDER [--by-kind]  # of what was judged
+python tools/diff/faults.py make FOLDER               # FOLDER/KIND-NETWORK/a.onnx, b.onnx, truth.json, image
+python tools/diff/faults.py judge FOLDER [--only TEXT] [--wrong] [--tool onnxscope|qdq_loss_debug|polygraphy]
+python tools/diff/faults.py table FOLDER [--by-kind]  # of what was judged
 
 What is judged is kept in FOLDER/results.json, so that each tool can be asked in an environment of its own:
 `pip install onnx onnxruntime polygraphy numpy pillow` is enough for Polygraphy.
@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from pathlib import Path
 
-import diff_answers
-import diff_verdicts
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from diff import answers, verdicts
 
 
 def arguments() -> argparse.Namespace:
@@ -23,7 +24,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("task", choices=["make", "judge", "table"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", default="", metavar="TEXT", help="the cases whose name holds TEXT")
-    parser.add_argument("--tool", default="onnxscope", choices=list(diff_answers.TOOLS))
+    parser.add_argument("--tool", default="onnxscope", choices=list(answers.TOOLS))
     parser.add_argument("--command", metavar="WORDS", help="what to call in place of onnxscope")
     parser.add_argument("--wrong", action="store_true", help="not the cases that it has answered rightly")
     parser.add_argument("--by-kind", action="store_true", help="one row for each kind")
@@ -33,15 +34,15 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     given = arguments()
     if given.task == "make":
-        import diff_cases  # what makes the cases needs more packages than what judges them
+        from diff import cases  # what makes the cases needs more packages than what judges them
 
-        diff_cases.make(given.folder, given.only)
+        cases.make(given.folder, given.only)
     elif given.task == "judge":
-        command = shlex.split(given.command) if given.command else diff_answers.OWN
-        diff_verdicts.judge(given.folder, given.tool, given.only, command, right_ones=not given.wrong)
-        print("\n" + diff_verdicts.totals(given.folder, given.only))
+        command = shlex.split(given.command) if given.command else answers.OWN
+        verdicts.judge(given.folder, given.tool, given.only, command, right_ones=not given.wrong)
+        print("\n" + verdicts.totals(given.folder, given.only))
     else:
-        written = diff_verdicts.by_kind if given.by_kind else diff_verdicts.table
+        written = verdicts.by_kind if given.by_kind else verdicts.table
         print(written(given.folder, given.only))
 
 

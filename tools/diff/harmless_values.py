@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from diff_graph import Graph, attribute
-from diff_harmless_nodes import number, written
 from onnx import helper
+
+from diff.graph import Graph, attribute
+from diff.harmless_nodes import number, written
 
 
 def affine_of(graph: Graph, norm: onnx.NodeProto) -> tuple[np.ndarray, np.ndarray]:

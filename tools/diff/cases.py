@@ -8,20 +8,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import diff_harmless
-import diff_harmless_nodes
-import diff_harmless_values
-import diff_kinds_definitions
-import diff_kinds_quantized
-import diff_kinds_weights
 import numpy as np
 import onnx
-from diff_graph import Arrays, Graph, difference, name_of, renamed, run, shuffled_order
-from diff_kinds import Done, Kind
-from diff_networks import as_input, float_twin, is_random, network, picture, side_of
 from PIL import Image
 
-KINDS: list[Kind] = [*diff_kinds_weights.KINDS, *diff_kinds_definitions.KINDS, *diff_kinds_quantized.KINDS]
+from diff import harmless, harmless_nodes, harmless_values, kinds_definitions, kinds_quantized, kinds_weights
+from diff.graph import Arrays, Graph, difference, name_of, renamed, run, shuffled_order
+from diff.kinds import Done, Kind
+from diff.networks import as_input, float_twin, is_random, network, picture, side_of
+
+KINDS: list[Kind] = [*kinds_weights.KINDS, *kinds_definitions.KINDS, *kinds_quantized.KINDS]
 NETWORKS_EACH = 3
 NOISE = 30.0  # how many times the runtime's own rounding a fault must change the output by
 TRIES = 24  # nodes that a fault is tried at
@@ -79,11 +75,11 @@ def reexported(graph: Graph, kept: Sequence[str], seed: int) -> tuple[Graph, lis
     """The network as another exporter may write it: other names, order and nodes; and the new names of those kept."""
     other = Shielded(graph.copy().model, kept)
     for change in (
-        diff_harmless_nodes.after_each("Relu", "Dropout"),
-        diff_harmless_nodes.after_each("LeakyRelu", "Identity"),
-        diff_harmless_nodes.flatten_as_reshape,
-        diff_harmless_nodes.dense_as_matmul,
-        diff_harmless_values.norms_folded,
+        harmless_nodes.after_each("Relu", "Dropout"),
+        harmless_nodes.after_each("LeakyRelu", "Identity"),
+        harmless_nodes.flatten_as_reshape,
+        harmless_nodes.dense_as_matmul,
+        harmless_values.norms_folded,
     ):
         change(other)
     new = renamed(other)
@@ -145,7 +141,7 @@ def make_kind(number: int, kind: Kind, folder: Path) -> Iterator[str]:
 
 def make_harmless(folder: Path) -> Iterator[str]:
     """Write the harmless pairs; each must compute the same within rounding."""
-    for pair in diff_harmless.PAIRS:
+    for pair in harmless.PAIRS:
         a = pair.before(network(pair.network)) if pair.before else network(pair.network)
         b = pair.edit(a.copy())
         image = picture(side_of(pair.network))

@@ -7,8 +7,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import onnx
-from diff_graph import Graph, attribute, set_attribute
-from diff_kinds import CLASSIFIERS, CONVOLUTIONS, Done, Edit, Kind, at, hosts
+
+from diff.graph import Graph, attribute, set_attribute
+from diff.kinds import CLASSIFIERS, CONVOLUTIONS, Done, Edit, Kind, at, hosts
 
 Random = np.random.Generator
 

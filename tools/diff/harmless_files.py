@@ -6,12 +6,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import diff_networks
 import numpy as np
 import onnx
 import onnxruntime
-from diff_graph import Graph, renamed, shuffled_order
 from onnx import helper, version_converter
+
+from diff import networks
+from diff.graph import Graph, renamed, shuffled_order
 
 Change = Callable[[Graph], Graph]
 
@@ -141,4 +142,4 @@ def optimized(level: str) -> Change:
 
 def the_other(name: str) -> Change:
     """Another bundled file of the same network."""
-    return lambda graph: diff_networks.network(name)
+    return lambda graph: networks.network(name)

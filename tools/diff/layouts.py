@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 import onnx
-from diff_exports import Export, rewritten
 from onnx import helper, numpy_helper
+
+from diff.exports import Export, rewritten
 
 FIRST, LAST = [0, 3, 1, 2], [0, 2, 3, 1]  # what Transpose needs to bring the channels there
 ELEMENTWISE = {

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-from diff_exports import CARRIERS, Export, NoTruth
-from diff_layers import Network
 from torch import nn
+
+from diff.exports import CARRIERS, Export, NoTruth
+from diff.layers import Network
 
 WEIGHTED = ("Conv", "Gemm", "MatMul", "Attention")  # parts of the operators' names
 TIGHT, LOOSE = 2e-3, 0.6  # how far values may be from torch's, relative to their spread

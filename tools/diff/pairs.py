@@ -1,7 +1,7 @@
 """Make pairs of exports of the same network with the truth about which layers belong together, and judge a matcher by it.
 
-python tools/diff_pairs.py make FOLDER [--only TEXT]    # writes FOLDER/NAME/a.onnx, b.onnx, truth.json and image.png
-python tools/diff_pairs.py judge FOLDER [--only TEXT]   # runs onnxscope diff on each and prints the table
+python tools/diff/pairs.py make FOLDER [--only TEXT]    # writes FOLDER/NAME/a.onnx, b.onnx, truth.json and image.png
+python tools/diff/pairs.py judge FOLDER [--only TEXT]   # runs onnxscope diff on each and prints the table
 
 truth.json holds `pairs`, for each layer the names that may stand for it in A and those in B; `also`, pairs that may be
 matched but need not be; `only_a` and `only_b`, nodes that have no partner. A node without a name is called by its first
@@ -18,30 +18,32 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-import diff_judge
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from diff import judge
 
 ONNXSCOPE = [sys.executable, "-c", "from onnxscope.cli.main import main; main()"]
 
 
 def make(folder: Path, only: str) -> int:
     """Write the pairs; how many could not be made."""
-    import diff_exports  # these need torch, which judging does not
-    import diff_layers
-    import diff_plan
-    import diff_truth
     from PIL import Image
 
-    network = lru_cache(1)(diff_layers.prepared)
+    from diff.exports import NoTruth  # these need torch, which judging does not
+    from diff.layers import prepared
+    from diff.plan import exported, pairs
+    from diff.truth import check, groups
+
+    network = lru_cache(1)(prepared)
     failed = 0
-    for family, *sides in diff_plan.pairs():
+    for family, *sides in pairs():
         name = "-".join([family, *sides])
         if only not in name:
             continue
         try:
-            a, b = (diff_plan.exported(network(family), side) for side in sides)
-            errors = [diff_truth.check(network(family), export) for export in (a, b)]
-            truth = diff_truth.groups(network(family), a, b)
-        except diff_exports.NoTruth as problem:
+            a, b = (exported(network(family), side) for side in sides)
+            errors = [check(network(family), export) for export in (a, b)]
+            truth = groups(network(family), a, b)
+        except NoTruth as problem:
             failed += 1
             print(f"{name}: not made, {problem}", flush=True)
             continue
@@ -74,7 +76,7 @@ def main() -> int:
     if options.task == "make":
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         return 1 if make(options.folder, options.only) else 0
-    return diff_judge.judge(options.folder, options.only, options.command)
+    return judge.judge(options.folder, options.only, options.command)
 
 
 if __name__ == "__main__":
