@@ -1,0 +1,110 @@
+"""Measure how well diff predicts what putting each layer of B back to A's changes.
+
+python tools/diff/reverting.py A.onnx B.onnx [PICTURE|FOLDER ...] [--count N]
+python tools/diff/reverting.py --pairs LIST [PICTURE|FOLDER ...] [--count N]
+
+Compared is the distance of the outputs. The table gives the rank correlation of predicted and measured effects, with
+effects rounded to 1 % of the whole difference and as they are; how many of the three layers that help most are among the
+three predicted; and the seconds for predicting and for measuring all layers, once the two models are open.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from measuring import table
+
+from diff.given import given, title
+from diff.pictures import gathered
+from onnxscope.api.differing import DISTANCE, Comparing
+from onnxscope.api.two_models import Reading, TwoModels
+from onnxscope.errors import ScopeError
+
+EVERY = 10**6  # more layers than any network has
+TIE = 0.01  # of the whole difference: effects are rounded to it
+TOP = 3
+HEAD = ("pair", "layers", "images", "rank correlation", "unrounded", "top three", "predicting", "measuring")
+HEAD = (*HEAD, "measuring / predicting")
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What putting each layer back changes, as predicted and as measured."""
+
+    predicted: np.ndarray
+    measured: np.ndarray
+    difference: float
+
+    @classmethod
+    def of(cls, would_help: Sequence[Mapping[str, Any]], difference: float) -> Effects:
+        both = [(e["predicted"], e["measured"]) for e in would_help if "measured" in e]
+        predicted, measured = np.array(both, np.float64).reshape(-1, 2).T
+        return cls(predicted, measured, difference)
+
+    def correlation(self, unit: float) -> float:
+        """Spearman's, of effects in whole units; NaN where all effects are equal. Unit 0 does not round."""
+        both = [np.round(x / unit) if unit else x for x in (self.predicted, self.measured)]
+        if any(np.unique(x).size < 2 for x in both):
+            return float("nan")
+        return float(spearmanr(*both).statistic)
+
+    def top(self) -> tuple[int, int]:
+        """How many of the layers that help most are predicted to, and how many there are."""
+        best = [set(np.argsort(x, kind="stable")[:TOP].tolist()) for x in (self.predicted, self.measured)]
+        return len(best[0] & best[1]), len(best[1])
+
+
+def measured(a: Path, b: Path, pictures: Sequence[Path]) -> tuple[Effects, float, float]:
+    """The effects on these pictures, and the seconds for predicting and for measuring them."""
+    comparing = Comparing(TwoModels(a, b, Reading()), DISTANCE)
+    comparing.over(pictures[:1])  # opens and matches the two
+    began = time.perf_counter()
+    found = comparing.over(pictures)
+    predicting = time.perf_counter() - began
+    found = comparing.checked(found, pictures, EVERY)
+    measuring = time.perf_counter() - began - predicting
+    return Effects.of(found.would_help, found.difference), predicting, measuring
+
+
+def cells(a: Path, b: Path, pictures: Sequence[Path]) -> list[str]:
+    effects, predicting, measuring = measured(a, b, pictures)
+    correlations = [effects.correlation(unit) for unit in (TIE * abs(effects.difference), 0.0)]
+    hits, of = effects.top()
+    return [
+        title(a, b),
+        str(effects.predicted.size),
+        str(len(pictures)),
+        *(f"{c:.3f}" for c in correlations),
+        f"{hits} of {of}",
+        f"{predicting:.2f} s",
+        f"{measuring:.2f} s",
+        f"{measuring / predicting:.1f}",
+    ]
+
+
+def main() -> int:
+    options, lines, failed = given(__doc__ or ""), list[list[str]](), 0
+    for a, b in options.pairs:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                lines.append(cells(a, b, gathered(options.pictures, options.count, a, Path(folder))))
+            except ScopeError as error:
+                failed += 1
+                print(f"{title(a, b)}: {error}", file=sys.stderr)
+    if lines:
+        print(table(HEAD, lines))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
