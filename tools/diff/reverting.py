@@ -10,6 +10,7 @@ three predicted; and the seconds for predicting and for measuring all layers, on
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 import time
@@ -55,7 +56,7 @@ class Effects:
         """Spearman's, of effects in whole units; NaN where all effects are equal. Unit 0 does not round."""
         both = [np.round(x / unit) if unit else x for x in (self.predicted, self.measured)]
         if any(np.unique(x).size < 2 for x in both):
-            return float("nan")
+            return math.nan
         return float(spearmanr(*both).statistic)
 
     def top(self) -> tuple[int, int]:
@@ -84,7 +85,7 @@ def cells(a: Path, b: Path, pictures: Sequence[Path]) -> list[str]:
         title(a, b),
         str(effects.predicted.size),
         str(len(pictures)),
-        *(f"{c:.3f}" for c in correlations),
+        *("–" if math.isnan(c) else f"{c:.3f}" for c in correlations),
         f"{hits} of {of}",
         f"{predicting:.2f} s",
         f"{measuring:.2f} s",
