@@ -136,7 +136,7 @@ class Comparing:
             asked.words,
             found.value_a,
             found.value_b,
-            noise * math.sqrt(sum(float(np.square(weights_in(w)).sum()) for w in sums.values())),
+            noise * self.weight_of_noise(reader, sums),
             same,
             pair.in_filter(at, sums, policy),
             found.remainder,
@@ -145,6 +145,12 @@ class Comparing:
             divergence,
             found.shares,
         )
+
+    def weight_of_noise(self, reader: Reader, sums: Sums) -> float:
+        """How much of an element's noise the value has: that of a distance is the same."""
+        if self.compares_distance(reader):
+            return 1.0
+        return math.sqrt(sum(float(np.square(weights_in(w)).sum()) for w in sums.values()))
 
     def main(self, reader: Reader, at: Both) -> tuple[np.ndarray, np.ndarray]:
         """The main output in A and in B."""

@@ -84,7 +84,7 @@ class Totals:
             "same": all(r.same for r in rows),
             "images": len(rows),
             "question": first.question if one else "",
-            "asked": first.asked if one else "what suits each image",
+            "asked": first.asked if one else scores_or_any(rows),
             "value_a": fmean(r.value_a for r in rows),
             "value_b": fmean(r.value_b for r in rows),
             "difference": difference,
@@ -97,6 +97,12 @@ class Totals:
             "remainder": fmean(r.remainder for r in rows),
             "first_wrong": self._first[1].first_wrong if self._first else None,
         }
+
+
+def scores_or_any(rows: Sequence[Row]) -> str:
+    """What was asked where each image had a question of its own."""
+    scores = all(row.question.startswith("score:") for row in rows)
+    return "the score that is A's highest" if scores else "the value that suits each image"
 
 
 def interval(values: Sequence[float]) -> Interval | None:

@@ -33,13 +33,16 @@ class Sessions:
 class OpenSide:
     """One network, which computes the tensors that are asked for. They stay where the runtime put them."""
 
-    def __init__(self, side: Side) -> None:
-        self.side, self.sessions = side, Sessions()
+    def __init__(self, side: Side, sessions: Sessions | None = None) -> None:
+        self.side, self.sessions = side, sessions or Sessions()
         self._wanted: set[str] = set()
         self._running: Session | None = None
 
     def at(self, fed: Arrays) -> AtImage:
-        return AtImage(self, {n: ort_value(np.ascontiguousarray(v)) for n, v in fed.items()})
+        return self.at_values({n: ort_value(np.ascontiguousarray(v)) for n, v in fed.items()})
+
+    def at_values(self, fed: Values) -> AtImage:
+        return AtImage(self, fed)
 
     def tensor(self, name: str) -> Tensor:
         return named(self.side.b, name)

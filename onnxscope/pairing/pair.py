@@ -28,6 +28,7 @@ from onnxscope.runtime import Session, ort_value
 
 LEAST_NOISE = 3e-5  # of the largest number that a network gives: what another order of sums changes
 TINY = 1e-30
+MEASURED = 4  # images on which the noise is measured
 MAP = "--map"
 Sums = Mapping[Place, Weights | np.ndarray]  # the weights of some elements, or of all of them
 
@@ -71,7 +72,9 @@ class Pair:
         self.kinds = Kinds(self.a, self.b, values_a, values_b, self.layers.every)
         self.shares = Shares(self.a, self.b, self.layers.every, self.kinds)
         self.sides = OpenSide(self.a), OpenSide(self.b)
-        self.noises = self.measured_noise(fed, values_a, values_b)
+        # which compute the explained tensors alone
+        self.alone = [OpenSide(one.side, one.sessions) for one in self.sides]
+        self.noises, self._measured = [LEAST_NOISE] * len(self.ends), 0
         self._priced: dict[tuple[Place, ...], tuple[PairScope, Session]] = {}
         self._filters: dict[tuple[int, str], tuple[list[str], list[str], Session | None]] = {}
 
@@ -189,29 +192,35 @@ class Pair:
 
     # agreement
 
-    def measured_noise(self, fed: tuple[Arrays, Arrays], values_a: Arrays, values_b: Arrays) -> list[float]:
-        """How far the elements of each explained tensor are uncertain, relative to the largest.
-
-        It is what onnxruntime's optimisations change, and at least what another order of sums does.
-        """
-        ours = self.a.values(fed[0], [name for name, _ in self.ends], optimise=True)
-        theirs = self.b.values(fed[1], [member.name for _, member in self.ends], optimise=True)
-        found = []
-        for name, member in self.ends:
-            largest = max(furthest(values_a[name], 0.0), TINY)
-            moved = furthest(ours[name], values_a[name]) + furthest(
-                theirs[member.name], values_b[member.name]
-            )
-            found.append(LEAST_NOISE + moved / largest)
-        return found
-
     def agreement(self, at: Both) -> tuple[bool, float]:
-        """Whether all explained tensors agree within their noise, and the noise of an element."""
+        """Whether all explained tensors agree within their noise, and the noise of an element.
+
+        The noise is what onnxruntime's optimisations change on the first images, and at least what another
+        order of sums does.
+        """
+        if self._measured < MEASURED:
+            self._measured += 1
+            self.noises = list(map(max, self.noises, self.moved(at)))
         noises, agree = [], []
         for (a, b), noise in zip(self.outputs(at), self.noises, strict=True):
             noises.append(noise * max(furthest(a, 0.0), TINY))
             agree.append(furthest(a, b) <= noises[-1])
         return all(agree), max(noises)
+
+    def moved(self, at: Both) -> list[float]:
+        """What optimisations change of each explained tensor in A and in B, relative to the largest element.
+
+        They can do the more, the fewer tensors must be there in the end.
+        """
+        found = [LEAST_NOISE] * len(self.ends)
+        for k, one in enumerate((at.a, at.b)):
+            alone = self.alone[k].at_values(one.fed)
+            names = [self.explained(n, theirs=k == 1) for n in range(len(self.ends))]
+            alone.values(names)
+            for n, name in enumerate(names):
+                largest = max(furthest(at.a.array(self.ends[n][0]), 0.0), TINY)
+                found[n] += furthest(alone.array(name), one.array(name)) / largest
+        return found
 
 
 def tensors_by_nodes(a: Side, b: Side, nodes: Mapping[str, str]) -> dict[str, str]:

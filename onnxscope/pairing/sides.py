@@ -101,13 +101,11 @@ class Side:
         mine = [n for n in self.nodes if self.name_of(n) == name]
         return mine[-1].outputs[0] if mine else None
 
-    def values(
-        self, feeds: Arrays, names: Sequence[str] = (), *, optimise: bool = False
-    ) -> dict[str, np.ndarray]:
+    def values(self, feeds: Arrays, names: Sequence[str] = ()) -> dict[str, np.ndarray]:
         """The named values for one image, or all that the nodes read or compute and that are not constant."""
         read = {t.name: t for n in self.nodes for t in (*n.inputs, *n.outputs) if t.name and not is_known(t)}
         wanted = [t for name, t in read.items() if name not in feeds and (not names or name in names)]
-        with session(part(self.b.graph, wanted), optimise=optimise) as running:
+        with session(part(self.b.graph, wanted), optimise=False) as running:
             found = running.run({name: v for name, v in feeds.items() if name in running.inputs})
         return {**feeds, **found}
 
