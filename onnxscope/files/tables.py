@@ -34,7 +34,7 @@ def write_table(target: Path, rows: Rows) -> None:
 def as_csv(rows: Rows) -> bytes:
     """The rows as the bytes of a CSV file."""
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, rows[0])
+    writer = csv.DictWriter(text, rows[0] if rows else ())
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode()

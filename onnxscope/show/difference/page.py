@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from onnxscope.ask.presets import line_of
@@ -38,6 +38,7 @@ def difference_page(seen: Seen, command: str = "") -> str:
         as_strip(seen),
         flips(seen),
         putting_back(seen),
+        linear_parts(seen),
         only_one_side(seen),
     ]
     sections = [section for section in made if section is not None]
@@ -183,6 +184,32 @@ def putting_back(seen: Seen) -> Section | None:
 
 def share_left(change: float, difference: float) -> str:
     return f"{100 * abs(1 + change / difference):.3g} %"
+
+
+def linear_parts(seen: Seen) -> Section | None:
+    """How F of B differs from F of A, where it was asked for."""
+    found = seen.facts.get("linear")
+    if found is None:
+        return None
+    on = " of the first image" if seen.many else ""
+    text = paragraphs(f"""
+        F is the matrix by which a network weighs the pixels{on}. Its largest singular values are those of the
+        patterns that it amplifies most, which are its eigen-inputs and eigen-outputs.""")
+    rows = {
+        "largest singular values of F in A": ", ".join(f"{v:.4g}" for v in found["sigma_a"]),
+        "in B": ", ".join(f"{v:.4g}" for v in found["sigma_b"]),
+        "the largest of F of B − F of A": f"{found['norm']:.3g} ({percent(found['relative'])} of A's)",
+        "largest angle between their eigen-inputs": f"{found['angle_in']:.2g}°",
+        "between their eigen-outputs": f"{found['angle_out']:.2g}°",
+        "pixels that vote for the same score": maybe(found["votes"], percent),
+        "correlation of Grad-CAM": maybe(found["grad_cam"], "{:.4f}".format),
+        "correlation of what outputs look at": f"{found['filters']:.4f}",
+    }
+    return Section("The linear parts", text, [Table(["", ""], [[k, v] for k, v in rows.items() if v])])
+
+
+def maybe(value: float | None, text: Callable[[float], str]) -> str:
+    return "" if value is None else text(value)
 
 
 def only_one_side(seen: Seen) -> Section | None:
