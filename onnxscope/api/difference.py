@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from onnxscope.api.difference_page import Origin
 from onnxscope.api.linear_difference import LinearDifference
 from onnxscope.ask.presets import Preset
-from onnxscope.files.results import Cells, Result, short
+from onnxscope.files.models import check_target
+from onnxscope.files.results import Cells, Result, save_bytes, short
+from onnxscope.files.tables import TABLES, write_table
 from onnxscope.pairing.shares import Share
+from onnxscope.show.difference.exports import node_data, table
 
 HEAD = ("A", "B", "contribution", "kinds", "flips", "error")
 
@@ -54,6 +59,7 @@ class Difference(Result):
     notes: tuple[str, ...]
     preset: Preset
     linear: LinearDifference | None = None  # how F of both differs, on the first image, if it was asked for
+    origin: Origin | None = field(default=None, kw_only=True, compare=False)  # what a page also shows
 
     @property
     def title(self) -> str:
@@ -90,6 +96,34 @@ class Difference(Result):
 
     def to_dict(self) -> dict[str, Any]:
         return {**super().to_dict(), "preset": self.preset.to_dict()}
+
+    def html(self, command: str = "") -> str:
+        """The comparison as a page; `command` is what makes it again."""
+        from onnxscope.show.difference.page import difference_page  # only now: it imports matplotlib
+        from onnxscope.show.difference.seen import Seen
+
+        seen = Seen(self.to_dict(), self.layers, (self.verdict, self.cause))
+        if self.origin is not None:
+            about, example = self.origin.about, self.origin.example()
+            seen = replace(seen, names=self.origin.names, about=about, example=example)
+        return difference_page(seen, command)
+
+    def page(self, path: str | Path, command: str = "") -> Path:
+        """Write the comparison as FILE.html, a page that needs no other file."""
+        return save_bytes(Path(path), self.html(command).encode(), ".html")
+
+    def node_data(self, path: str | Path) -> Path:
+        """Write what each node of A adds as FILE.json, which Model Explorer reads as node data."""
+        text = node_data(self.layers, f"contribution to {self.asked}, B − A")
+        return save_bytes(Path(path), text.encode(), ".json")
+
+    def save(self, path: str | Path) -> Path:
+        """Write a page (.html), a picture (.png), all values (.json) or the layers (.csv, .parquet)."""
+        path = Path(path)
+        if path.suffix.lower() in TABLES:
+            write_table(check_target(path), table(self.layers))
+            return path
+        return self.page(path) if path.suffix.lower() == ".html" else super().save(path)
 
 
 def with_spread(share: Share) -> str:

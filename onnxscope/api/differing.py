@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from onnxscope.api.difference import Difference
+from onnxscope.api.difference_page import Origin, drawing, example
 from onnxscope.api.linear_difference import LinearDifference, linear_difference
 from onnxscope.api.opening import ModelSource
 from onnxscope.api.rows import Row, Rows
@@ -112,7 +114,10 @@ class Comparing:
                     totals.add(row)
                 if progress is not None and len(images) > 1:
                     progress(k, len(images))
-        return self.summed(totals, skipped)
+        found = self.summed(totals, skipped)
+        seen = partial(example, self.models, self.main, totals.rows, dict(named(images)))
+        origin = Origin(self.models.ours, self.models.theirs, seen)
+        return replace(found, origin=origin, draw=partial(drawing, found.layers, found.asked))
 
     def about(self) -> dict[str, Any]:
         """What rows are about: those of another comparison are not mixed with them."""

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from onnxscope.ask.trials import Trials
     from onnxscope.cli.question import Question
 
-TABLES = (".csv", ".parquet")
 Rows = list[dict[str, Any]]  # of the table, one for each picture and method
 Skipped = list[dict[str, str]]  # pictures that cannot be read, and why
 Folder = Annotated[
@@ -90,10 +89,11 @@ def evaluate(
     from onnxscope.cli import evaluation_results as results
     from onnxscope.files.folders import pictures_in
     from onnxscope.files.models import check_target
+    from onnxscope.files.tables import TABLES, check_can_write, write_table
 
     methods = checked([name.strip() for name in method.split(",")])
     table = check_target(q.target(*TABLES), q.sources)
-    results.check_can_write(table)
+    check_can_write(table)
     pictures = pictures_in(q.file)[:count]
     chart = check_target(table.with_suffix(".png"), [q.model, *pictures])
     first, trials = opened(q, pictures, layer, randomise)
@@ -105,7 +105,7 @@ def evaluate(
         with working("attacking"):
             effects = [trials.attack(first.read(p), fgsm * first.level) for p in seen]
         facts["fgsm"] = results.mean_effect(effects) | {"levels": fgsm}
-    results.write_table(table, rows)
+    write_table(table, rows)
     results.write_chart(chart, facts["methods"])
     with printing():
         if q.as_json:

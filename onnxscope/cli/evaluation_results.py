@@ -1,10 +1,7 @@
-"""What the verb evaluate writes and prints: means, a table, a chart, and text."""
+"""What the verb evaluate writes and prints: means, a chart, and text."""
 
 from __future__ import annotations
 
-import csv
-import importlib.util
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,15 +11,15 @@ import typer
 
 from onnxscope.ask.trials import MEASURES, mean
 from onnxscope.cli.printing import print_table
-from onnxscope.errors import BadOption, printable
+from onnxscope.errors import printable
 from onnxscope.files import models
+from onnxscope.files.tables import Rows
 from onnxscope.show.charts import elements
 
 if TYPE_CHECKING:
     from onnxscope.ask.sensitivity import Effect
 
 CHARTED = ("insertion", "deletion", "pointing", "mass_inside")
-Rows = Sequence[Mapping[str, Any]]  # one for each picture and method
 Means = Mapping[str, Mapping[str, float]]  # of each method's measures, NaN for those that do not apply
 
 
@@ -59,40 +56,6 @@ def before_and_after(pairs: Sequence[tuple[float, float]]) -> dict[str, float]:
     """The means of values before and after an attack."""
     before, after = zip(*pairs, strict=True)
     return {"before": mean(before), "after": mean(after)}
-
-
-# files
-
-
-def check_can_write(target: Path) -> None:
-    """Refuse a Parquet file if the package that writes it is not installed."""
-    if target.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise BadOption(
-            "Parquet needs pyarrow", where=f"-o '{target}'", remedy="pip install pyarrow, or write .csv"
-        )
-
-
-def write_table(target: Path, rows: Rows) -> None:
-    """Write the rows as CSV or Parquet, whichever the file's name ends in."""
-    table = as_parquet(rows) if target.suffix.lower() == ".parquet" else as_csv(rows)
-    models.write({target: iter([table])}, target)
-
-
-def as_csv(rows: Rows) -> bytes:
-    """The rows as the bytes of a CSV file."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, rows[0])
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
-
-
-def as_parquet(rows: Rows) -> bytes:
-    """The rows as the bytes of a Parquet file."""
-    data = io.BytesIO()
-    table = importlib.import_module("pyarrow").Table.from_pylist(rows)
-    importlib.import_module("pyarrow.parquet").write_table(table, data)
-    return data.getvalue()
 
 
 def write_chart(target: Path, methods: Means) -> None:

@@ -57,8 +57,8 @@ class Result:
         return ("", "value"), [(name, short(value)) for name, value in self.to_dict().items()]
 
     def to_dict(self) -> dict[str, Any]:
-        """All values, as JSON has them."""
-        return {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name != "draw"}
+        """All values, as JSON has them: the fields by which two results are compared."""
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.compare}
 
     def plot(self) -> Drawing:
         """The result as a picture."""

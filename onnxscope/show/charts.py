@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, LogNorm, Normalize, is_color_like, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from onnxscope.errors import printable, shortened
@@ -74,7 +75,9 @@ def rendered(canvas: FigureCanvasAgg) -> bytes:
 
 def recolour(figure: Figure, colours: Mapping[Any, Any]) -> None:
     """Replaces colours in all parts of the figure, each by the one that `colours` maps it to."""
-    for artist in figure.findobj():
+    found = figure.findobj()
+    behind = [t.get_bbox_patch() for t in found if isinstance(t, Text)]  # boxes, which it does not find
+    for artist in (*found, *filter(None, behind)):
         for part in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
             get, change = (getattr(artist, f"{do}_{part}", None) for do in ("get", "set"))
             if get is None or change is None:

@@ -27,11 +27,8 @@ class Views:
     @cached_property
     def settled(self) -> Preprocess | None:
         """The preprocessing with all choices made; None where the image cannot come from a picture file."""
-        shape = self.x.image.shape
-        given = tuple(self.x.map.engine.image_input.shape)
-        if shape != given or not is_picture(shape) or shape[channels_axis(shape, self.x.layout)] not in MODES:
-            return None
-        return self.preprocess.settled(shape)
+        shape, given = self.x.image.shape, tuple(self.x.map.engine.image_input.shape)
+        return settled_for(shape, self.preprocess) if shape == given else None
 
     def image(self, mark: Sequence[int] | None = None) -> Picture:
         """The image, with a frame around the pixel `mark`."""
@@ -43,12 +40,9 @@ class Views:
 
     def natural(self, array: np.ndarray, label: str, mark: Sequence[int] | None = None) -> Picture:
         """In natural colours where the array has the image's channels; else around grey, on its own scale."""
-        like, shape = self.settled, array.shape
-        if like and is_picture(shape) and shape[channels_axis(shape, self.x.layout)] == len(like.mean):
-            return replace(displayed(unrounded_pixels(array, like) / 255, label), mark=mark)
-        shown = self.around_grey(array, label, magnitude(array) or None)
+        shown = as_displayed(array, label, self.given, self.settled)
         if mark is not None and shown.vector:
-            mark = (flat_index(shape, tuple(mark), self.x.layout),)
+            mark = (flat_index(array.shape, tuple(mark), self.x.layout),)
         return replace(shown, mark=mark)
 
     def like_image(self, array: np.ndarray, label: str, scale: float | None = None) -> Picture:
@@ -61,8 +55,33 @@ class Views:
 
     def around_grey(self, array: np.ndarray, label: str, scale: float | None) -> Picture:
         """Signed values: 0 is grey, ±scale is white and black."""
-        order = self.settled or replace(self.preprocess, layout=self.x.layout)
-        return Picture(colours_last(array, order), label, scale=scale)
+        return Picture(colours_last(array, self.settled or self.given), label, scale=scale)
+
+    @property
+    def given(self) -> Preprocess:
+        """The preprocessing with the layout of the arrays."""
+        return replace(self.preprocess, layout=self.x.layout)
+
+
+def settled_for(shape: Sequence[int], preprocess: Preprocess) -> Preprocess | None:
+    """The preprocessing with all choices made; None where such an image cannot come from a picture file."""
+    if not is_picture(shape) or shape[channels_axis(shape, preprocess.layout)] not in MODES:
+        return None
+    return preprocess.settled(shape)
+
+
+def has_colours(shape: Sequence[int], given: Preprocess, settled: Preprocess | None) -> bool:
+    """Whether an array has as many channels as the image has colours."""
+    if settled is None or not is_picture(shape):
+        return False
+    return shape[channels_axis(shape, given.layout)] == len(settled.mean)
+
+
+def as_displayed(array: np.ndarray, label: str, given: Preprocess, settled: Preprocess | None) -> Picture:
+    """In natural colours where the array has the image's channels; else around grey, on its own scale."""
+    if settled is not None and has_colours(array.shape, given, settled):
+        return displayed(unrounded_pixels(array, settled) / 255, label)
+    return Picture(colours_last(array, settled or given), label, scale=magnitude(array) or None)
 
 
 def close_up(picture: Picture, seen: float = SEEN) -> list[Picture]:

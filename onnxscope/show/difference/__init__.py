@@ -1,0 +1,1 @@
+"""The page, the chart and the files of a comparison of two exports."""
