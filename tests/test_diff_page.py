@@ -19,6 +19,7 @@ import onnxscope
 from onnxscope.api.difference import Difference
 from onnxscope.api.linear_difference import LinearDifference
 from onnxscope.ask import tasks
+from onnxscope.cli import main as cli
 from onnxscope.errors import BadOption
 from onnxscope.files.preprocessing import UNIT
 from onnxscope.pairing.shares import Share
@@ -272,3 +273,18 @@ def test_a_page_can_be_made_from_plain_figures(scores: Difference) -> None:
     assert (
         paragraphs(difference_page(Seen(scores.to_dict(), scores.layers, ("Different.",))))[0] == "Different."
     )
+
+
+def test_the_verb_writes_what_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(MODELS / f"scenes_resnet{kind}.onnx") for kind in ("", "_int8")]
+    asked = ["diff", *files, "--image", str(PICTURE), "--json"]
+    wanted = [tmp_path / f"found{suffix}" for suffix in (".html", ".png", ".csv", ".json")]
+    out = [word for path in wanted for word in ("-o", str(path))]
+    assert cli.run([*asked, *out, "--node-data", str(tmp_path / "nodes.json")]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["written"] == [*map(str, wanted), str(tmp_path / "nodes.json")]
+    assert all(Path(path).stat().st_size for path in facts["written"])
+    assert "onnxscope" in wanted[0].read_text(encoding="utf-8")
+    assert cli.run([*asked, "-o", str(tmp_path / "found.txt")]) == 2
+    assert "must end in .html" in json.loads(capsys.readouterr().out)["error"]
+    assert cli.run([*asked, "-o", files[0]]) == 2  # nothing is overwritten

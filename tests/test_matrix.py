@@ -55,7 +55,7 @@ COMMANDS = {  # as they are typed; the options of the form follow
     "compare": f"compare {ASK} --method {','.join(METHODS)}",
     "compare grad-cam": f"compare {ASK} --method grad-cam",
     "evaluate": "evaluate {model} {pictures} --method saliency --count 2 -o {out}.csv",
-    "diff": "diff {model} {model} --image {image} --fail-above 1 --check 1 --filters 1 --rows {out}.rows",
+    "diff": "diff {model} {model} --image {image} --fail-above 1 --check 1 --filters 1 --rows {out}.rows -o {out}.html",
     "diff --ask": "diff {model} {model} --image {image} --ask score:0",
     "diff --self": "diff {model} --self --image {image}",
     "diff folder": "diff {model} {model} --image {pictures}",

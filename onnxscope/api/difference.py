@@ -10,6 +10,7 @@ from typing import Any
 from onnxscope.api.difference_page import Origin
 from onnxscope.api.linear_difference import LinearDifference
 from onnxscope.ask.presets import Preset
+from onnxscope.ask.tasks import SCORES
 from onnxscope.files.models import check_target
 from onnxscope.files.results import Cells, Result, save_bytes, short
 from onnxscope.files.tables import TABLES, write_table
@@ -68,14 +69,24 @@ class Difference(Result):
     @property
     def verdict(self) -> str:
         """Whether the two are the same, in a sentence."""
-        of = f"on {self.images} images, " if self.images > 1 else ""
-        values = f"{self.asked} is {self.value_a:.6g} in A and {self.value_b:.6g} in B"
+        head = "The same within noise" if self.same else "Different"
+        if not self.same and self.first_wrong is None:
+            head = "The same layers, which round otherwise"
+        mean = f", on average over {self.images} images," if self.images > 1 else ""
+        values = f"{self.asked}{mean} is {self.value_a:.6g} in A and {self.value_b:.6g} in B"
         if self.question == "distance":
-            values = f"{self.asked} is {self.difference:.3g}"
-        if self.changed is not None and self.images > 1:
-            share = f"B changes {100 * self.changed.mean:.3g} % of the classes"
-            values = f"{share} ({100 * self.changed.low:.3g} to {100 * self.changed.high:.3g} %); {values}"
-        return f"{'The same within noise' if self.same else 'Different'}: {of}{values}."
+            values = f"{self.asked}{mean} is {self.difference:.3g}"
+        return f"{head}: {self.decisions}{values}."
+
+    @property
+    def decisions(self) -> str:
+        """How many classes are other ones, as the beginning of a sentence."""
+        if self.changed is None or self.images == 1:
+            return ""
+        if self.task == SCORES:
+            count = round(self.changed.mean * self.images)
+            return f"B changes the class of {count} of {self.images} images; "
+        return f"B changes the class of {100 * self.changed.mean:.3g} % of the pixels; "
 
     @property
     def cause(self) -> str:
@@ -86,7 +97,7 @@ class Difference(Result):
         kind = max(largest.kinds, key=lambda k: abs(largest.kinds[k]), default="")
         cut = f", whose range cuts off {100 * largest.cut:.2g} % of the values" if largest.cut else ""
         share = 100 * largest.contribution / self.difference
-        return f"{share:.0f} % of the difference come from {largest.a or largest.b} ({kind}){cut}."
+        return f"{share:.0f} % of the difference comes from {largest.a or largest.b} ({kind}){cut}."
 
     def cells(self) -> Cells:
         rows = sorted(self.layers, key=lambda s: -abs(s.contribution))

@@ -131,7 +131,7 @@ class Comparing:
         pair, reader = self.models.pair, self.models.reader(at)
         asked, sums = self.asked(reader, at)
         found = pair.pays(at, sums, asked.constant)
-        same, noise = pair.agreement(at)
+        same, *noises = pair.agreement(at)
         policy = Policy(TAYLOR) if asked.coordinate else self.models.options.policy
         a, b = self.main(reader, at)
         changed, divergence = decisions(reader, a, b)
@@ -141,7 +141,7 @@ class Comparing:
             asked.words,
             found.value_a,
             found.value_b,
-            noise * self.weight_of_noise(reader, sums),
+            self.noise(reader, sums, *noises),
             same,
             pair.in_filter(at, sums, policy),
             found.remainder,
@@ -151,11 +151,11 @@ class Comparing:
             found.shares,
         )
 
-    def weight_of_noise(self, reader: Reader, sums: Sums) -> float:
-        """How much of an element's noise the value has: that of a distance is the same."""
+    def noise(self, reader: Reader, sums: Sums, largest: float, mean: float) -> float:
+        """The noise of the value, from the largest and the mean one of an element."""
         if self.compares_distance(reader):
-            return 1.0
-        return math.sqrt(sum(float(np.square(weights_in(w)).sum()) for w in sums.values()))
+            return mean
+        return largest * math.sqrt(sum(float(np.square(weights_in(w)).sum()) for w in sums.values()))
 
     def main(self, reader: Reader, at: Both) -> tuple[np.ndarray, np.ndarray]:
         """The main output in A and in B."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,12 +25,14 @@ from onnxscope.cli.options import (
 )
 from onnxscope.cli.printing import counting, print_json, print_table, printing, watching, working
 from onnxscope.errors import BadOption, printable
+from onnxscope.files.results import shortened_rows
 
 if TYPE_CHECKING:
     from onnxscope.api.difference import Difference
     from onnxscope.api.runtime_noise import RuntimeNoise
     from onnxscope.files.results import Result
 
+SUFFIXES = (".html", ".png", ".csv", ".parquet", ".json")
 Reference = Annotated[Path, typer.Argument(metavar="A", help="The export to compare with, an .onnx file.")]
 Other = Annotated[Path | None, typer.Argument(metavar="[B]", help="Another export of the same network.")]
 OneQuestion = Annotated[
@@ -66,6 +70,22 @@ Map = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NODE=NODE", help="A node of A and the node of B that computes the same. Repeatable."
+    ),
+]
+Files = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        help="Write a page (.html), a chart (.png), the layers as a table (.csv, .parquet) or all values "
+        "(.json). Repeatable.",
+    ),
+]
+NodeData = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.json", help="Write what each node of A adds, as node data for Model Explorer."
     ),
 ]
 ToItself = Annotated[
@@ -124,6 +144,38 @@ class Comparison:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """The options about files that are written."""
+
+    out: Files = None
+    node_data: NodeData = None
+
+    def check(self) -> None:
+        """Refuse what cannot be written, before anything is computed."""
+        from onnxscope.files.models import check_target
+
+        for file in self.every:
+            check_target(file)
+        for file in self.out or ():
+            if file.suffix.lower() not in SUFFIXES:
+                cause, remedy = f"the file's name must end in {', '.join(SUFFIXES)}", "rename it"
+                raise BadOption(cause, where=f"--out '{file}'", remedy=remedy)
+
+    @property
+    def every(self) -> list[Path]:
+        return [*(self.out or ()), *filter(None, [self.node_data])]
+
+    def write(self, found: Difference) -> None:
+        for file in self.out or ():
+            if file.suffix.lower() == ".html":
+                found.page(file, shlex.join(["onnxscope", *sys.argv[1:]]))
+            else:
+                found.save(file)
+        if self.node_data is not None:
+            found.node_data(self.node_data)
+
+
 @command
 def diff(
     a: Reference,
@@ -134,6 +186,7 @@ def diff(
     comparison: Comparison,
     reading: Pictures,
     sizes: Sizes,
+    written: Written,
     fail_above: FailAbove = None,
     as_json: AsJson = False,
 ) -> None:
@@ -149,14 +202,16 @@ def diff(
     if (b is None) != to_itself:
         remedy = "name two models, or one with --self"
         raise BadOption("a comparison needs two models", where="diff", remedy=remedy)
+    written.check()
     reading_of = {"preset": reading.chosen(), **sizes.chosen()}
     if b is None:
         noise = noise_of(a, image, reading_of)
-        show(noise, as_json)
+        show(noise, {}, as_json)
         measured = noise.largest
     else:
         found = compared(a, b, image, {**comparison.chosen(), **reading_of})
-        show(found, as_json)
+        written.write(found)
+        show(found, {"written": list(map(str, written.every))}, as_json)
         measured = abs(found.difference)
     if fail_above is not None and measured > fail_above:
         raise typer.Exit(FELL_SHORT)
@@ -177,13 +232,15 @@ def noise_of(model: Path, image: Path, arguments: dict[str, Any]) -> RuntimeNois
         return runtime_noise(model, image, **arguments)
 
 
-def show(found: Result, as_json: bool) -> None:
+def show(found: Result, facts: dict[str, Any], as_json: bool) -> None:
     with printing():
         if as_json:
-            print_json(found.to_dict())
-        else:
-            print_table(*found.cells())
-            typer.echo(printable(found.title))
+            print_json({**found.to_dict(), **facts})
+            return
+        print_table(*shortened_rows(found.cells()))
+        typer.echo(printable(found.title))
+        for file in facts.get("written", ()):
+            typer.echo(printable(f"written to {file}"))
 
 
 def named_nodes(text: str) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from onnxscope.pairing.sides import Arrays, Side
 from onnxscope.rewriting.build import Place, Weights
 from onnxscope.rewriting.scope import COTANGENT, PROBE
 from onnxscope.rewriting.steps import Policy
-from onnxscope.runtime import Session, ort_value
+from onnxscope.runtime import Session, from_ort_value, ort_value
 
 LEAST_NOISE = 3e-5  # of the largest number that a network gives: what another order of sums changes
 TINY = 1e-30
@@ -74,7 +74,7 @@ class Pair:
         self.sides = OpenSide(self.a), OpenSide(self.b)
         # which compute the explained tensors alone
         self.alone = [OpenSide(one.side, one.sessions) for one in self.sides]
-        self.noises, self._measured = [LEAST_NOISE] * len(self.ends), 0
+        self.noises, self._measured = [(LEAST_NOISE, LEAST_NOISE)] * len(self.ends), 0
         self._priced: dict[tuple[Place, ...], tuple[PairScope, Session]] = {}
         self._filters: dict[tuple[int, str], tuple[list[str], list[str], Session | None]] = {}
 
@@ -192,34 +192,38 @@ class Pair:
 
     # agreement
 
-    def agreement(self, at: Both) -> tuple[bool, float]:
+    def agreement(self, at: Both) -> tuple[bool, float, float]:
         """Whether all explained tensors agree within their noise, and the noise of an element.
 
         The noise is what onnxruntime's optimisations change on the first images, and at least what another
-        order of sums does.
+        order of sums does: at most, and as the root of the mean square.
         """
         if self._measured < MEASURED:
             self._measured += 1
-            self.noises = list(map(max, self.noises, self.moved(at)))
-        noises, agree = [], []
-        for (a, b), noise in zip(self.outputs(at), self.noises, strict=True):
-            noises.append(noise * max(furthest(a, 0.0), TINY))
-            agree.append(furthest(a, b) <= noises[-1])
-        return all(agree), max(noises)
+            both = zip(self.noises, self.moved(at), strict=True)
+            self.noises = [(max(p[0], q[0]), max(p[1], q[1])) for p, q in both]
+        sizes = [max(furthest(a, 0.0), TINY) for a, _ in self.outputs(at)]
+        bounds = [most * size for (most, _), size in zip(self.noises, sizes, strict=True)]
+        same = all(furthest(a, b) <= t for (a, b), t in zip(self.outputs(at), bounds, strict=True))
+        means = [mean * size for (_, mean), size in zip(self.noises, sizes, strict=True)]
+        return same, max(bounds), max(means)
 
-    def moved(self, at: Both) -> list[float]:
+    def moved(self, at: Both) -> list[tuple[float, float]]:
         """What optimisations change of each explained tensor in A and in B, relative to the largest element.
 
         They can do the more, the fewer tensors must be there in the end.
         """
-        found = [LEAST_NOISE] * len(self.ends)
-        for k, one in enumerate((at.a, at.b)):
-            alone = self.alone[k].at_values(one.fed)
-            names = [self.explained(n, theirs=k == 1) for n in range(len(self.ends))]
-            alone.values(names)
-            for n, name in enumerate(names):
-                largest = max(furthest(at.a.array(self.ends[n][0]), 0.0), TINY)
-                found[n] += furthest(alone.array(name), one.array(name)) / largest
+        sides = [(at.a, [name for name, _ in self.ends]), (at.b, [m.name for _, m in self.ends])]
+        alone = [self.alone[k].at_values(one.fed).values(names) for k, (one, names) in enumerate(sides)]
+        found = []
+        for n, (a, _) in enumerate(self.outputs(at)):
+            most = mean = LEAST_NOISE
+            for quick, (one, names) in zip(alone, sides, strict=True):
+                change = np.subtract(from_ort_value(quick[names[n]]), one.array(names[n]), dtype=np.float64)
+                size = max(furthest(a, 0.0), TINY)
+                most += furthest(change, 0.0) / size
+                mean += float(np.sqrt(np.square(change).mean())) / size
+            found.append((most, mean))
         return found
 
 
