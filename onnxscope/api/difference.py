@@ -94,6 +94,8 @@ class Difference(Result):
         largest = max(self.layers, key=lambda s: abs(s.contribution), default=None)
         if self.same or largest is None or not self.difference:
             return ""
+        if abs(self.difference) <= self.noise:
+            return f"This is within the value's own noise, {self.noise:.2g}."
         kind = max(largest.kinds, key=lambda k: abs(largest.kinds[k]), default="")
         cut = f", whose range cuts off {100 * largest.cut:.2g} % of the values" if largest.cut else ""
         share = 100 * largest.contribution / self.difference

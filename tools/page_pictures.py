@@ -1,6 +1,6 @@
-"""Draw the guide's pictures of pages: parts of the tours of bundled models, as Chromium shows them.
+"""Draw the guide's pictures of pages: parts of tours and of comparisons of bundled models, as Chromium shows them.
 
-apt-get install chromium chromium-driver && pip install '.[test]' && python tools/tour_pictures.py
+apt-get install chromium chromium-driver && pip install '.[test]' && python tools/page_pictures.py [NAME…]
 """
 
 from __future__ import annotations
@@ -28,28 +28,36 @@ COLOURS = 256
 
 @dataclass(frozen=True)
 class Shot:
-    """A model's tour, and the elements of its page that are shown, one below the other."""
+    """A command that makes a page, and the elements of the page that are shown, one below the other."""
 
-    model: str
-    options: tuple[str, ...]
+    command: str  # files and folders are those of models/
     shown: tuple[str, ...]
 
 
 SHOTS = {
     "upscaler": Shot(
-        "edsr_small",
-        ("--image", "photographs/cat.png"),
+        "tour edsr_small.onnx --image photographs/cat.png",
         ("#section-1 .row", "#section-3 h3:nth-of-type(1)", "#section-3 h3:nth-of-type(1) + .row"),
     ),
     "classifier": Shot(
-        "scenes_vgg_bn",
-        ("--image", "scenes/car_0.png", "--labels", "scenes/labels.txt"),
+        "tour scenes_vgg_bn.onnx --image scenes/car_0.png --labels scenes/labels.txt",
         ("#section-3 .row",),
     ),
     "generator": Shot(
-        "scenes_labels",
-        ("--image", "scenes/car_0.png", "--preset", "signed"),
+        "tour scenes_labels.onnx --image scenes/car_0.png --preset signed",
         ("#section-3 h3:nth-of-type(1) + .row", "#section-3 h3:nth-of-type(2) + .row"),
+    ),
+    "int8-classifier": Shot(
+        "diff scenes_resnet.onnx scenes_resnet_int8.onnx --image scenes",
+        ("#section-3 .row", "#section-4 .row"),
+    ),
+    "int8-upscaler": Shot(
+        "diff pixelshuffle_small.onnx pixelshuffle_small_int8.onnx --image scenes/car_0.png",
+        ("#section-2 .row", "#section-3 .row"),
+    ),
+    "fp16-classifier": Shot(
+        "diff scenes_resnet.onnx scenes_resnet_fp16.onnx --image scenes",
+        ("#section-3 .row",),
     ),
 }
 
@@ -77,15 +85,16 @@ def shot(page: Browser, selectors: tuple[str, ...]) -> Image.Image:
 
 
 def main() -> None:
+    wanted = sys.argv[1:] or list(SHOTS)
     PICTURES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, browser(WIDTH) as page:
-        for name, asked in SHOTS.items():
+        for name in wanted:
             target = Path(folder) / f"{name}.html"
-            options = [str(MODELS / o) if (MODELS / o).is_file() else o for o in asked.options]
-            if run(["tour", str(MODELS / f"{asked.model}.onnx"), *options, "-o", str(target)]):
-                raise SystemExit(f"{asked.model}: no tour")
+            words = [str(MODELS / w) if (MODELS / w).exists() else w for w in SHOTS[name].command.split()]
+            if run([*words, "-o", str(target)]):
+                raise SystemExit(f"{name}: no page")
             page.open(target)
-            shot(page, asked.shown).save(PICTURES / f"{name}.png", optimize=True)
+            shot(page, SHOTS[name].shown).save(PICTURES / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":
