@@ -11,11 +11,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Given:
-    """Pairs of models, the files and folders of pictures, and how many pictures are wanted."""
+    """Pairs of models, files and folders of pictures, how many pictures are wanted, and the question."""
 
     pairs: Sequence[tuple[Path, Path]]
     pictures: Sequence[Path]
     count: int | None
+    ask: str
 
 
 def given(description: str) -> Given:
@@ -25,16 +26,17 @@ def given(description: str) -> Given:
     )
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="A, B, and pictures or folders")
     parser.add_argument("--pairs", type=Path, metavar="LIST", help="a file with A and B on each line")
+    parser.add_argument("--ask", default="distance", help="the question, where a tool takes one")
     parser.add_argument("--count", type=int, metavar="N", help="so many pictures; those missing are made")
     options = parser.parse_args()
     if options.count is not None and options.count < 1:
         parser.error("--count must be at least 1")
     if options.pairs:
-        return Given(listed(options.pairs), options.files, options.count)
+        return Given(listed(options.pairs), options.files, options.count, options.ask)
     if len(options.files) < 2:
         parser.error("name A and B, or --pairs LIST")
     a, b, *pictures = options.files
-    return Given([(a, b)], pictures, options.count)
+    return Given([(a, b)], pictures, options.count, options.ask)
 
 
 def listed(file: Path) -> list[tuple[Path, Path]]:
