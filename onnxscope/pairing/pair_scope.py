@@ -79,13 +79,7 @@ class Writer:
         f = SecantFreezer(b, second, self.again)
         cotangents = self.cotangents(f, side, value)
         errors = {name: self.error(name) for name in self.anchors if name in side.active}
-        cut = {
-            Row(name, part.kind): (part, error)
-            for name, error in errors.items()
-            for part in self.parts.get(name, ())
-        }
-        terms = {Row(name): error for name, error in errors.items()}
-        terms |= {row: self.part(part, error) for row, (part, error) in cut.items()}
+        terms, cuts = self.parts_of(errors)
         terms |= {Row(name, LEFT): error for name, error in f.left.items()}
         wanted = {
             "prices": self.prices(cotangents, terms),
@@ -95,11 +89,7 @@ class Writer:
             "flip_prices": self.prices(
                 cotangents, {Row(name): flip.change for name, flip in f.flips.items()}
             ),
-            "cuts": {
-                row: self.count(b.Greater(b.Abs(error), part.limit))
-                for row, (part, error) in cut.items()
-                if part.constant is None
-            },
+            "cuts": {row: b.Reshape(b.ReduceSum(mask), [1]) for row, mask in cuts.items()},
         }
         rows = {name: list(numbers) for name, numbers in wanted.items() if numbers}
         outputs = [b.Concat(*wanted[name].values(), axis=0, names=[name]) for name in rows]
@@ -108,6 +98,20 @@ class Writer:
         b.graph.nodes[:] = self.forward
         reads = {t.name: name for name, t in self.reads.items()}
         return PairScope(graph, states, reads, rows)
+
+    def parts_of(self, errors: Mapping[str, Tensor]) -> tuple[dict[Row, Tensor], dict[Row, Tensor]]:
+        """The errors with their parts, and where values are cut off: 1 there, else 0."""
+        b, cuts = self.b, dict[Row, Tensor]()
+        terms = {Row(name): error for name, error in errors.items()}
+        for name, error in errors.items():
+            for part in self.parts.get(name, ()):
+                row = Row(name, part.kind)
+                if part.constant is not None:
+                    terms[row] = b.constant(part.constant)
+                else:
+                    cuts[row] = b.Cast(b.Greater(b.Abs(error), part.limit), to=TensorProto.FLOAT)
+                    terms[row] = b.Mul(error, cuts[row])
+        return terms, cuts
 
     def value(self) -> Tensor:
         """The sum, written behind A."""
@@ -154,23 +158,13 @@ class Writer:
 
     def prices(self, cotangents: Mapping[str, Tensor], errors: Mapping[Row, Tensor]) -> dict[Row, Tensor]:
         """⟨cotangent, error⟩ of each error that reaches the value."""
-        b = self.b
-        return {
-            row: b.Reshape(b.ReduceSum(b.Mul(b.Reshape(cotangents[row.tensor], shape_of(error)), error)), [1])
-            for row, error in errors.items()
-            if row.tensor in cotangents
-        }
-
-    def count(self, where: Tensor) -> Tensor:
-        """The number of elements that are true."""
-        return self.b.Reshape(self.b.ReduceSum(self.b.Cast(where, to=TensorProto.FLOAT)), [1])
-
-    def part(self, part: Part, error: Tensor) -> Tensor:
-        """What a part is of a layer's own error."""
-        b = self.b
-        if part.constant is not None:
-            return b.Expand(b.constant(part.constant), list(shape_of(error)))
-        return b.Where(b.Greater(b.Abs(error), part.limit), error, b.constant(0.0, error))
+        b, found = self.b, dict[Row, Tensor]()
+        for row, error in errors.items():
+            if row.tensor in cotangents:
+                shape = list(shape_of(self.a.active[row.tensor]))
+                product = b.Mul(b.Reshape(cotangents[row.tensor], shape), error)
+                found[row] = b.Reshape(b.ReduceSum(product), [1])
+        return found
 
     def length(self, x: Tensor) -> Tensor:
         """The square root of the sum of squares."""
