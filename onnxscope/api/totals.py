@@ -24,7 +24,7 @@ class Total:
     contribution: float = 0.0
     squares: float = 0.0
     kinds: dict[str, float] = field(default_factory=dict)
-    flips: float = 0.0
+    flips: float = 0
     flip_price: float = 0.0
     cut: float = 0.0
     error: float = 0.0
