@@ -108,9 +108,17 @@ def test_effects_below_one_percent_are_equal() -> None:
 
 
 def test_every_layer_is_put_back() -> None:
-    effects, predicting, measuring = reverting.measured(A, B, [SCENES / "car_0.png"])
+    effects, alone, predicting, measuring = reverting.measured(A, B, [SCENES / "car_0.png"], "distance")
     assert effects.predicted.size > 15 and effects.difference > 0 and min(predicting, measuring) > 0
     assert effects.measured.min() < -0.01 * effects.difference
+    assert alone.predicted.size == effects.predicted.size
+
+
+def test_an_error_alone_changes_a_score_as_predicted() -> None:
+    """All other layers keep their errors, so that nothing is rounded anew."""
+    pictures = sorted(SCENES.glob("*_[01].png"))[:6]
+    _, alone, _, _ = reverting.measured(A, B, pictures, "score:3")
+    assert alone.correlation(0.0) > 0.95 and alone.top()[0] >= 2
 
 
 # costs

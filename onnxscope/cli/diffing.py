@@ -192,12 +192,11 @@ def diff(
 ) -> None:
     """Tell whether two exports of a network are the same, and which layers make their outputs differ.
 
-    Layers are paired by what they compute, not by their names.
+    Layers are paired by what they compute, not by their names. With --self, A is compared with itself.
 
     \b
-    Examples:
+    Example:
       onnxscope diff model.onnx model_int8.onnx --image cat.png
-      onnxscope diff model.onnx --self --image cat.png
     """
     if (b is None) != to_itself:
         remedy = "name two models, or one with --self"
