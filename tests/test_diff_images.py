@@ -6,12 +6,13 @@ import json
 import shutil
 from pathlib import Path
 
+import forms
 import numpy as np
 import onnx
 import pytest
 from networks import MODELS
 from onnx import numpy_helper
-from support import model, node, randn
+from support import model, node, randn, run
 
 import onnxscope
 from onnxscope.api.totals import interval
@@ -233,3 +234,18 @@ def test_outputs_as_a_whole_are_compared_by_their_distance() -> None:
     want = np.sqrt(np.square(outputs[1] - outputs[0]).mean())
     assert found.question == "distance" and found.difference == pytest.approx(want, rel=2e-3)
     assert sum(s.contribution for s in found.layers) == pytest.approx(found.difference, rel=1e-4)
+
+
+def test_networks_that_an_image_decides_are_matched_anew(tmp_path: Path) -> None:
+    """A dark picture takes another branch than a bright one."""
+    form = forms.made("decides on values")
+    proto, rng = onnx.load(form.model), np.random.default_rng(1)
+    bright, dark = (np.asarray(rng.random(form.x0.shape) * level, np.float32)[None] for level in (1.0, 0.2))
+    tensor = max(proto.graph.initializer, key=lambda t: int(np.prod(t.dims)))
+    weights = numpy_helper.to_array(tensor)
+    tensor.CopyFrom(numpy_helper.from_array((1.05 * weights).astype(np.float32), tensor.name))
+    images = [x.reshape(1, *form.x0.shape[-3:]) for x in (bright, dark, bright)]
+    found = onnxscope.diff(form.model, proto, images, ask="score:0", check=2)
+    values = [run(onnx.load(form.model), {"image": x})["scores"].reshape(-1)[0] for x in images]
+    assert found.value_a == pytest.approx(np.mean(values), abs=1e-4)
+    assert found.images == 3 and abs(found.remainder) < 1e-4 and "measured" in found.would_help[0]

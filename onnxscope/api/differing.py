@@ -183,19 +183,19 @@ class Comparing:
     def checked(self, found: Difference, images: Sequence[Image], count: int) -> Difference:
         """The same, with what putting the layers back that would help most truly changes."""
         names = [entry["a"] for entry in found.would_help[:count]]
-        pair, measured = self.models.pair, {name: list[float]() for name in names}
-        reverted = {n: Reverted(pair, layer) for n, layer in pair.shares.by_name(names).items()}
+        measured, reverted, pair = {name: list[float]() for name in names}, dict[str, Reverted](), None
         for _, _, image, fed in readable(self.models, images):
             at = self.models.at(image, fed)
+            if pair is not self.models.pair:  # at first, and where the networks are matched anew
+                pair = self.models.pair
+                reverted = {n: Reverted(pair, layer) for n, layer in pair.shares.by_name(names).items()}
             reader = self.models.reader(at)
             _, sums = self.asked(reader, at)
             for name, one in reverted.items():
                 measured[name].append(self.effect(reader, at, sums, one.outputs(at)))
-        entries = [
-            {**e, "measured": fmean(measured[e["a"]])} if measured.get(e["a"]) else e
-            for e in found.would_help
-        ]
-        return replace(found, would_help=tuple(entries))
+        means = {name: {"measured": fmean(values)} for name, values in measured.items() if values}
+        entries = tuple({**entry, **means.get(entry["a"], {})} for entry in found.would_help)
+        return replace(found, would_help=entries)
 
     def linear(self, images: Sequence[Image], k: int) -> LinearDifference:
         """How the linear parts differ on the first image."""

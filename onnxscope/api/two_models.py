@@ -54,12 +54,16 @@ class TwoModels:
         options = reading.options or Options()
         shapes = {**fixed_by(self.ours, self.theirs), **options.shapes}
         self.options = replace(options, shapes=shapes)
-        self.opened: OpenModel = load(
-            self.ours, labels=reading.labels, preset=reading.preset, device="cpu", options=self.options
-        )
+        self.opened = self.opened_a()
         self.notes: list[str] = []
         self._pair: Pair | None = None
         self._b: OpenModel | None = None  # where it wants numbers of another type
+
+    def opened_a(self) -> OpenModel:
+        reading = self.reading
+        return load(
+            self.ours, labels=reading.labels, preset=reading.preset, device="cpu", options=self.options
+        )
 
     @property
     def pair(self) -> Pair:
@@ -71,8 +75,11 @@ class TwoModels:
 
         Where values decide parts of a network, they are matched anew on each.
         """
-        if self._pair is None or self.opened.scope.decided or self.pair.b.decided:
+        if self._pair is None:
             self.match(image, fed_a)
+        elif self.opened.scope.decided or self.pair.b.decided:
+            self.opened = self.opened_a()
+            self.match(image, self.fed(image))
         return self.pair.at(fed_a, self.fed_b(image, fed_a))
 
     def match(self, image: Image, fed_a: Arrays) -> None:
