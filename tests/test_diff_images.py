@@ -249,3 +249,35 @@ def test_networks_that_an_image_decides_are_matched_anew(tmp_path: Path) -> None
     values = [run(onnx.load(form.model), {"image": x})["scores"].reshape(-1)[0] for x in images]
     assert found.value_a == pytest.approx(np.mean(values), abs=1e-4)
     assert found.images == 3 and abs(found.remainder) < 1e-4 and "measured" in found.would_help[0]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("kind", ["bytes, channels last", "levels, channels last", "levels"])
+def test_a_network_with_its_preprocessing_inside_is_the_same_network(
+    kind: str, turned: bool, tmp_path: Path
+) -> None:
+    proto = onnx.load(RESNET)
+    name, nodes, last = proto.graph.input[0].name, list(proto.graph.node), "last" in kind
+    steps = [node("Cast", ["pixels"], ["f"], to=onnx.TensorProto.FLOAT)] if "bytes" in kind else []
+    steps += [node("Transpose", ["f" if steps else "pixels"], ["t"], perm=[0, 3, 1, 2])] if last else []
+    steps += [node("Div", [steps[-1].output[0] if steps else "pixels", "levels"], [name])]
+    del proto.graph.node[:], proto.graph.input[:]
+    proto.graph.node.extend([*steps, *nodes])
+    proto.graph.initializer.append(numpy_helper.from_array(np.float32(255), "levels"))
+    element = onnx.TensorProto.UINT8 if "bytes" in kind else onnx.TensorProto.FLOAT
+    shape = [1, 96, 96, 3] if last else [1, 3, 96, 96]
+    proto.graph.input.append(onnx.helper.make_tensor_value_info("pixels", element, shape))
+    pair = (proto, RESNET) if turned else (RESNET, proto)
+    found = onnxscope.diff(*pair, SCENES[0])
+    assert found.same and found.first_wrong is None, found.title
+
+
+@pytest.mark.parametrize("final", ["Softmax", "ArgMax"])
+def test_a_final_softmax_or_decision_makes_no_difference(final: str) -> None:
+    proto = onnx.load(RESNET)
+    proto.graph.node.append(node(final, [proto.graph.output[0].name], ["final"], axis=1))
+    element = onnx.TensorProto.FLOAT if final == "Softmax" else onnx.TensorProto.INT64
+    del proto.graph.output[:]
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("final", element, None))
+    for pair in ((RESNET, proto), (proto, RESNET)):
+        assert onnxscope.diff(*pair, SCENES[0]).same

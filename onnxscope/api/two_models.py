@@ -15,7 +15,7 @@ from onnxscope.api.model import OpenModel
 from onnxscope.api.opening import ModelSource, load, loaded_original
 from onnxscope.ask.presets import Preset
 from onnxscope.ask.questions import Reader
-from onnxscope.ask.tasks import Output, task_of
+from onnxscope.ask.tasks import task_of
 from onnxscope.errors import BadModel, BadOption, shape_text
 from onnxscope.files.models import Model
 from onnxscope.files.preprocessing import Preprocess
@@ -201,26 +201,27 @@ def with_ends(a: Side, b: Side) -> tuple[Side, Side, dict[str, str]]:
 
     Those of one name do, others in order.
     """
-    ours, theirs = ({o.name: o for o in task_of(s.b, s.x).outputs if o.explained} for s in (a, b))
+    ours, theirs = explained(a), explained(b)
     rest = [n for n in theirs if n not in ours]
     pairs = [(n, n if n in theirs else rest.pop(0) if rest else "") for n in ours]
-    pairs = [(n, m) for n, m in pairs if m and elements(ours[n]) == elements(theirs[m])]
+    pairs = [(n, m) for n, m in pairs if m and numbers(a, ours[n]) == numbers(b, theirs[m])]
     if not pairs:
-        sizes = f"{shapes_of(ours)} in A and {shapes_of(theirs)} in B"
+        sizes = f"{sizes_of(a, ours)} in A and {sizes_of(b, theirs)} in B"
         raise BadOption(f"no outputs are of one size: {sizes}", where="diff", remedy=REMEDY)
-    return (
-        a.ending_at([ours[n].explained or "" for n, _ in pairs]),
-        b.ending_at([theirs[m].explained or "" for _, m in pairs]),
-        dict(pairs),
-    )
+    return a.ending_at([ours[n] for n, _ in pairs]), b.ending_at([theirs[m] for _, m in pairs]), dict(pairs)
 
 
-def elements(output: Output) -> int:
-    return math.prod(output.shape or ())
+def explained(side: Side) -> dict[str, str]:
+    """The tensor that explains each output, by the output's name."""
+    return {o.name: o.explained for o in task_of(side.b, side.x).outputs if o.explained}
 
 
-def shapes_of(outputs: Mapping[str, Output]) -> str:
-    return ", ".join(f"'{n}' is {shape_text(o.shape or ())}" for n, o in outputs.items())
+def numbers(side: Side, tensor: str) -> int:
+    return math.prod(side.shape_of(tensor))
+
+
+def sizes_of(side: Side, outputs: Mapping[str, str]) -> str:
+    return ", ".join(f"'{name}' is {shape_text(side.shape_of(t))}" for name, t in outputs.items())
 
 
 def fixed_by(ours: Model, theirs: Model) -> dict[str, Shape]:

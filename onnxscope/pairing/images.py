@@ -55,6 +55,8 @@ class Carried:
 def scaled(side: Side) -> Tensor | None:
     """What a network makes of its image by multiplying and adding constants; None if it does not."""
     t, found = side.x, None
+    if t.name not in {i.name for i in side.b.graph.inputs}:
+        return None
     while len(readers := side.consumers[t.name]) == 1 and readers[0].op in SCALING:
         node = readers[0]
         if len(side.carried(node)) != 1 or node.inputs[0].name != t.name:

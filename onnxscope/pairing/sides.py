@@ -85,6 +85,10 @@ class Side:
         """The same network, explained at these tensors."""
         return replace(self, ends=[named(self.b, name) for name in names])
 
+    def shape_of(self, name: str) -> Shape:
+        """The shape of a tensor."""
+        return shape_of(named(self.b, name))
+
     def carried(self, node: gs.Node) -> list[Tensor]:
         """The inputs of a node that depend on the image."""
         return [t for t in node.inputs if t.name in self.active]
