@@ -156,6 +156,7 @@ def test_what_a_range_cuts_off_is_told_from_rounding() -> None:
     kinds = {k: v for s in found.layers for k, v in s.kinds.items() if k in ("rounding", "saturation")}
     assert kinds["saturation"] == pytest.approx((own * cut @ w2)[0, 1], rel=1e-4)
     assert kinds["rounding"] == pytest.approx((own * ~cut @ w2)[0, 1], abs=1e-4)
+    assert max(s.cut for s in found.layers) == pytest.approx(cut.mean())
 
 
 @pytest.mark.parametrize(("name", "kind"), VARIANTS)

@@ -281,3 +281,33 @@ def test_a_final_softmax_or_decision_makes_no_difference(final: str) -> None:
     proto.graph.output.append(onnx.helper.make_tensor_value_info("final", element, None))
     for pair in ((RESNET, proto), (proto, RESNET)):
         assert onnxscope.diff(*pair, SCENES[0]).same
+
+
+def test_the_noise_is_what_optimisations_change() -> None:
+    """The runtime has integer kernels for int8, which round otherwise than the graph as it is written."""
+    found = [onnxscope.diff(RESNET, b, SCENES, ask="score:3") for b in (INT8, perturbed(0.01))]
+    assert found[0].noise > 20 * found[1].noise > 0
+
+
+def test_what_rounds_the_same_numbers_again_is_put_back_with_their_layer() -> None:
+    """Behind the layer its numbers are only reshaped, and rounded to the same steps once more."""
+    x, w, v = randn(1, 6), randn(6, 8, seed=1), randn(8, 3, seed=2)
+    first = node("MatMul", ["image", "w"], ["h"])
+    last = [node("Reshape", ["t", "flat"], ["u"]), node("MatMul", ["u", "v"], ["scores"])]
+
+    def rounded(source: str, name: str) -> list[onnx.NodeProto]:
+        by = ["step", "zero"]
+        return [
+            node("QuantizeLinear", [source, *by], [f"{name} q"]),
+            node("DequantizeLinear", [f"{name} q", *by], [name]),
+        ]
+
+    square = node("Reshape", ["h", "square"], ["t"])
+    again = [*rounded("h", "r"), node("Reshape", ["r", "square"], ["s"]), *rounded("s", "t")]
+    weights = {"w": w, "v": v, "square": np.array([1, 2, 4]), "flat": np.array([1, 8])}
+    steps = {"step": np.float32(0.2), "zero": np.int8(0)}
+    a = model([first, square, *last], {"image": x}, ["scores"], weights=weights)
+    b = model([first, *again, *last], {"image": x}, ["scores"], weights={**weights, **steps})
+    found = onnxscope.diff(a, b, x, ask="score:1", check=5)
+    assert abs(found.difference) > 1e-3
+    assert found.would_help[0]["measured"] == pytest.approx(-found.difference, rel=1e-3)
