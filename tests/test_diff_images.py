@@ -15,8 +15,10 @@ from onnx import numpy_helper
 from support import model, node, randn, run
 
 import onnxscope
-from onnxscope.api.totals import interval
+from onnxscope.api.rows import Row
+from onnxscope.api.totals import Totals, interval
 from onnxscope.cli import main as cli
+from onnxscope.pairing.shares import Share
 
 SCENES = sorted(p for p in (MODELS / "scenes").glob("*_[0-9].png"))[:6]
 RESNET, INT8 = MODELS / "scenes_resnet.onnx", MODELS / "scenes_resnet_int8.onnx"
@@ -218,6 +220,7 @@ def test_nodes_that_are_the_same_can_be_named(capsys: pytest.CaptureFixture[str]
 def test_what_the_runtime_itself_changes(capsys: pytest.CaptureFixture[str]) -> None:
     found = onnxscope.runtime_noise(INT8, SCENES)
     assert found.images == len(SCENES) and found.settings[0].largest == 0  # the same again
+    assert not any(m.changed for m in found.settings)
     assert found.largest == max(m.relative for m in found.settings) < 0.1
     command = ["diff", str(RESNET), "--self", "--image", str(SCENES[0]), "--json"]
     assert cli.run([*command, "--fail-above", "1e-4"]) == 0
@@ -311,3 +314,43 @@ def test_what_rounds_the_same_numbers_again_is_put_back_with_their_layer() -> No
     found = onnxscope.diff(a, b, x, ask="score:1", check=5)
     assert abs(found.difference) > 1e-3
     assert found.would_help[0]["measured"] == pytest.approx(-found.difference, rel=1e-3)
+
+
+def test_an_activation_that_reads_another_tensor_is_named() -> None:
+    """The activations are said to be the same, and are the same operator."""
+    x, w, v = randn(1, 6), randn(6, 8, seed=1), randn(8, 3, seed=2)
+    weights = {"w": w, "other": w + 0.02 * randn(6, 8, seed=3), "v": v, "u": randn(8, 3, seed=4)}
+    pair = [
+        model(
+            [
+                node("MatMul", ["image", "w"], ["h"]),
+                node("MatMul", ["image", "other"], ["g"]),
+                node("Relu", [read], ["r"], name="activation"),
+                node("MatMul", ["r", "v"], ["s"]),
+                node("MatMul", ["g", "u"], ["t"]),
+                node("Add", ["s", "t"], ["both"]),
+                node("MatMul", ["h", "u"], ["rest"]),
+                node("Add", ["both", "rest"], ["scores"]),
+            ],
+            {"image": x},
+            ["scores"],
+            weights=weights,
+        )
+        for read in ("h", "g")
+    ]
+    found = onnxscope.diff(*pair, x, ask="score:1", given={"activation": "activation"})
+    assert abs(found.difference) > 1e-3 and abs(found.remainder) < 1e-5
+    assert found.first_wrong is not None and found.first_wrong["a"] == "activation"
+
+
+def test_of_many_images_the_earliest_wrong_layer_counts() -> None:
+    def row(image: str, errors: tuple[float, ...]) -> Row:
+        wrong = next(f"layer {k}" for k, error in enumerate(errors) if error)
+        shares = [Share(f"layer {k}", "b", 0.0, {}, 0, 0.0, 0.0, e) for k, e in enumerate(errors)]
+        return Row(image, "score:0", "", 0.0, 0.0, 0.0, False, 0.0, 0.0, {"a": wrong}, None, None, shares)
+
+    totals = Totals()
+    for k, errors in enumerate([(0.0, 0.0, 0.1), (0.0, 0.2, 0.1), (0.0, 0.0, 0.3)]):
+        totals.add(row(str(k), errors))
+    assert totals.facts()["first_wrong"] == {"a": "layer 1"}
+    assert [s.error for s in totals.shares()] == [0.0, 0.2, 0.3]
