@@ -19,6 +19,7 @@ from onnxscope.api.rows import Row
 from onnxscope.api.totals import Totals, interval
 from onnxscope.cli import main as cli
 from onnxscope.pairing.shares import Share
+from onnxscope.rewriting.options import Options
 
 SCENES = sorted(p for p in (MODELS / "scenes").glob("*_[0-9].png"))[:6]
 RESNET, INT8 = MODELS / "scenes_resnet.onnx", MODELS / "scenes_resnet_int8.onnx"
@@ -354,3 +355,14 @@ def test_of_many_images_the_earliest_wrong_layer_counts() -> None:
         totals.add(row(str(k), errors))
     assert totals.facts()["first_wrong"] == {"a": "layer 1"}
     assert [s.error for s in totals.shares()] == [0.0, 0.2, 0.3]
+
+
+def test_a_tensor_inside_can_be_compared(tmp_path: Path) -> None:
+    """Rows of another output are not mixed with its rows."""
+    inside, rows = Options(output="block3.relu"), tmp_path / "rows"
+    found = onnxscope.diff(RESNET, INT8, SCENES[0], options=inside, ask="mean", filters=1, rows=rows)
+    x = onnxscope.load(RESNET, preset=found.preset, device="cpu", options=inside).freeze(SCENES[0])
+    assert found.value_a == pytest.approx(float(x.output.mean()), rel=1e-4)
+    assert found.linear is not None and found.linear.sigma_a[0] == pytest.approx(x.svd(1).sigma[0], rel=1e-2)
+    with pytest.raises(onnxscope.BadOption, match="holds rows of another comparison"):
+        onnxscope.diff(RESNET, INT8, SCENES[0], ask="mean", rows=rows)

@@ -123,7 +123,8 @@ class Comparing:
         """What rows are about: those of another comparison are not mixed with them."""
         models, reading = self.models, self.models.reading
         files = {"a": models.ours.sha256, "b": models.theirs.sha256}
-        how = {"further": list(reading.further), "preset": str(reading.preset or "")}
+        how: dict[str, Any] = {"further": list(reading.further), "preset": str(reading.preset or "")}
+        how |= {"options": str(models.options), "map": dict(reading.given or {})}
         return {**files, "ask": self.ask, **how}
 
     def row(self, name: str, at: Both) -> Row:

@@ -93,7 +93,8 @@ def linear_difference(models: TwoModels, fed_a: Arrays, fed_b: Arrays, k: int) -
     pair, reader = models.pair, models.reader(models.pair.at(fed_a, fed_b))
     n = [name for name, _ in pair.ends].index(reader.tensor)
     a = frozen(models.ours, models.options, reader.output, fed_a, models)
-    b = frozen(models.theirs, Options(), models.output_of_b[reader.output], fed_b, models)
+    theirs = Options(output=pair.ends[n][1].name if models.output else None)
+    b = frozen(models.theirs, theirs, models.output_of_b.get(reader.output, ""), fed_b, models)
     layout = of_image(b.image.shape, a.image.shape)
     if layout is None or models.scaled or b.image.dtype.kind != a.image.dtype.kind:
         cause = "the linear parts can be compared only where both take the same numbers"
@@ -121,7 +122,7 @@ def frozen(model: Model, options: Options, output: str, fed: Arrays, models: Two
     options = replace(options, shapes=shapes)
     opened = load(model, preset=models.opened.preset, device="cpu", options=options)
     x = opened.freeze(fed)
-    wanted = x.model.explained[output]
+    wanted = x.model.explained.get(output, x.model.scope.output)
     if wanted == x.model.scope.output:
         return x
     return load(
