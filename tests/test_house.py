@@ -28,6 +28,9 @@ MOST_LINES, MOST_FUNCTION_LINES, MOST_ARGUMENTS = 320, 45, 6
 
 # Plain records may have more: their fields are data that something else names.
 RECORDS = {
+    "onnxscope.audit.report.AuditReport": "what an audit found",
+    "onnxscope.audit.report.Entry": "the outcome of a check",
+    "onnxscope.audit.report.Row": "the value of a check for one picture",
     "onnxscope.api.rows.Row": "what a comparison found for an image",
     "onnxscope.api.totals.Total": "a layer's figures, added up over images",
     "onnxscope.pairing.shares.Share": "what a layer adds to a difference",

@@ -1,0 +1,1 @@
+"""Audits: policies over models and pictures, their outcomes, and the evidence of them."""
