@@ -47,6 +47,10 @@ class OutOfMemory(ScopeError):
     """The machine or the device does not have enough memory."""
 
 
+class Crashed(ScopeError):
+    """The process in which a model was opened came to an end, or had to be ended."""
+
+
 def one_line(text: str) -> str:
     """Text from a model or a file made safe to print: printable, on one line, and of limited length."""
     words = (shortened(printable(word), LONGEST_WORD) for word in text.split())

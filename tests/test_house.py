@@ -31,6 +31,7 @@ RECORDS = {
     "onnxscope.audit.report.AuditReport": "what an audit found",
     "onnxscope.audit.report.Entry": "the outcome of a check",
     "onnxscope.audit.report.Row": "the value of a check for one picture",
+    "onnxscope.work.walls.Limits": "what a process may use",
     "onnxscope.api.rows.Row": "what a comparison found for an image",
     "onnxscope.api.totals.Total": "a layer's figures, added up over images",
     "onnxscope.pairing.shares.Share": "what a layer adds to a difference",
