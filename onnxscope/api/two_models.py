@@ -98,6 +98,7 @@ class TwoModels:
         self._pair = Pair(ours, theirs, (fed_a, fed), layout, self.reading.given, self.output)
         count, every = self.pair.shares.weighted_matches()
         if count < LEAST_MATCHED * every:
+            self._pair = None
             raise BadOption(
                 f"nothing in common: {count} of {every} layers match", where="diff", remedy=REMEDY
             )

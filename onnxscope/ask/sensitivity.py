@@ -31,10 +31,22 @@ def randomised(scope: Scope, seed: int = 0) -> Iterator[tuple[str, Scope]]:
 
     Biases and normalisations keep their values.
     """
+    for name, changed in drawn_anew(scope, seed):
+        yield name, refrozen(changed)
+
+
+def wholly_random(scope: Scope, seed: int = 0) -> Scope:
+    """The network with random weights in all layers: the last of `randomised`."""
+    *_, (_, changed) = drawn_anew(scope, seed)
+    return refrozen(changed)
+
+
+def drawn_anew(scope: Scope, seed: int) -> Iterator[tuple[str, Scope]]:
+    """The layers from the last to the first, and the scope, whose base has random weights down to each."""
     random, changed = np.random.default_rng(seed), replace(scope, graph=scope.graph.copy())
     for node, weights in reversed(weighted(changed)):
         weights.values = drawn_like(weights.values, random)
-        yield node.name, refrozen(changed)
+        yield node.name, changed
 
 
 def drawn_like(values: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Sequence
 from typing import Any
@@ -49,7 +50,9 @@ def serve(request: dict[str, Any], heard: int, said: int) -> int:
     """Open the job behind walls and answer calls until there are no more."""
     die_with_parent()
     try:
-        walls = raise_walls(Limits(**request["limits"])) if request["limits"] else {}
+        tempfile.tempdir = folder = request["temporary"]
+        limits = request["limits"] and Limits(**{**request["limits"], "own": folder})
+        walls = raise_walls(limits) if limits else {}
         job = answered(said, lambda: (Work(request["job"], request["settings"]).opened(), {"walls": walls}))
         while job is not None:
             facts, batch = receive(heard)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import asdict, dataclass
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -150,13 +151,14 @@ class Isolated:
         self._work, self._isolation = work, isolation
         self.walls: dict[str, str] = {}
         self.peak = 0  # bytes
+        self._folder = TemporaryDirectory(prefix="onnxscope-")  # for its temporary files
         self._host: Host | None = HOSTS.take(isolation.modules)
         request = {
             "job": work.job,
             "settings": dict(work.settings),
             "limits": isolation.limits and asdict(isolation.limits),
         }
-        told, _ = self._asked(request)
+        told, _ = self._asked({**request, "temporary": self._folder.name})
         self.walls = dict(told["walls"])
 
     def __call__(self, batch: Batch) -> dict[str, np.ndarray]:
@@ -174,6 +176,7 @@ class Isolated:
             told, arrays = self._host.ask(facts, batch, self._isolation.seconds)
         except Crashed:
             self._host = None
+            self._folder.cleanup()
             raise
         except ScopeError:
             if "job" in facts:  # it did not open: the host says that this job is closed
@@ -183,6 +186,7 @@ class Isolated:
         return told, arrays
 
     def _closed(self) -> None:
+        self._folder.cleanup()
         host, self._host = self._host, None
         if host is not None:
             with contextlib.suppress(Crashed):
@@ -196,6 +200,7 @@ class Isolated:
             with contextlib.suppress(Crashed):
                 host.ask({"close": True}, seconds=STARTED)
                 HOSTS.give(host)
+            self._folder.cleanup()
 
 
 def error_of(told: dict[str, Any]) -> ScopeError:

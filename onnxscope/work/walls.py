@@ -47,6 +47,7 @@ class Limits:
     readable: tuple[str, ...] = ()
     writable: tuple[str, ...] = ()
     cuda: bool = False
+    own: str = ""  # the folder of its temporary files
 
 
 def raise_walls(limits: Limits) -> dict[str, str]:
@@ -98,10 +99,13 @@ def limit_files(libc: ctypes.CDLL, limits: Limits) -> dict[str, str]:
     net, scoped = (TCP if version >= 4 else 0), (SCOPED if version >= 6 else 0)
     ruleset = struct.pack("<QQQ", handled, net, scoped)[: 8 if version < 4 else 16 if version < 6 else 24]
     handle = libc.syscall(CREATE_RULESET, ruleset, len(ruleset), 0)
+    own = [limits.own] if limits.own else []
+    writable = ("/dev/null", *own, *limits.writable, *(DEVICES if limits.cuda else ()))
     allowed = {
         **dict.fromkeys((*SYSTEM, *python_folders(), *limits.readable), READ | LIST),
         **dict.fromkeys(
-            ("/dev/null", *limits.writable, *(DEVICES if limits.cuda else ())), READ | LIST | CHANGE | 1 << 15
+            writable,
+            READ | LIST | CHANGE | 1 << 15,
         ),
     }
     for path, rights in allowed.items():

@@ -1,7 +1,7 @@
 """The one worker class of all engines: it opens a job once, and then maps arrays to arrays.
 
 A batch has an array `number` with the numbers of its items. What comes back has the same numbers, and an
-array `error` whose texts are empty for the items that were done.
+array `error` whose texts are empty for the items that were done, and `walls` tells what limited the worker.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Worker:
         if self._job is None and self._refused is not None:
             return failed(batch, self._refused)
         try:
-            return done(batch, self._answered(batch))
+            found = done(batch, self._answered(batch))
+            return {**found, "walls": np.full(count, json.dumps(self.walls))}
         except Crashed as error:
             if count == 1:
                 return self._once_more(batch, error)

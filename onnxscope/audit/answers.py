@@ -1,0 +1,199 @@
+"""What workers find out about one model: its items are spread over them, and their answers are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxscope.audit.measures.value import MODEL
+from onnxscope.audit.policy import Check, Group, Policy, matching
+from onnxscope.audit.schema import wrong
+from onnxscope.files.folders import first_readable
+from onnxscope.work.engines import Engine, spread
+from onnxscope.work.isolated import Isolation
+from onnxscope.work.jobs import Work
+from onnxscope.work.journal import Journal
+from onnxscope.work.walls import Limits
+
+JOB = "onnxscope.audit.job:Auditing"
+CHUNK = 1 << 20  # bytes that are read at a time
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Where an audit runs, and what each of its processes may use."""
+
+    on: str = "local"
+    workers: int = 0
+    threads: int = 1  # of each worker: so the numbers are the same wherever it runs
+    device: str = "cpu"
+    memory: int = 8 << 30
+    seconds: float = 600.0  # that a model may take for one picture
+
+
+@dataclass(frozen=True)
+class Item:
+    """A picture of a set with the checks that it is needed for, or the model as a whole."""
+
+    images: str
+    picture: Path | None
+    beside: Path | None
+    label: str
+    checks: Mapping[int, Check]  # by their places in the policy
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found for an item, or why nothing was."""
+
+    item: Item
+    found: Mapping[str, Any]
+    error: str
+    walls: Mapping[str, str]
+
+    def values(self, place: int) -> list[dict[str, Any]]:
+        """The values of a check."""
+        return list(self.found.get("values", {}).get(str(place), ()))
+
+
+@dataclass(frozen=True)
+class Audited:
+    """One model of a policy."""
+
+    name: str
+    file: Path
+    group: str
+    policy: Policy
+
+    @property
+    def about(self) -> Group:
+        return self.policy.groups[self.group]
+
+    def items(self) -> list[Item]:
+        """The model as a whole, and every picture that a check needs."""
+        chosen = {k: c for k, c in enumerate(self.policy.checks) if not c.models or self.group in c.models}
+        whole = {k: c for k, c in chosen.items() if c.table.per == MODEL}
+        found = [Item("", None, None, "", whole)]
+        for name in self.about.images:
+            files, labels = self.policy.sets[name].files, self.policy.sets[name].labels
+            for at, picture in enumerate(files):
+                checks = {
+                    k: c for k, c in chosen.items() if k not in whole and wanted(c, name, at, len(files))
+                }
+                beside = files[(at + 1) % len(files)] if len(files) > 1 else None
+                if checks:
+                    found.append(Item(name, picture, beside, labels.get(picture.name, ""), checks))
+        return found
+
+    def baseline(self, check: Check) -> Path | None:
+        """The model that a check compares with; of several that with the name of this one."""
+        pattern = self.policy.baselines.get(check.baseline, {}).get("model")
+        if pattern is None:
+            return None
+        here = Path(pattern)
+        files = [here] if here.exists() else matching(here)
+        same = [f for f in files if f.name == self.file.name] or (files if len(files) == 1 else [])
+        if not same:
+            place, cause = f"baselines.{check.baseline}.model", f"there is no such model for '{self.name}'"
+            raise wrong(str(self.policy.file), place, cause, "correct the path")
+        return same[0]
+
+    def stated(self, check: Check) -> dict[str, Any]:
+        """A check as workers are told of it."""
+        baseline = self.baseline(check)
+        asked = {"measure": check.measure, "method": check.method, "than": check.than}
+        return {
+            **asked,
+            "question": check.question,
+            "settings": dict(check.settings),
+            "baseline": str(baseline) if baseline else "",
+        }
+
+    def folders(self, items: Sequence[Item]) -> list[str]:
+        """What a worker must be able to read."""
+        files = [self.file, *(self.policy.sets[name].files[0] for name in self.about.images)]
+        files += [b for i in items for c in i.checks.values() if (b := self.baseline(c))]
+        labels = self.about.given.get("labels")
+        return sorted({str(f.resolve().parent) for f in files} | ({str(labels)} if labels else set()))
+
+
+def answers(model: Audited, how: Resources, journal: Journal | None) -> Iterator[Answer]:
+    """The answers for all items of a model, those in the journal first."""
+    items = model.items()
+    keys = [f"{model.name}|{item.images}|{item.picture.name if item.picture else ''}" for item in items]
+    todo = []
+    for number, (key, item) in enumerate(zip(keys, items, strict=True)):
+        if journal is not None and key in journal.done:
+            yield Answer(item, **journal.done[key])
+        else:
+            todo.append(spoken(number, item, model))
+    pictures = [file for name in model.about.images for file in model.policy.sets[name].files]
+    settings = {
+        "model": {**model.about.given, "file": str(model.file)},
+        "running": {"device": how.device, "threads": how.threads},
+        "first": str(first_readable(pictures)) if pictures else "",
+        "seed": model.policy.seed,
+    }
+    limits = Limits(
+        how.memory,
+        cpu_seconds=int(how.seconds * (os.cpu_count() or 1)) + 60,
+        readable=tuple(model.folders(items)),
+        cuda=how.device != "cpu",
+    )
+    engine = Engine(how.on, how.workers, 1, Isolation(limits, (JOB.partition(":")[0],), how.seconds))
+    for batch in spread(Work(JOB, settings), todo, engine) if todo else ():
+        for number, error, row, walls in texts(batch):
+            kept: dict[str, Any] = {"found": read(row), "error": told(error), "walls": read(walls)}
+            if journal is not None:
+                journal.add(keys[number], kept)
+            yield Answer(items[number], **kept)
+
+
+def wanted(check: Check, images: str, at: int, count: int) -> bool:
+    """Whether a check needs the picture at this place of a set."""
+    return (not check.images or images in check.images) and at < (check.pictures or count)
+
+
+def spoken(number: int, item: Item, model: Audited) -> dict[str, Any]:
+    """An item as workers are given it."""
+    return {
+        "number": number,
+        "picture": str(item.picture or ""),
+        "beside": str(item.beside or ""),
+        "label": item.label,
+        "checks": json.dumps({place: model.stated(check) for place, check in item.checks.items()}),
+    }
+
+
+def texts(batch: Mapping[str, Any]) -> Iterator[tuple[int, str, str, str]]:
+    """The items of a batch; those that failed have no row."""
+    empty = [""] * len(batch["number"])
+    rows, walls = (batch[k].tolist() if k in batch else empty for k in ("row", "walls"))
+    yield from zip(batch["number"].tolist(), batch["error"].tolist(), rows, walls, strict=True)
+
+
+def read(text: str) -> dict[str, Any]:
+    return dict(json.loads(text)) if text else {}
+
+
+def told(error: str) -> str:
+    """A worker's error as one line."""
+    if not error:
+        return ""
+    e = json.loads(error)
+    line = f"{e['where']}: {e['cause']}" if e["where"] else e["cause"]
+    return f"{line}; {e['remedy']}" if e["remedy"] else line
+
+
+def digest(file: Path) -> str:
+    """The SHA-256 of a file."""
+    found = hashlib.sha256()
+    with file.open("rb") as data:
+        while piece := data.read(CHUNK):
+            found.update(piece)
+    return found.hexdigest()

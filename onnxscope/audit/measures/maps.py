@@ -1,0 +1,89 @@
+"""How good explanations are: the measures of `evaluate`, and what maps agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from onnxscope.ask import sensitivity
+from onnxscope.ask.evaluation import correlation
+from onnxscope.ask.explain import EXPLANATIONS
+from onnxscope.ask.sensitivity import rank_correlation
+from onnxscope.ask.trials import Trials
+from onnxscope.audit.measures.value import HIGHER, LOWER, Asked, Measure, Value, none, value
+from onnxscope.audit.opened import Seen
+
+METHOD = frozenset({"method", "scores"})
+WITH_MASK = METHOD | {"mask"}
+AGREEING = ("saliency", "grad-cam", "discussion")  # methods whose maps are compared with each other
+MEASURED = {  # the measures of evaluate: which values are better, and what they are
+    "pointing": (HIGHER, WITH_MASK, "1 if the most relevant pixel lies inside the object's mask, else 0."),
+    "mass_inside": (HIGHER, WITH_MASK, "The share of the positive relevance that lies inside the mask."),
+    "insertion": (HIGHER, METHOD, "The area under the class's probability while pixels are put in."),
+    "deletion": (LOWER, METHOD, "The area under the class's probability while pixels are taken out."),
+    "top_kept": (HIGHER, METHOD, "The share of the five highest classes that stay with 30 % of the pixels."),
+    "class_kept": (HIGHER, METHOD, "1 if the class stays the highest with 30 % of the pixels, else 0."),
+    "class_sensitivity": (HIGHER, METHOD, "1 − correlation between the maps of the class and of others."),
+    "image_recovery": (LOWER, METHOD, "|correlation| of the attribution with the picture itself."),
+}
+
+
+def by_trial(name: str) -> Callable[[Seen, Asked], list[Value]]:
+    """A measure of evaluate."""
+
+    def measured(seen: Seen, asked: Asked) -> list[Value]:
+        found = seen.trial(asked.method)
+        return value(found[name]) if name in found else none("the picture has no mask")
+
+    return measured
+
+
+def agreement(seen: Seen, asked: Asked) -> list[Value]:
+    names = asked.settings.get("methods", AGREEING)
+    best = [int(seen.scores.argmax())]
+    maps = [seen.trials.explainer.maps(name, seen.image, best)[0] for name in names]
+    pairs = [(a, b) for k, a in enumerate(maps) for b in maps[:k]]
+    return value(float(np.mean([rank_correlation(a, b) for a, b in pairs])), note=", ".join(names))
+
+
+def without_weights(seen: Seen, asked: Asked) -> list[Value]:
+    best = [int(seen.scores.argmax())]
+    trained = seen.trials.attributions(asked.method, seen.image, best)
+    other = random_network(seen).attributions(asked.method, seen.image, best)
+    if not np.ptp(other):
+        return none("the map of the network with random weights is constant")
+    return value(abs(correlation(trained, other)))
+
+
+def random_network(seen: Seen) -> Trials:
+    """The network with random weights in all layers, opened once for all pictures."""
+    audited = seen.audited
+    if "random" not in audited.kept:
+        scope = sensitivity.wholly_random(seen.trials.explainer.scope, audited.seed)
+        audited.kept["random"] = Trials(seen.trials.explainer.of(scope))
+    found: Trials = audited.kept["random"]
+    return found
+
+
+MAPS = {
+    **{
+        name.replace("_", " "): Measure(doc, by_trial(name), better, needs=needs)
+        for name, (better, needs, doc) in MEASURED.items()
+    },
+    "agreement": Measure(
+        "The mean rank correlation between the maps of several methods.",
+        agreement,
+        HIGHER,
+        needs=frozenset({"scores"}),
+        settings={"methods": f"their names; {', '.join(AGREEING)}"},
+    ),
+    "weight randomisation": Measure(
+        "|correlation| between the map and that of the network with random weights: near 0 if the map "
+        "depends on what was learnt.",
+        without_weights,
+        LOWER,
+        needs=METHOD,
+    ),
+}
+METHODS = (*EXPLANATIONS, "votes", "chance")

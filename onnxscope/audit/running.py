@@ -1,0 +1,150 @@
+"""Runs an audit: one model after the other, its pictures spread over workers, then the judgement."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import machine, python_version, system
+from typing import Any
+
+from onnxscope.audit.answers import Answer, Audited, Resources, answers, digest
+from onnxscope.audit.policy import Policy
+from onnxscope.audit.report import AuditReport, Entry, Row, Subject
+from onnxscope.audit.results import Named, entries_of, opens
+from onnxscope.errors import BadOption
+from onnxscope.files.models import read_file
+from onnxscope.work.journal import Journal
+
+PACKAGES = ("onnxscope", "onnx", "onnxruntime-gpu", "onnxruntime", "numpy", "scipy", "pillow", "protobuf")
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Times:
+    """What differs from run to run, and is kept apart from the evidence."""
+
+    began: float = field(default_factory=time.time)
+    models: dict[str, float] = field(default_factory=dict)  # seconds
+    figures: list[dict[str, Any]] = field(default_factory=list)  # of checks that measure times
+
+    def to_dict(self) -> dict[str, Any]:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.began))
+        whole = round(time.time() - self.began, 3)
+        return {"began": stamp, "seconds": whole, "models": self.models, "figures": self.figures}
+
+
+class Auditor:
+    """Audits every model of a policy."""
+
+    def __init__(self, policy: Policy, resources: Resources) -> None:
+        self.policy, self.resources, self.times = policy, resources, Times()
+        self.earlier = {n: figures(b["report"]) for n, b in policy.baselines.items() if "report" in b}
+        self.pictures = {
+            name: {p.name: digest(p) for p in pictures.files} for name, pictures in policy.sets.items()
+        }
+        self.walls: dict[str, str] = {}
+
+    def report(self, journal: Path | None = None, progress: Progress | None = None) -> AuditReport:
+        """Audit all models. What is done of a run that was killed is taken from the journal."""
+        models = [Audited(self.name_of(f), f, g, self.policy) for g, f, _ in self.policy.models()]
+        hashes = {m.name: digest(m.file) if m.file.is_file() else "" for m in models}
+        kept = Journal(journal, self.identity(hashes)) if journal is not None else None
+        subjects, entries, rows = list[Subject](), list[Entry](), list[Row]()
+        for k, model in enumerate(models):
+            began = time.monotonic()
+            found = self.answered(model, kept)
+            subjects.append(subject(model.name, hashes[model.name], found))
+            entries.append(opens(model.name, found))
+            for more_rows, more_entries in self.judged(model, found):
+                rows += more_rows
+                entries += more_entries
+            self.times.models[model.name] = round(time.monotonic() - began, 3)
+            if progress is not None:
+                progress(k + 1, len(models))
+        if kept is not None:
+            kept.remove()
+        return AuditReport(
+            self.policy.name,
+            self.policy.file.name,
+            self.policy.sha256,
+            subjects,
+            self.pictures,
+            environment(self.resources),
+            self.walls,
+            entries,
+            rows,
+            self.policy.stops_on,
+        )
+
+    def name_of(self, file: Path) -> str:
+        """A model's path, relative to the policy's folder."""
+        return Path(os.path.relpath(file, self.policy.file.resolve().parent)).as_posix()
+
+    def identity(self, hashes: Mapping[str, str]) -> dict[str, Any]:
+        """What the answers depend on."""
+        resources = {"threads": self.resources.threads, "device": self.resources.device}
+        where = environment(self.resources)
+        return {"policy": self.policy.sha256, "models": hashes, "images": self.pictures, **resources, **where}
+
+    def answered(self, model: Audited, kept: Journal | None) -> list[Answer]:
+        """All answers for a model in the order of its items, so that no engine changes the evidence."""
+        found = []
+        for answer in answers(model, self.resources, kept):
+            self.walls.update(answer.walls)
+            found.append(answer)
+        place = {(i.images, str(i.picture or "")): k for k, i in enumerate(model.items())}
+        return sorted(found, key=lambda a: place[a.item.images, str(a.item.picture or "")])
+
+    def judged(self, model: Audited, found: list[Answer]) -> list[tuple[list[Row], list[Entry]]]:
+        """The rows and the entries of each check."""
+        results = []
+        for place, check in enumerate(self.policy.checks):
+            if check.models and model.group not in check.models:
+                continue
+            earlier: Named = self.earlier.get(check.baseline, {})
+            rows, entries = entries_of(model.name, check, place, found, self.policy, earlier)
+            if check.table.timed:
+                self.times.figures += [
+                    {"model": r.model, "check": r.check, "picture": r.picture, "value": r.value} for r in rows
+                ]
+                rows = []
+            results.append((rows, entries))
+        return results
+
+
+def subject(name: str, sha256: str, found: list[Answer]) -> Subject:
+    """What is known of the model itself."""
+    about = next((a.found for a in found if "facts" in a.found), {})
+    files = {name: sha256, **about.get("files", {})}
+    return Subject(name, sha256, files, about.get("facts", {}))
+
+
+def figures(report: str) -> dict[tuple[str, str, str, str], float]:
+    """The figures of an earlier report, by model, check, set of pictures and slice."""
+    try:
+        stated = json.loads(read_file(Path(report)))
+        return {
+            (e["model"], e["check"], e.get("images", ""), e.get("slice", "")): float(e["figure"])
+            for e in stated["entries"]
+            if e["figure"] is not None
+        }
+    except (ValueError, LookupError, TypeError) as error:
+        raise BadOption(
+            "is no report of an audit", where=f"'{report}'", remedy="name the audit.json of an earlier run"
+        ) from error
+
+
+def environment(resources: Resources) -> dict[str, str]:
+    """The versions and the device that figures depend on."""
+    found = {"python": python_version(), "platform": f"{system()} {machine()}", "device": resources.device}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
