@@ -40,9 +40,11 @@ def as_csv(rows: Rows) -> bytes:
     return text.getvalue().encode()
 
 
-def as_parquet(rows: Rows) -> bytes:
-    """The rows as the bytes of a Parquet file."""
+def as_parquet(rows: Rows, columns: Mapping[str, str] | None = None) -> bytes:
+    """The rows as the bytes of a Parquet file; without `columns` and their types, the rows decide on them."""
     data = io.BytesIO()
-    table = importlib.import_module("pyarrow").Table.from_pylist(rows)
+    arrow = importlib.import_module("pyarrow")
+    types = columns and arrow.schema([(name, arrow.type_for_alias(kind)) for name, kind in columns.items()])
+    table = arrow.Table.from_pylist(rows, schema=types)
     importlib.import_module("pyarrow.parquet").write_table(table, data)
     return data.getvalue()
