@@ -186,6 +186,12 @@ def test_junit_fails_what_stops_the_audit(everything):
     assert "observed only: noise: 12.5" in suites[0].find("system-out").text
 
 
+def test_junit_does_not_skip_what_is_only_observed():
+    observed = [replace(e, observe_only=True) for e in audited.entries() if e.outcome == INVESTIGATE]
+    found = cases(evidence(audited.report(entries=observed)))
+    assert len(found) == 2 and not any(len(case) for case in found.values())
+
+
 def test_junit_skips_what_is_open_if_the_audit_goes_on():
     found = cases(evidence(audited.report(stops_on=[FAIL])))
     skipped = found[audited.MODEL, "accuracy (scenes)"].find("skipped")
@@ -226,6 +232,13 @@ def test_sarif_says_what_is_new_since_the_newest_earlier_report(everything):
     assert states["dead-units", 1] == "unchanged" and states["noise", 1] == "new"
     (run,) = loaded(evidence(audited.report()), "audit.sarif")["runs"]
     assert not any("baselineState" in result for result in run["results"])
+
+
+def test_sarif_calls_a_finding_new_if_it_passed_before():
+    before = [replace(e, outcome=PASS) for e in audited.entries()]
+    files = evidence(audited.report(), [loaded(evidence(audited.report(entries=before)), "audit.json")])
+    states = {r["baselineState"] for r in loaded(files, "audit.sarif")["runs"][0]["results"]}
+    assert states == {"new"}
 
 
 def test_fingerprints_stay_and_differ(everything):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,22 @@ def as_csv(rows: Rows) -> bytes:
     return text.getvalue().encode()
 
 
-def as_parquet(rows: Rows, columns: Mapping[str, str] | None = None) -> bytes:
-    """The rows as the bytes of a Parquet file; without `columns` and their types, the rows decide on them."""
-    data = io.BytesIO()
+def as_parquet(rows: Rows) -> bytes:
+    """The rows as the bytes of a Parquet file."""
+    return parquet_bytes(importlib.import_module("pyarrow").Table.from_pylist(rows))
+
+
+def columns_as_parquet(columns: Mapping[str, tuple[str, Iterable[Any]]]) -> bytes:
+    """Columns, each with the name of its type and its values, as the bytes of a Parquet file."""
     arrow = importlib.import_module("pyarrow")
-    types = columns and arrow.schema([(name, arrow.type_for_alias(kind)) for name, kind in columns.items()])
-    table = arrow.Table.from_pylist(rows, schema=types)
+    arrays = {
+        name: arrow.array(values, arrow.type_for_alias(kind)) for name, (kind, values) in columns.items()
+    }
+    return parquet_bytes(arrow.table(arrays))
+
+
+def parquet_bytes(table: Any) -> bytes:
+    """A table of pyarrow as the bytes of a Parquet file."""
+    data = io.BytesIO()
     importlib.import_module("pyarrow.parquet").write_table(table, data)
     return data.getvalue()

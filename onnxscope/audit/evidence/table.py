@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from functools import cache
 
 from onnxscope.audit.evidence.texts import finite
 from onnxscope.audit.report import AuditReport, Row
@@ -28,7 +29,16 @@ COLUMNS = {
 def table(report: AuditReport) -> bytes:
     """The rows in an order that does not depend on which worker was first."""
     check_installed()
-    return tables.as_parquet([finite(asdict(row)) for row in sorted(report.rows, key=place)], COLUMNS)
+    rows = sorted(report.rows, key=place)
+    return tables.columns_as_parquet(
+        {name: (kind, values(rows, name, kind)) for name, kind in COLUMNS.items()}
+    )
+
+
+def values(rows: Sequence[Row], name: str, kind: str) -> Iterator[str | float | bool | None]:
+    """One column; a text that many rows have is checked once."""
+    clean = cache(finite) if kind == "string" else finite
+    return (clean(getattr(row, name)) for row in rows)
 
 
 def check_installed() -> None:
