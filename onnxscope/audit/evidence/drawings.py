@@ -86,7 +86,7 @@ def trend(entry: Entry, history: History) -> Trend | None:
         else Dot(round(EDGE + k * step, 1), scale(figure), outcome, f"{number(figure)}, {outcome}")
         for k, (figure, outcome) in enumerate(figures)
     ]
-    label = f"from {number(known[0])} to {number(known[-1])}" + (f"; {limits(entry)}" if bounds else "")
+    label = f"first {number(known[0])}, last {number(known[-1])}" + (f"; {limits(entry)}" if bounds else "")
     return Trend([dot for dot in dots if dot], unbroken(dots), [scale(value) for value in bounds], label)
 
 
