@@ -24,6 +24,7 @@ from browser import browser
 from onnxscope.audit.evidence import drawings, signing, texts
 from onnxscope.audit.evidence.files import evidence, write
 from onnxscope.audit.evidence.findings import verdict_of, worst_slices
+from onnxscope.audit.evidence.summary import summary
 from onnxscope.audit.report import FAIL, INVESTIGATE, PASS, Entry
 from onnxscope.errors import BadOption
 
@@ -383,6 +384,10 @@ def test_no_file_has_codes_in_it(files, name):
     text = files[name].decode()
     assert {c for c in text if not c.isprintable() and c != "\n"} == set()
     assert name in {"audit.html", "audit.junit.xml"} or text.isascii()
+
+
+def test_what_is_printed_is_what_is_written(everything):
+    assert summary(audited.report()) == everything["audit.json"]
 
 
 def test_programs_get_names_as_they_are(everything):

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from onnxscope.audit.evidence.texts import json_bytes, set_digest
+from onnxscope.audit.evidence.texts import json_bytes, set_digest, without_infinities
 from onnxscope.audit.report import AuditReport
 
 
 def summary(report: AuditReport) -> bytes:
     """The report without its rows, as JSON. It is what `--json` prints."""
-    return json_bytes(as_mapping(report))
+    return json_bytes(as_mapping(without_infinities(report)))
 
 
 def as_mapping(report: AuditReport) -> dict[str, Any]:
-    """The report without its rows, as plain values; figures that are not finite become null in JSON."""
+    """The report without its rows, as plain values."""
     return {
         "verdict": report.verdict,
         "stops": report.stops,
