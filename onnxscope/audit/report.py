@@ -19,7 +19,7 @@ class Subject:
 
     name: str  # its path, relative to the policy's folder
     sha256: str  # of the .onnx file
-    files: Mapping[str, str]  # all its files with their digests, those of external data included
+    files: Mapping[str, str]  # all its files by path, as `name`, with their digests; external data included
     facts: Mapping[str, Any]  # sizes, opsets, operators, inputs, outputs, task; empty if it did not open
 
 
@@ -62,6 +62,8 @@ class Entry:
     level: str = ERROR
     observe_only: bool = False  # reported, but it never fails
     earlier: float | None = None  # the figure of the baseline's report
+    at_most: float | None = None  # the bound as a number, to draw it; both for a range
+    at_least: float | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,20 @@ def as_csv(rows: Rows) -> bytes:
 
 def as_parquet(rows: Rows) -> bytes:
     """The rows as the bytes of a Parquet file."""
+    return parquet_bytes(importlib.import_module("pyarrow").Table.from_pylist(rows))
+
+
+def columns_as_parquet(columns: Mapping[str, tuple[str, Iterable[Any]]]) -> bytes:
+    """Columns, each with the name of its type and its values, as the bytes of a Parquet file."""
+    arrow = importlib.import_module("pyarrow")
+    arrays = {
+        name: arrow.array(values, arrow.type_for_alias(kind)) for name, (kind, values) in columns.items()
+    }
+    return parquet_bytes(arrow.table(arrays))
+
+
+def parquet_bytes(table: Any) -> bytes:
+    """A table of pyarrow as the bytes of a Parquet file."""
     data = io.BytesIO()
-    table = importlib.import_module("pyarrow").Table.from_pylist(rows)
     importlib.import_module("pyarrow.parquet").write_table(table, data)
     return data.getvalue()

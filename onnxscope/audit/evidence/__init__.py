@@ -1,0 +1,1 @@
+"""The files that an audit leaves behind: a module for each format, the page for people, the signature."""

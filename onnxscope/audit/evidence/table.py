@@ -1,0 +1,52 @@
+"""`audit.parquet`: a row for each model, picture and check, to be read by analysis tools."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+from onnxscope.audit.evidence.texts import finite
+from onnxscope.audit.report import AuditReport, Row
+from onnxscope.errors import BadOption
+from onnxscope.files import tables
+
+FILE = "audit.parquet"
+COLUMNS = {
+    "model": "string",
+    "images": "string",
+    "picture": "string",
+    "check": "string",
+    "measure": "string",
+    "method": "string",
+    "value": "double",
+    "holds": "bool",
+    "layer": "string",
+    "note": "string",
+}
+
+
+def table(report: AuditReport) -> bytes:
+    """The rows in an order that does not depend on which worker was first."""
+    check_installed()
+    rows = sorted(report.rows, key=place)
+    return tables.columns_as_parquet(
+        {name: (kind, values(rows, name, kind)) for name, kind in COLUMNS.items()}
+    )
+
+
+def values(rows: Sequence[Row], name: str, kind: str) -> Iterator[str | float | bool | None]:
+    """One column; a text that many rows have is checked once."""
+    clean = cache(finite) if kind == "string" else finite
+    return (clean(getattr(row, name)) for row in rows)
+
+
+def check_installed() -> None:
+    """Refuse early, before anything is measured, if the package that writes Parquet is not installed."""
+    if importlib.util.find_spec("pyarrow") is None:
+        raise BadOption("Parquet needs pyarrow", where=FILE, remedy="pip install 'onnxscope[audit]'")
+
+
+def place(row: Row) -> tuple[str, ...]:
+    """Where a row stands among the others."""
+    return row.model, row.images, row.picture, row.check, row.measure, row.method
