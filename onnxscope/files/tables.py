@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
+import importlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from onnxscope.errors import BadOption
+
 from onnxscope.files import models
 
 TABLES = (".csv", ".parquet")
 Rows = Sequence[Mapping[str, Any]]  # all with the same keys
 
 
-def check_can_write(target: Path) -> None:
-    """Refuse a Parquet file if the package that writes it is not installed."""
-    if target.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise BadOption(
-            "Parquet needs pyarrow", where=f"'{target}'", remedy="pip install pyarrow, or write .csv"
-        )
-
-
 def write_table(target: Path, rows: Rows) -> None:
     """Write the rows as CSV or Parquet, whichever the file's name ends in."""
-    check_can_write(target)
+
     table = as_parquet(rows) if target.suffix.lower() == ".parquet" else as_csv(rows)
     models.write({target: iter([table])}, target)
 

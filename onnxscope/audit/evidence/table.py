@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
+
 from collections.abc import Iterator, Sequence
 from functools import cache
 
 from onnxscope.audit.evidence.texts import finite
 from onnxscope.audit.report import AuditReport, Row
-from onnxscope.errors import BadOption
+
 from onnxscope.files import tables
 
 FILE = "audit.parquet"
@@ -28,7 +28,7 @@ COLUMNS = {
 
 def table(report: AuditReport) -> bytes:
     """The rows in an order that does not depend on which worker was first."""
-    check_installed()
+
     rows = sorted(report.rows, key=place)
     return tables.columns_as_parquet(
         {name: (kind, values(rows, name, kind)) for name, kind in COLUMNS.items()}
@@ -39,12 +39,6 @@ def values(rows: Sequence[Row], name: str, kind: str) -> Iterator[str | float | 
     """One column; a text that many rows have is checked once."""
     clean = cache(finite) if kind == "string" else finite
     return (clean(getattr(row, name)) for row in rows)
-
-
-def check_installed() -> None:
-    """Refuse early, before anything is measured, if the package that writes Parquet is not installed."""
-    if importlib.util.find_spec("pyarrow") is None:
-        raise BadOption("Parquet needs pyarrow", where=FILE, remedy="pip install 'onnxscope[audit]'")
 
 
 def place(row: Row) -> tuple[str, ...]:
