@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 from onnx import helper
 
@@ -118,11 +117,12 @@ def run_together(session: runtime.Session, scope: Scope, images: np.ndarray) -> 
 
 def with_free_batch(scope: Scope) -> bytes:
     """The network with a free size in place of the 1 of its first axis."""
-    proto = onnx.ModelProto.FromString(models.to_bytes(part(scope.graph, [scope.tensor(scope.output)])))
-    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "images"
-    proto.graph.output[0].type.tensor_type.ClearField("shape")
-    del proto.graph.value_info[:]
-    return bytes(proto.SerializeToString())
+    graph = part(scope.graph, [scope.tensor(scope.output)]).copy()
+    for tensor in graph.tensors().values():
+        if isinstance(tensor, gs.Variable):
+            tensor.shape = None
+    graph.inputs[0].shape = ["images", *scope.tensor(scope.image).shape[1:]]
+    return models.to_bytes(graph)
 
 
 def adding_one(scope: Scope) -> Scope:

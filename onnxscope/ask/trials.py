@@ -184,9 +184,9 @@ class Trials:
 
 def edges(picture: np.ndarray) -> np.ndarray:
     """Sobel's edges of rows × columns × channels: the length of the slopes of all channels."""
-    values = picture.astype(np.float64)
-    slopes = [ndimage.sobel(values, axis, mode="nearest") for axis in (0, 1)]
-    return np.asarray(np.linalg.norm(np.concatenate(slopes, 2), axis=2))
+    channels = picture.astype(np.float64).transpose(2, 0, 1)
+    slopes = [ndimage.sobel(channel, axis, mode="nearest") for channel in channels for axis in (0, 1)]
+    return np.asarray(np.linalg.norm(slopes, axis=0))
 
 
 def highest(scores: np.ndarray, count: int) -> list[int]:

@@ -49,7 +49,9 @@ class Metric:
     category: str
     better: str  # "higher", "lower" or "neither"
     quantus: str  # the name of its class
-    parameters: str  # of that class, where they are not its defaults, for the same figure
+    parameters: (
+        str  # of that class for the same figure, but for defaults; or the property that has the figure
+    )
     needs: Sequence[str] = ()  # fields of the case
 
     @property

@@ -14,7 +14,7 @@ from onnxscope.ask.metrics.case import SAMPLES, SEED, Case, scaled, scores, with
 NOISE = 0.1  # the standard deviation of Gaussian noise
 SPREAD = 0.2  # uniform noise lies between -SPREAD and SPREAD
 LEAST, MOST = 0.02, 0.2  # between which uniform noise lies that only adds
-SHIFTS = 28  # of the image, from one side to the other
+SHIFTS = 28  # of the image, at most, from one side to the other
 TINY, SMALL, DIVISOR = 1e-10, 1e-9, 1e-6  # instead of 0, or added to what is divided by
 
 Draw = Callable[[np.random.RandomState, int], np.ndarray]  # noise for so many values
@@ -105,7 +105,7 @@ def continuity(case: Case) -> float:
     columns, first = case.image.shape[2], np.abs(scaled(case.attribution))
     step = max((2 * columns + 1) // SHIFTS, 1)
     found = []
-    for shift in range(step - columns, SHIFTS * step - columns + 1, step):
+    for shift in range(step - columns, columns + 1, step)[:SHIFTS]:
         image = moved(case.image, shift)
         changed = np.abs(scaled(case.explain(image, case.score)))
         found.append(float(np.abs(first - changed).sum()) / (distance(case.image, image) + SMALL))

@@ -23,7 +23,6 @@ NAMED_ONLY = ("non-sensitivity",)  # not among `all`: it runs the network once f
 FEATURES = "features_in_step=values // 24"
 NOISY = "nr_samples=10"
 ADDED = "nr_samples=10, return_nan_when_prediction_changes=False"
-RANDOM = "the same networks with random weights"
 METRICS: dict[str, Metric] = {
     "faithfulness-correlation": Metric(
         faithfulness.faithfulness_correlation,
@@ -54,11 +53,9 @@ METRICS: dict[str, Metric] = {
         "faithfulness",
         "higher",
         "RegionPerturbation",
-        "the area under its curve",
+        "get_auc_score",
     ),
-    "selectivity": Metric(
-        faithfulness.selectivity, "faithfulness", "lower", "Selectivity", "the area under its curve"
-    ),
+    "selectivity": Metric(faithfulness.selectivity, "faithfulness", "lower", "Selectivity", "get_auc_score"),
     "infidelity": Metric(
         faithfulness.infidelity,
         "faithfulness",
@@ -140,11 +137,11 @@ METRICS: dict[str, Metric] = {
         "randomisation",
         "lower",
         "MPRT",
-        f"return_last_correlation=True, {RANDOM}",
+        "return_last_correlation=True",
         ("explain_random",),
     ),
     "efficient-mprt": Metric(
-        randomisation.efficient_mprt, "randomisation", "higher", "EfficientMPRT", RANDOM, ("explain_random",)
+        randomisation.efficient_mprt, "randomisation", "higher", "EfficientMPRT", "", ("explain_random",)
     ),
     "random-logit": Metric(
         randomisation.random_logit,
@@ -159,11 +156,16 @@ METRICS: dict[str, Metric] = {
         "axiomatic",
         "higher",
         "Completeness",
-        "normalise=False, a value for each channel",
+        "normalise=False",
     ),
     "non-sensitivity": Metric(axiomatic.non_sensitivity, "axiomatic", "lower", "NonSensitivity", ""),
     "input-invariance": Metric(
-        axiomatic.input_invariance, "axiomatic", "higher", "InputInvariance", "", ("explain_shifted",)
+        axiomatic.input_invariance,
+        "axiomatic",
+        "higher",
+        "InputInvariance",
+        "perturb_func=lambda arr, input_shift, **_: arr + input_shift",
+        ("explain_shifted",),
     ),
 }
 
