@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 
 import audited
 import pytest
+from pyarrow import parquet
 from browser import browser
 
 from onnxscope.audit.evidence import drawings, signing, texts
@@ -28,7 +29,6 @@ from onnxscope.audit.evidence.summary import summary
 from onnxscope.audit.report import FAIL, INVESTIGATE, PASS, Entry
 from onnxscope.errors import BadOption
 
-pytest.importorskip("pyarrow", reason="pyarrow is not installed, which writes the table of an audit")
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT.parent / "shared" / "schemas"
@@ -145,7 +145,6 @@ def test_an_audit_json_names_everything_the_verdict_depends_on(everything):
 
 
 def test_the_table_has_a_row_for_each_value(everything, tmp_path):
-    parquet = pytest.importorskip("pyarrow.parquet")
     (tmp_path / "audit.parquet").write_bytes(everything["audit.parquet"])
     table = parquet.read_table(tmp_path / "audit.parquet")
     rows = table.to_pylist()
@@ -158,7 +157,6 @@ def test_the_table_has_a_row_for_each_value(everything, tmp_path):
 
 
 def test_the_table_of_no_rows_has_the_same_columns(tmp_path):
-    parquet = pytest.importorskip("pyarrow.parquet")
     tables = []
     for name in ("all", "nothing"):
         (tmp_path / name).write_bytes(evidence(REPORTS[name])["audit.parquet"])
@@ -620,11 +618,3 @@ def test_a_signature_needs_a_package(monkeypatch, tmp_path):
         BadOption, match=r"--sign: a signature needs model-signing .*; pip install model-signing"
     ):
         signing.sign(tmp_path, tmp_path / "key.pem")
-
-
-def test_a_table_needs_a_package(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(
-        BadOption, match=re.escape("audit.parquet: Parquet needs pyarrow; pip install 'onnxscope[audit]'")
-    ):
-        evidence(audited.report())

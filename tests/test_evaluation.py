@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import itertools
 import json
 import math
@@ -17,6 +16,7 @@ import numpy as np
 import onnx
 import pytest
 from PIL import Image
+from pyarrow import parquet
 from scipy.stats import spearmanr
 from support import model, node, randn
 
@@ -25,7 +25,7 @@ from onnxscope.ask import evaluation, sensitivity
 from onnxscope.ask.contributions import contributions
 from onnxscope.ask.explain import Explainer, enlarged
 from onnxscope.ask.ledger import Ledger
-from onnxscope.ask.trials import CHANCE, MEASURES, VOTES, Trials
+from onnxscope.ask.trials import CHANCE, EDGES, MEASURES, VOTES, Trials
 from onnxscope.cli import main as cli
 from onnxscope.errors import BadOption
 from onnxscope.rewriting.scope import Scope
@@ -282,7 +282,7 @@ def test_hirescam_is_what_a_feature_map_contributes() -> None:
     np.testing.assert_allclose(cam, enlarged(ours.values.clip(0), (SIDE, SIDE)), atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["discussion", "guided", "grad-cam", VOTES, CHANCE])
+@pytest.mark.parametrize("method", ["discussion", "guided", "grad-cam", VOTES, EDGES, CHANCE])
 def test_a_trial_measures_what_applies(method: str) -> None:
     mask = np.zeros((SIDE, SIDE), bool)
     mask[8:16] = True
@@ -350,10 +350,10 @@ def test_a_folder_is_evaluated(evaluate: Evaluate) -> None:
     ]
     assert list(rows[0]) == ["picture", "class", "mask_share", "method", *MEASURES]
     assert [(r["picture"], r["method"]) for r in rows] == [
-        (p, m) for p in ("a.png", "c.png") for m in (VOTES, "guided", CHANCE)
+        (p, m) for p in ("a.png", "c.png") for m in (VOTES, "guided", EDGES, CHANCE)
     ]
-    assert [r["mask_share"] for r in rows] == ["0.5"] * 3 + [""] * 3
-    assert rows[0]["pointing"] and not rows[3]["pointing"] and not rows[1]["voting_inside"]
+    assert [r["mask_share"] for r in rows] == ["0.5"] * 4 + [""] * 4
+    assert rows[0]["pointing"] and not rows[4]["pointing"] and not rows[1]["voting_inside"]
     insertions = [float(r["insertion"]) for r in rows if r["method"] == "guided"]
     assert facts["methods"]["guided"]["insertion"] == pytest.approx(np.mean(insertions))
     assert facts["methods"][CHANCE]["class_sensitivity"] is None
@@ -412,10 +412,11 @@ def test_the_table_for_people(folder: Path, capsys: pytest.CaptureFixture) -> No
     said = capsys.readouterr().out
     lines = said.splitlines()
     assert "pointing" in lines[0] and "votes inside" not in lines[0]
-    assert lines[1].startswith("guided ") and lines[2].startswith("chance ") and "–" in lines[2]
+    assert lines[1].startswith("guided ") and lines[2].startswith("edges ")
+    assert lines[3].startswith("chance ") and "–" in lines[3]
     assert "skipped b.png: " in said and "FGSM by 1 of 255 levels" in said and "conv0a" in said
     assert lines[-1].startswith("2 pictures, 1 with masks, 1 skipped; written ")
-    assert (folder.parent / "net.evaluate.csv").read_text(encoding="utf-8").count("(") == 4
+    assert (folder.parent / "net.evaluate.csv").read_text(encoding="utf-8").count("(") == 6
 
 
 def test_without_masks_their_columns_are_left_out(folder: Path, capsys: pytest.CaptureFixture) -> None:
@@ -487,17 +488,7 @@ def test_a_folder_that_is_none(folder: Path, capsys: pytest.CaptureFixture) -> N
     assert "cannot be read as a folder" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(importlib.util.find_spec("pyarrow") is not None, reason="pyarrow is installed")
-def test_parquet_says_what_it_needs(folder: Path, capsys: pytest.CaptureFixture) -> None:
-    assert (
-        cli.run(["evaluate", str(folder.parent / "net.onnx"), str(folder), "-o", str(folder / "out.parquet")])
-        == 2
-    )
-    assert "Parquet needs pyarrow; pip install pyarrow, or write .csv" in capsys.readouterr().err
-
-
 def test_parquet(folder: Path, capsys: pytest.CaptureFixture) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
     assert (
         cli.run(
             [
@@ -512,4 +503,7 @@ def test_parquet(folder: Path, capsys: pytest.CaptureFixture) -> None:
         )
         == 0
     )
-    assert parquet.read_table(folder / "out.parquet").column("method").to_pylist() == ["guided", CHANCE] * 2
+    assert (
+        parquet.read_table(folder / "out.parquet").column("method").to_pylist()
+        == ["guided", EDGES, CHANCE] * 2
+    )

@@ -40,6 +40,7 @@ RECORDS = {
     "onnxscope.api.rows.Row": "what a comparison found for an image",
     "onnxscope.api.totals.Total": "a layer's figures, added up over images",
     "onnxscope.pairing.shares.Share": "what a layer adds to a difference",
+    "onnxscope.ask.metrics.case.Case": "what a metric looks at",
     "onnxscope.cli.evaluating.AskedOfFolder": "the options of a question to a folder of pictures",
     "onnxscope.cli.options.Asked": "the options of a question",
     "onnxscope.cli.options.Pictures": "the options about pictures",

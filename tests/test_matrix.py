@@ -27,6 +27,8 @@ from PIL import Image
 from support import close
 
 import onnxscope
+from onnxscope.ask.metrics.table import METRICS, NAMED_ONLY
+from onnxscope.ask.trials import MEASURES
 from onnxscope.cli import main as cli
 from onnxscope.show import charts
 
@@ -55,13 +57,15 @@ COMMANDS = {  # as they are typed; the options of the form follow
     "compare": f"compare {ASK} --method {','.join(METHODS)}",
     "compare grad-cam": f"compare {ASK} --method grad-cam",
     "evaluate": "evaluate {model} {pictures} --method saliency --count 2 -o {out}.csv",
+    "evaluate --metric": "evaluate {model} {pictures} --method saliency --count 2 --metric all -o {out}.csv",
     "diff": "diff {model} {model} --image {image} --fail-above 1 --check 1 --filters 1 --rows {out}.rows -o {out}.html",
     "diff --ask": "diff {model} {model} --image {image} --ask score:0",
     "diff --self": "diff {model} --self --image {image}",
     "diff folder": "diff {model} {model} --image {pictures}",
 }
 ASKING = [name for name, command in COMMANDS.items() if "-o" in command and not name.startswith("rewrite")]
-MAPS = "votes, compare, compare grad-cam, evaluate"  # the verbs that make maps of pixels
+EVALUATE = "evaluate, evaluate --metric"
+MAPS = f"votes, compare, compare grad-cam, {EVALUATE}"  # the verbs that make maps of pixels
 SCOPES = "own scope, large scope, free scope"
 DIFFS = "diff, diff --ask, diff --self, diff folder"
 FIXED = [form for form in FORMS if form not in (*SCOPES.split(", "), "free sizes")]
@@ -74,8 +78,8 @@ REFUSED = [  # verbs, forms, and what the message says
     ("rewrite --free-size", ", ".join(FIXED), r"no input is a single image .* free; leave it out, or export"),
     ("rewrite, doctor, verify", "free sizes", r"its size is free \(1x3xheightxwidth\); fix it with --input-"),
     ("rewrite, doctor, verify", "decides on values", r"'shown' \(If\): its condition .*image.*--image FILE"),
-    ("evaluate", "decides on values", r"'shown' \(If\): its condition would be false for this image"),
-    ("evaluate", "two inputs", r"the model has a further input 'known'"),
+    (EVALUATE, "decides on values", r"'shown' \(If\): its condition would be false for this image"),
+    (EVALUATE, "two inputs", r"the model has a further input 'known'"),
     ("votes, compare, compare grad-cam", "batch of 4", r"4x3x12x12.*--input-shape image:1x3x12x12$"),
     (MAPS, "clip", r"1x3x4x8x8.* no picture"),
     ("compare grad-cam", "signal", r"no feature map with rows and columns.*another method$"),
@@ -83,7 +87,7 @@ REFUSED = [  # verbs, forms, and what the message says
     ("diff folder", "clip", r"holds 2 pictures, and the model takes 4; name a folder with more"),
     ("diff --self", "batch of 4 as 1", r"invalid dimensions for input: image.*--input-shape"),
     ("verify --image", "uint8", r"'pixels' is computed inside .* cannot be given; leave --image out$"),
-    ("evaluate", "uint8", r"'pixels' is a tensor inside .*export "),
+    (EVALUATE, "uint8", r"'pixels' is a tensor inside .*export "),
 ]
 REMEDIES = [  # a form, which of the options that it needs are left out, and what the message names instead
     ("two outputs", ["--output"], "name scores inside it with --output"),
@@ -205,9 +209,17 @@ def evaluated(a: Answer) -> None:
     with Path(f"{a.out}.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(r["picture"], r["method"]) for r in rows] == [
-        (picture, method) for picture in ("a.png", "b.png") for method in ("saliency", "chance")
+        (picture, method) for picture in ("a.png", "b.png") for method in ("saliency", "edges", "chance")
     ]
     assert a.facts["pictures"] == 2 and not a.facts["skipped"] and a.facts["masks"] == 1
+
+
+def evaluated_by_metrics(a: Answer) -> None:
+    """In a quantized network with random weights everything is cut off, so that its map is 0: mprt is None."""
+    evaluated(a)
+    found = a.facts["methods"]["saliency"]
+    assert [name for name in METRICS if name not in NAMED_ONLY] == list(found)[len(MEASURES) :]
+    assert {name for name in METRICS if found.get(name) is None} <= {*NAMED_ONLY, "mprt"}
 
 
 def the_same(a: Answer) -> None:
@@ -248,6 +260,7 @@ CHECKS: dict[str, Callable[[Answer], Any]] = {
     "compare": compared,
     "compare grad-cam": compared,
     "evaluate": evaluated,
+    "evaluate --metric": evaluated_by_metrics,
     "diff": the_same_also_linearly,
     "diff --ask": the_same,
     "diff --self": hardly_moved,
@@ -287,7 +300,7 @@ def arguments(command: str, form: Form, out: Path, pictures: Path) -> list[str]:
     places = vars(form) | {"out": out, "pictures": pictures}
     typed = [word.format(**places) for word in COMMANDS[command].split()]
     taken = (command in ASKING or command.startswith("diff")) and not (
-        command == "evaluate" and "--input" in form.reading
+        command.startswith("evaluate") and "--input" in form.reading
     )
     return [*typed, *form.options, *(form.reading if taken else ()), "--json"]
 

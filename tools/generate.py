@@ -1,4 +1,4 @@
-"""Write the generated parts of the guide: the Python reference, the commands' help, the table of operators.
+"""Write the generated parts of the guide: the Python reference, the commands' help, the tables of operators and metrics.
 
 python tools/generate.py          # write them
 python tools/generate.py --check  # only compare
@@ -16,6 +16,7 @@ import typer
 from measuring import COSTS, with_part, write
 from typer.testing import CliRunner
 
+from onnxscope.ask.metrics.table import METRICS
 from onnxscope.cli.main import app
 from onnxscope.normalise.lifts import LIFTS
 from onnxscope.normalise.versions import RANDOM
@@ -44,6 +45,37 @@ UNSAID = {
     "frozen": "By a rule of its own.",
     "decision": "Taken from the base as a constant.",
 }
+
+EXACT = "below 1e-13"
+DEVIATIONS = {  # measured by tests/test_metrics_quantus.py's maps, where float32 rounds in another order
+    "pixel-flipping": "5e-7",
+    "region-perturbation": "6e-8",
+    "local-lipschitz-estimate": "4e-8",
+    "relative-input-stability": "4e-8",
+    "relative-output-stability": "4e-8",
+    "continuity": "7e-8",
+}
+
+
+def metrics() -> str:
+    """The table of metrics."""
+    lines = [
+        "| metric | category | what it is | better | in Quantus | parameters | deviation |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, metric in METRICS.items():
+        parameters = f"`{metric.parameters}`" if metric.parameters else ""
+        cells = (
+            f"`{name}`",
+            metric.category,
+            escaped(metric.doc.removesuffix(".")),
+            metric.better,
+            f"`{metric.quantus}`",
+            parameters,
+            DEVIATIONS.get(name, EXACT),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([f"{len(METRICS)} metrics:", "", *lines])
 
 
 def operators() -> str:
@@ -102,6 +134,7 @@ def help_of(arguments: list[str]) -> str:
 
 PARTS = {
     "command-line": ("help", helps),
+    "metrics": ("metrics", metrics),
     "operators": ("operators", operators),
     "python": ("python", reference.python),
 }

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from scipy import ndimage
 
 from onnxscope import runtime
 from onnxscope.ask import evaluation, sensitivity
@@ -20,7 +21,9 @@ from onnxscope.graph.tensors import is_float
 from onnxscope.run.decided import refuse_other_decision
 
 CHANCE = "chance"  # a constant map, to compare with
+EDGES = "edges"  # where the picture itself changes, whatever the network computes
 VOTES = "votes"  # the strength of every pixel that votes for the class, 0 for all others
+MAPS = (CHANCE, EDGES, VOTES)  # what gives maps without being a method of an explainer
 RIVALS = 4  # the next highest classes, whose maps are compared with that of the highest one
 MEASURES = {  # with the heads that tables give them
     "top_kept": "top 5 kept at 30 %",
@@ -70,6 +73,7 @@ class Trials:
             )
         wanted = [t for t in map(scope.tensor, [scope.output, *scope.guards]) if t.inputs]
         self._session = runtime.Session(models.to_bytes(part(scope.graph, wanted)), on=self._engine.on)
+        self.on, self.inputs = self._engine.on, self._engine.inputs
 
     def network(self, image: np.ndarray) -> np.ndarray:
         """The scores of an image."""
@@ -80,9 +84,11 @@ class Trials:
         return found[scope.output].reshape(-1).astype(np.float32)
 
     def attributions(self, method: str, image: np.ndarray, scores: Sequence[int]) -> np.ndarray:
-        """Those of the explainer; for votes and chance [scores, rows, columns]."""
+        """Those of the explainer; for votes, edges and chance [scores, rows, columns]."""
         if method == CHANCE:
             return np.ones((len(scores), *self._pixels(image).shape[:2]))
+        if method == EDGES:
+            return np.stack([edges(self._pixels(image))] * len(scores))
         if method == VOTES:
             found = votes(self.explainer.opened(DISCUSSION).freeze(image))
             return np.stack([np.where(found.mask(score), found.strength, 0) for score in scores])
@@ -92,7 +98,7 @@ class Trials:
         """Those `MEASURES` that apply, for the explanation of the image's highest score."""
         classes = highest(self.network(image), 1 + RIVALS)
         found = self.attributions(method, image, classes)
-        relevance = (found if method in (CHANCE, VOTES) else self.explainer.as_maps(method, image, found))[0]
+        relevance = self._as_maps(method, image, found)[0]
         measured = self._by_network(image, relevance, classes[0])
         if mask is not None:
             measured |= {
@@ -110,6 +116,13 @@ class Trials:
                 "image_recovery": evaluation.image_recovery(found[0], like),
             }
         return measured
+
+    def maps(self, method: str, image: np.ndarray, scores: Sequence[int]) -> np.ndarray:
+        """[scores, rows, columns]: one number a pixel, larger where it is more relevant."""
+        return self._as_maps(method, image, self.attributions(method, image, scores))
+
+    def _as_maps(self, method: str, image: np.ndarray, found: np.ndarray) -> np.ndarray:
+        return found if method in MAPS else self.explainer.as_maps(method, image, found)
 
     def _by_network(self, image: np.ndarray, relevance: np.ndarray, score: int) -> dict[str, float]:
         """The measures that run the network on changed images."""
@@ -167,6 +180,13 @@ class Trials:
 
     def _pixels(self, image: np.ndarray) -> np.ndarray:
         return channels_last(image, self.explainer.layout)
+
+
+def edges(picture: np.ndarray) -> np.ndarray:
+    """Sobel's edges of rows × columns × channels: the length of the slopes of all channels."""
+    channels = picture.astype(np.float64).transpose(2, 0, 1)
+    slopes = [ndimage.sobel(channel, axis, mode="nearest") for channel in channels for axis in (0, 1)]
+    return np.asarray(np.linalg.norm(slopes, axis=0))
 
 
 def highest(scores: np.ndarray, count: int) -> list[int]:

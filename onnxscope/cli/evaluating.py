@@ -43,6 +43,15 @@ Methods = Annotated[
 Count = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Only the first N pictures. [default: all]")
 ]
+Metrics = Annotated[
+    str,
+    typer.Option(
+        "--metric",
+        metavar="NAME[,NAME…]",
+        help="Also compute these metrics of Quantus, separated by commas. 'all' stands for all of them but "
+        "non-sensitivity, which runs the network once for each value of the image.",
+    ),
+]
 Randomise = Annotated[
     bool,
     typer.Option(
@@ -74,6 +83,7 @@ def evaluate(
     method: Methods = "discussion,grad-cam,guided,saliency",
     layer: Layer = "",
     count: Count = None,
+    metric: Metrics = "",
     randomise: Randomise = False,
     fgsm: Fgsm = None,
 ) -> None:
@@ -85,20 +95,21 @@ def evaluate(
     Example:
       onnxscope evaluate classifier.onnx scenes --method votes,discussion,grad-cam,guided
     """
-    from onnxscope.ask.trials import CHANCE, checked
+    from onnxscope.ask.metrics.table import chosen
+    from onnxscope.ask.trials import checked
     from onnxscope.cli import evaluation_results as results
     from onnxscope.files.folders import pictures_in
     from onnxscope.files.models import check_target
     from onnxscope.files.tables import TABLES, write_table
 
-    methods = checked([name.strip() for name in method.split(",")])
+    methods, metrics = checked(names_in(method)), chosen(names_in(metric) if metric else [])
     table = check_target(q.target(*TABLES), q.sources)
 
     pictures = pictures_in(q.file)[:count]
     chart = check_target(table.with_suffix(".png"), [q.model, *pictures])
     first, trials = opened(q, pictures, layer, randomise)
-    rows, skipped, seen = measured(first, trials, pictures, [*methods, CHANCE], q.asked.labels)
-    facts = {"written": [str(table), str(chart)], **results.summary(rows, len(seen), skipped)}
+    rows, skipped, seen = measured(first, Judge(trials, methods, metrics), pictures, q.asked.labels)
+    facts = {"written": [str(table), str(chart)], **results.summary(rows, len(seen), skipped, metrics)}
     if randomise:
         facts["randomised"] = without_weights(trials, methods, [first.read(p) for p in seen])
     if fgsm is not None:
@@ -131,8 +142,34 @@ def opened(q: Question, pictures: Sequence[Path], layer: str, randomise: bool) -
     return first, trials
 
 
+def names_in(text: str) -> list[str]:
+    """The names that commas separate."""
+    return [name.strip() for name in text.split(",")]
+
+
+class Judge:
+    """What is measured of these methods, and of the maps to compare them with, on each image."""
+
+    def __init__(self, trials: Trials, methods: Sequence[str], metrics: Sequence[str]) -> None:
+        from onnxscope.ask.cases import Cases
+        from onnxscope.ask.trials import CHANCE, EDGES
+
+        self.trials, self.methods = trials, [*methods, EDGES, CHANCE]
+        self._cases, self._metrics = Cases(trials), metrics
+
+    def figures(self, method: str, image: np.ndarray, mask: np.ndarray | None) -> dict[str, Any]:
+        """The measures of a method, and then the metrics; None for those that do not apply."""
+        from onnxscope.ask.trials import MEASURES
+
+        found = self.trials.measures(method, image, mask)
+        if self._metrics:
+            found |= self._cases.measured(self._metrics, method, image, mask)
+        defined = {name: float(value) for name, value in found.items() if not math.isnan(value)}
+        return {name: defined.get(name) for name in (*MEASURES, *self._metrics)}
+
+
 def measured(
-    q: Question, trials: Trials, pictures: Sequence[Path], methods: Sequence[str], labels: Path | None
+    q: Question, judge: Judge, pictures: Sequence[Path], labels: Path | None
 ) -> tuple[Rows, Skipped, list[Path]]:
     """A row for each picture and method, the pictures that cannot be read, and those that can."""
     from onnxscope.ask.scores import read_labels
@@ -142,12 +179,12 @@ def measured(
         for k, picture in enumerate(pictures, 1):
             try:
                 image, mask = with_mask(q, picture)
-                found = facts_of(trials, image, mask, names)
+                found = facts_of(judge.trials, image, mask, names)
             except BadOption as error:
                 skipped.append({"picture": printable(picture.name), "why": error.cause})
                 continue
             about = {"picture": printable(picture.name), **found}
-            rows += [{**about, "method": m, **measures(trials, m, image, mask)} for m in methods]
+            rows += [{**about, "method": m, **judge.figures(m, image, mask)} for m in judge.methods]
             seen.append(picture)
             progress(k, len(pictures))
     if not rows:
@@ -177,15 +214,6 @@ def facts_of(
     scores = Scores(trials.network(image), labels)
     share = None if mask is None else float(mask.mean())
     return {"class": scores.name(scores.index(None)), "mask_share": share}
-
-
-def measures(trials: Trials, method: str, image: np.ndarray, mask: np.ndarray | None) -> dict[str, Any]:
-    """All measures of a method on an image; None for those that do not apply."""
-    from onnxscope.ask.trials import MEASURES
-
-    found = trials.measures(method, image, mask)
-    defined = {name: float(value) for name, value in found.items() if not math.isnan(value)}
-    return {name: defined.get(name) for name in MEASURES}
 
 
 def without_weights(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from onnxscope.ask.metrics.table import METRICS
 from onnxscope.ask.trials import MEASURES, mean
 from onnxscope.cli.printing import print_table
 from onnxscope.errors import printable
@@ -23,19 +24,22 @@ CHARTED = ("insertion", "deletion", "pointing", "mass_inside")
 Means = Mapping[str, Mapping[str, float]]  # of each method's measures, NaN for those that do not apply
 
 
-def summary(rows: Rows, pictures: int, skipped: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+def summary(
+    rows: Rows, pictures: int, skipped: Sequence[Mapping[str, str]], metrics: Sequence[str]
+) -> dict[str, Any]:
     """The numbers of pictures and of masks, the skipped pictures, and the means of each method."""
     masked = {row["picture"] for row in rows if row["mask_share"]}
-    return {"pictures": pictures, "masks": len(masked), "skipped": skipped, "methods": means(rows)}
+    found = means(rows, [*MEASURES, *metrics])
+    return {"pictures": pictures, "masks": len(masked), "skipped": skipped, "methods": found}
 
 
-def means(rows: Rows) -> dict[str, dict[str, float]]:
-    """The means of each method's measures over the pictures to which they apply."""
+def means(rows: Rows, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """The means of each method's figures over the pictures to which they apply."""
     methods = dict.fromkeys(row["method"] for row in rows)
     return {
         method: {
             name: mean([row[name] for row in rows if row["method"] == method and row[name] is not None])
-            for name in MEASURES
+            for name in names
         }
         for method in methods
     }
@@ -76,6 +80,7 @@ def applies(measure: str, methods: Means) -> bool:
 def show(facts: Mapping[str, Any]) -> None:
     """Print the facts as tables and lines of text."""
     show_means(facts["methods"])
+    show_metrics(facts["methods"])
     if facts.get("randomised"):
         show_randomised(facts["randomised"])
     if "fgsm" in facts:
@@ -94,6 +99,18 @@ def show_means(methods: Means) -> None:
     shown = [name for name in MEASURES if applies(name, methods) and not name.endswith("_score")]
     rows = [[method, *(figure(found[name]) for name in shown)] for method, found in methods.items()]
     print_table(["method", *(MEASURES[name] for name in shown)], rows)
+
+
+def show_metrics(methods: Means) -> None:
+    """Print the means of the metrics of Quantus, if there are any, with a line for each metric."""
+    names = [name for name in METRICS if name in next(iter(methods.values()))]
+    if names:
+        typer.echo("")
+        rows = [
+            [name, METRICS[name].better, *(figure(found[name], ".4g") for found in methods.values())]
+            for name in names
+        ]
+        print_table(["metric", "better", *methods], rows)
 
 
 def show_randomised(stages: Sequence[Mapping[str, Any]]) -> None:
@@ -125,6 +142,6 @@ def show_attack(found: Mapping[str, Any]) -> None:
     print_table(["tensor", "correlation of contributions"], rows)
 
 
-def figure(value: float) -> str:
-    """A mean with three decimals, or a dash if it is not defined."""
-    return "–" if math.isnan(value) else f"{value:.3f}"
+def figure(value: float, form: str = ".3f") -> str:
+    """A mean, with three decimals unless another form is given, or a dash if it is not defined."""
+    return "–" if math.isnan(value) else f"{value:{form}}"

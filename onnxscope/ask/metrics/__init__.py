@@ -1,0 +1,1 @@
+"""Metrics of explanations, one file for each category, with the definitions that Quantus uses."""
