@@ -19,8 +19,8 @@ from xml.etree import ElementTree
 
 import audited
 import pytest
-from pyarrow import parquet
 from browser import browser
+from pyarrow import parquet
 
 from onnxscope.audit.evidence import drawings, signing, texts
 from onnxscope.audit.evidence.files import evidence, write
@@ -28,7 +28,6 @@ from onnxscope.audit.evidence.findings import verdict_of, worst_slices
 from onnxscope.audit.evidence.summary import summary
 from onnxscope.audit.report import FAIL, INVESTIGATE, PASS, Entry
 from onnxscope.errors import BadOption
-
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT.parent / "shared" / "schemas"

@@ -13,7 +13,7 @@ from onnx import helper
 from onnxscope import runtime
 from onnxscope.ask.metrics import table
 from onnxscope.ask.metrics.case import Case, Explain
-from onnxscope.ask.sensitivity import randomised, weighted
+from onnxscope.ask.sensitivity import weighted, wholly_random
 from onnxscope.ask.trials import Trials
 from onnxscope.errors import BadOption, OutOfMemory, ScopeError
 from onnxscope.files import models
@@ -99,7 +99,7 @@ class Cases:
     @cached_property
     def _random(self) -> Trials:
         """The network with random weights in all layers."""
-        *_, (_, scope) = randomised(self._trials.explainer.scope)
+        scope = wholly_random(self._trials.explainer.scope)
         return Trials(self._trials.explainer.of(scope))
 
     @cached_property

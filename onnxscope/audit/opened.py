@@ -19,6 +19,7 @@ from onnxscope.api.rows import Row
 from onnxscope.api.sizes import sizes_for
 from onnxscope.api.two_models import Reading, TwoModels
 from onnxscope.ask import presets
+from onnxscope.ask.cases import Cases
 from onnxscope.ask.interpreter import score_rows
 from onnxscope.ask.ledger import Ledger, ledgers
 from onnxscope.ask.scores import read_labels
@@ -148,7 +149,21 @@ class Seen:
 
     @cached_property
     def trials(self) -> Trials:
-        return Trials(self.opened.explainer)
+        """Trials of explanations, kept for all pictures that the network is opened for alike."""
+        kept = self.audited.kept
+        if kept.get("explainer") is not self.opened.explainer:
+            kept.clear()
+            kept |= {"explainer": self.opened.explainer, "trials": Trials(self.opened.explainer)}
+        found: Trials = kept["trials"]
+        return found
+
+    @cached_property
+    def cases(self) -> Cases:
+        """What metrics look at; the relatives of the network are kept for all pictures."""
+        if "cases" not in self.audited.kept:
+            self.audited.kept["cases"] = Cases(self.trials)
+        found: Cases = self.audited.kept["cases"]
+        return found
 
     @cached_property
     def scores(self) -> np.ndarray:

@@ -7,12 +7,13 @@ import fnmatch
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from onnxscope.ask.trials import CHANCE, EDGES
 from onnxscope.audit import schema
 from onnxscope.audit.measures.table import MEASURES
 from onnxscope.audit.measures.value import HIGHER, Measure
@@ -272,9 +273,17 @@ def checks_of(
         raise wrong(
             str(file), where, "it has no bound", "give 'least' or 'most', or set 'observe_only: true'"
         )
-    if check.question or "question" in stated or questions == [""]:
-        return [check]
-    return [Check(**{**vars(check), "name": f"{name}: {q}", "question": q}) for q in questions]
+    asked = [check]
+    if "question" in measure.needs and not check.question and questions != [""]:
+        asked = [replace(check, name=f"{name}: {q}", question=q) for q in questions]
+    return [*asked, *beside_edges(check)]
+
+
+def beside_edges(check: Check) -> list[Check]:
+    """The same measure of an edge detector, which stands beside every explanation and is only observed."""
+    if "method" not in check.table.needs or check.method in (EDGES, CHANCE) or check.than:
+        return []
+    return [replace(check, name=f"{check.name}, edges", method=EDGES, observe_only=True)]
 
 
 def known(chosen: Sequence[str], names: Mapping[str, Any], where: str, file: Path) -> Sequence[str]:

@@ -139,6 +139,8 @@ def entry(check: Check, rows: Sequence[Row], part: str, found: Judgement, earlie
         check.level,
         check.observe_only,
         earlier,
+        check.most,
+        check.least,
     )
 
 

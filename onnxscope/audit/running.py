@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +17,7 @@ from onnxscope.audit.policy import Policy
 from onnxscope.audit.report import AuditReport, Entry, Row, Subject
 from onnxscope.audit.results import Named, entries_of, opens
 from onnxscope.errors import BadOption
-from onnxscope.files.models import read_file
+from onnxscope.files.results import save_bytes
 from onnxscope.work.journal import Journal
 
 PACKAGES = ("onnxscope", "onnx", "onnxruntime-gpu", "onnxruntime", "numpy", "scipy", "pillow", "protobuf")
@@ -32,10 +32,16 @@ class Times:
     models: dict[str, float] = field(default_factory=dict)  # seconds
     figures: list[dict[str, Any]] = field(default_factory=list)  # of checks that measure times
 
-    def to_dict(self) -> dict[str, Any]:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.began))
-        whole = round(time.time() - self.began, 3)
-        return {"began": stamp, "seconds": whole, "models": self.models, "figures": self.figures}
+    def write(self, file: Path, evidence: Sequence[Path]) -> Path:
+        """Write them, with the digests of the evidence that they belong to."""
+        facts = {
+            "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.began)),
+            "seconds": round(time.time() - self.began, 3),
+            "models": self.models,
+            "figures": self.figures,
+            "evidence": {path.name: digest(path) for path in evidence},
+        }
+        return save_bytes(file, json.dumps(facts, indent=1).encode(), ".json")
 
 
 class Auditor:
@@ -43,7 +49,8 @@ class Auditor:
 
     def __init__(self, policy: Policy, resources: Resources) -> None:
         self.policy, self.resources, self.times = policy, resources, Times()
-        self.earlier = {n: figures(b["report"]) for n, b in policy.baselines.items() if "report" in b}
+        reports = {name: b["report"] for name, b in policy.baselines.items() if "report" in b}
+        self.earlier = {name: figures(read_report(Path(file))) for name, file in reports.items()}
         self.pictures = {
             name: {p.name: digest(p) for p in pictures.files} for name, pictures in policy.sets.items()
         }
@@ -124,19 +131,27 @@ def subject(name: str, sha256: str, found: list[Answer]) -> Subject:
     return Subject(name, sha256, files, about.get("facts", {}))
 
 
-def figures(report: str) -> dict[tuple[str, str, str, str], float]:
-    """The figures of an earlier report, by model, check, set of pictures and slice."""
+def read_report(file: Path) -> dict[str, Any]:
+    """The audit.json of an earlier run."""
+    cause = "is no report of an audit"
     try:
-        stated = json.loads(read_file(Path(report)))
-        return {
-            (e["model"], e["check"], e.get("images", ""), e.get("slice", "")): float(e["figure"])
-            for e in stated["entries"]
-            if e["figure"] is not None
-        }
-    except (ValueError, LookupError, TypeError) as error:
-        raise BadOption(
-            "is no report of an audit", where=f"'{report}'", remedy="name the audit.json of an earlier run"
-        ) from error
+        stated = json.loads(file.read_bytes())
+        if isinstance(stated, dict) and isinstance(stated.get("entries"), list):
+            return stated
+    except OSError as error:
+        cause = f"cannot be read ({error.strerror})"
+    except (ValueError, RecursionError):
+        pass
+    raise BadOption(cause, where=f"'{file}'", remedy="name the audit.json of an earlier run")
+
+
+def figures(report: Mapping[str, Any]) -> dict[tuple[str, str, str, str], float]:
+    """The figures of an earlier report, by model, check, set of pictures and slice."""
+    return {
+        (e["model"], e["check"], e.get("images", ""), e.get("slice", "")): float(e["figure"])
+        for e in report["entries"]
+        if isinstance(e, dict) and isinstance(e.get("figure"), (int, float))
+    }
 
 
 def environment(resources: Resources) -> dict[str, str]:

@@ -29,22 +29,22 @@ ROOM = 0.2  # of a figure's size that is left to its bound
 FEW = 3  # pictures for measures that take long
 ALWAYS: dict[str, dict[str, Any]] = {
     "proved": {"measure": "proofs", "pictures": FEW},
-    "ledger adds up": {"measure": "completeness"},
+    "ledger adds up": {"measure": "ledger-completeness"},
     "nodes carried": {"measure": "carried", "pictures": 1},
-    "residual": {"measure": "residual norm"},
-    "gain on noise": {"measure": "noise gain"},
-    "largest gain": {"measure": "largest gain", "pictures": FEW},
-    "dead units": {"measure": "dead units"},
+    "residual": {"measure": "residual-norm"},
+    "gain on noise": {"measure": "noise-gain"},
+    "largest gain": {"measure": "largest-gain", "pictures": FEW},
+    "dead units": {"measure": "dead-units"},
     "size": {"measure": "bytes"},
     "opset": {"measure": "opset"},
 }
 OF_SCORES: dict[str, dict[str, Any]] = {
-    "attack": {"measure": "fgsm flips"},
+    "attack": {"measure": "fgsm-flips"},
     "explanation suffices": {"measure": "insertion", "method": "discussion"},
     "explanation is needed": {"measure": "deletion", "method": "discussion"},
-    "explanation knows the class": {"measure": "class sensitivity", "method": "discussion", "pictures": FEW},
+    "explanation knows the class": {"measure": "class-sensitivity", "method": "discussion", "pictures": FEW},
     "explanation knows the weights": {
-        "measure": "weight randomisation",
+        "measure": "weight-randomisation",
         "method": "discussion",
         "pictures": FEW,
     },
@@ -52,8 +52,8 @@ OF_SCORES: dict[str, dict[str, Any]] = {
 }
 OF_MASKS: dict[str, dict[str, Any]] = {
     "explanation points at the object": {"measure": "pointing", "method": "discussion"},
-    "explanation covers the object": {"measure": "mass inside", "method": "discussion"},
-    "object is seen whole": {"measure": "receptive field", "pictures": FEW},
+    "explanation covers the object": {"measure": "mass-inside", "method": "discussion"},
+    "object is seen whole": {"measure": "receptive-field", "pictures": FEW},
 }
 
 

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from onnxscope.cli import diffing, evaluating, explaining, guide, probing, rewriting, touring
+from onnxscope.cli import auditing, diffing, evaluating, explaining, guide, probing, rewriting, touring
 from onnxscope.cli.options import BAD_INPUT, FAULT, FELL_SHORT, GOOD, INTERRUPTED
 from onnxscope.cli.printing import printing
 from onnxscope.errors import NotProved, ScopeError, one_line
@@ -38,6 +38,7 @@ VERBS = (
     explaining.compare,
     diffing.diff,
     evaluating.evaluate,
+    auditing.audit,
     guide.guide,
 )
 

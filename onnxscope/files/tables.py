@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-
 from onnxscope.files import models
 
 TABLES = (".csv", ".parquet")

@@ -46,7 +46,15 @@ def write(folder: Path, report: AuditReport, earlier: Sequence[Mapping[str, Any]
     Nothing is replaced before all files are whole on the disk. The signature of earlier files is removed, and
     audit.json is replaced last: where it is new, all others are.
     """
-    contents = evidence(report, earlier)
+    contents, folder = evidence(report, earlier), folder_for(folder)
+    targets = {models.check_target(folder / name): iter([data]) for name, data in contents.items()}
+    (folder / SIGNATURE).unlink(missing_ok=True)
+    models.write(targets, folder)
+    return [*targets]
+
+
+def folder_for(folder: Path) -> Path:
+    """The folder, which is made if it is not there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
@@ -55,7 +63,4 @@ def write(folder: Path, report: AuditReport, earlier: Sequence[Mapping[str, Any]
             where=f"'{folder}'",
             remedy="choose another folder with -o",
         ) from error
-    targets = {models.check_target(folder / name): iter([data]) for name, data in contents.items()}
-    (folder / SIGNATURE).unlink(missing_ok=True)
-    models.write(targets, folder)
-    return [*targets]
+    return folder

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-
 from collections.abc import Iterator, Sequence
 from functools import cache
 
 from onnxscope.audit.evidence.texts import finite
 from onnxscope.audit.report import AuditReport, Row
-
 from onnxscope.files import tables
 
 FILE = "audit.parquet"

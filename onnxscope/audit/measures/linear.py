@@ -70,27 +70,28 @@ def norm(a: np.ndarray) -> float:
 
 
 LINEAR = {
-    "residual share": Measure(
+    "residual-share": Measure(
         "The share of the biases in a value: |r| / (|r| + |F·x0|), for the value that is asked for.",
         residual_share,
         LOWER,
+        needs=frozenset({"question"}),
     ),
-    "residual norm": Measure(
+    "residual-norm": Measure(
         "‖r‖/‖y‖: how far the network is from linear at the picture.", residual_norm, NEITHER
     ),
-    "map change": Measure(
+    "map-change": Measure(
         "‖(F − F′)·v‖/‖F·v‖ for random v, where F′ is that of the next picture: how far F changes.",
         map_change,
         NEITHER,
     ),
-    "largest gain": Measure(
+    "largest-gain": Measure(
         "The largest singular value of F: the most by which a small change of the picture is enlarged.",
         largest_gain,
         LOWER,
         settings={"tolerance": f"the residual at which it is taken, {SIGMA:g}"},
     ),
-    "noise gain": Measure("‖F·v‖/‖v‖ for random v: how the network enlarges noise.", noise_gain, LOWER),
-    "fgsm flips": Measure(
+    "noise-gain": Measure("‖F·v‖/‖v‖ for random v: how the network enlarges noise.", noise_gain, LOWER),
+    "fgsm-flips": Measure(
         "1 where an attack by FGSM changes the class, else 0.",
         attack,
         LOWER,

@@ -8,7 +8,7 @@ import numpy as np
 
 from onnxscope.ask import sensitivity
 from onnxscope.ask.evaluation import correlation
-from onnxscope.ask.explain import EXPLANATIONS
+from onnxscope.ask.metrics.table import METRICS
 from onnxscope.ask.sensitivity import rank_correlation
 from onnxscope.ask.trials import Trials
 from onnxscope.audit.measures.value import HIGHER, LOWER, Asked, Measure, Value, none, value
@@ -39,10 +39,15 @@ def by_trial(name: str) -> Callable[[Seen, Asked], list[Value]]:
     return measured
 
 
+def by_metric(name: str) -> Callable[[Seen, Asked], list[Value]]:
+    """A metric of the literature."""
+    return lambda seen, asked: value(seen.cases.measured([name], asked.method, seen.image, seen.mask)[name])
+
+
 def agreement(seen: Seen, asked: Asked) -> list[Value]:
     names = asked.settings.get("methods", AGREEING)
     best = [int(seen.scores.argmax())]
-    maps = [seen.trials.explainer.maps(name, seen.image, best)[0] for name in names]
+    maps = [seen.trials.maps(name, seen.image, best)[0] for name in names]
     pairs = [(a, b) for k, a in enumerate(maps) for b in maps[:k]]
     return value(float(np.mean([rank_correlation(a, b) for a, b in pairs])), note=", ".join(names))
 
@@ -68,9 +73,10 @@ def random_network(seen: Seen) -> Trials:
 
 MAPS = {
     **{
-        name.replace("_", " "): Measure(doc, by_trial(name), better, needs=needs)
+        name.replace("_", "-"): Measure(doc, by_trial(name), better, needs=needs)
         for name, (better, needs, doc) in MEASURED.items()
     },
+    **{name: Measure(m.doc, by_metric(name), m.better, needs=METHOD) for name, m in METRICS.items()},
     "agreement": Measure(
         "The mean rank correlation between the maps of several methods.",
         agreement,
@@ -78,7 +84,7 @@ MAPS = {
         needs=frozenset({"scores"}),
         settings={"methods": f"their names; {', '.join(AGREEING)}"},
     ),
-    "weight randomisation": Measure(
+    "weight-randomisation": Measure(
         "|correlation| between the map and that of the network with random weights: near 0 if the map "
         "depends on what was learnt.",
         without_weights,
@@ -86,4 +92,3 @@ MAPS = {
         needs=METHOD,
     ),
 }
-METHODS = (*EXPLANATIONS, "votes", "chance")

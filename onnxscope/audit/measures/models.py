@@ -189,13 +189,13 @@ MODELS = {
         HIGHER,
         MODEL,
     ),
-    "external data": Measure(
+    "external-data": Measure(
         "1 if the model keeps weights in other files, else 0.",
         from_file(lambda f: f["external"]),
         NEITHER,
         MODEL,
     ),
-    "other operators": Measure(
+    "other-operators": Measure(
         "How many kinds of operators are not allowed, or forbidden.",
         other_operators,
         LOWER,
@@ -208,20 +208,20 @@ MODELS = {
         carried_nodes,
         HIGHER,
     ),
-    "dead units": Measure(
+    "dead-units": Measure(
         "The share of the channels of activations that no picture of the set activates.",
         active_units,
         LOWER,
         SET,
         joined=dead_units,
     ),
-    "receptive field": Measure(
+    "receptive-field": Measure(
         "How many times the part of the picture that the last feature map's centre sees covers the object.",
         receptive_field,
         HIGHER,
         needs=frozenset({"mask"}),
     ),
-    "pass time": Measure(
+    "pass-time": Measure(
         "The time of a pass, as a ratio to the baseline's in the same run.",
         pass_time,
         LOWER,

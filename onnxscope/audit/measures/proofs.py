@@ -43,10 +43,11 @@ PROOFS = {
         hold=1.0,
         most=1.0,
     ),
-    "completeness": Measure(
+    "ledger-completeness": Measure(
         "|value − the image's part − all layers' parts| of a ledger, divided by what rounding may leave.",
         completeness,
         LOWER,
+        needs=frozenset({"question"}),
         hold=1.0,
         most=1.0,
     ),

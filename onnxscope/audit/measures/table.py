@@ -9,4 +9,6 @@ from onnxscope.audit.measures.proofs import PROOFS
 from onnxscope.audit.measures.value import Measure
 from onnxscope.audit.measures.versions import VERSIONS
 
-MEASURES: dict[str, Measure] = {**PROOFS, **VERSIONS, **LINEAR, **MAPS, **MODELS}
+TABLES = (PROOFS, VERSIONS, LINEAR, MAPS, MODELS)
+MEASURES: dict[str, Measure] = {name: measure for table in TABLES for name, measure in table.items()}
+assert len(MEASURES) == sum(map(len, TABLES)), "two measures have one name"

@@ -60,7 +60,7 @@ class Measure:
     of: Measuring
     better: str = NEITHER
     per: str = PICTURE
-    needs: frozenset[str] = frozenset()  # method, baseline, labels, mask, scores
+    needs: frozenset[str] = frozenset()  # method, baseline, labels, mask, scores, question
     settings: Mapping[str, str] = field(default_factory=dict)  # their names, and what they mean
     hold: float | None = None  # the share of pictures that must be within the bound; None: the mean is judged
     most: float | None = None  # the bound, where a policy names none

@@ -6,7 +6,7 @@ from onnxscope.api.rows import Row
 from onnxscope.audit.measures.value import HIGHER, LOWER, Asked, Measure, Value, none, value
 from onnxscope.audit.opened import Seen
 
-OTHER = frozenset({"baseline"})
+OTHER = frozenset({"baseline", "question"})
 
 
 def accuracy(seen: Seen, asked: Asked) -> list[Value]:
@@ -69,7 +69,7 @@ VERSIONS = {
     "difference": Measure(
         "|value − the baseline's value|, for the value that is asked for.", difference, LOWER, needs=OTHER
     ),
-    "wrong layer": Measure(
+    "wrong-layer": Measure(
         "1 where a layer computes something else than the baseline's, beyond rounding, else 0.",
         wrong_layer,
         LOWER,
