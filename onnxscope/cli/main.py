@@ -15,6 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from onnxscope.cli import auditing, diffing, evaluating, explaining, guide, probing, rewriting, touring
+from onnxscope.cli.isolating import OPTION, isolated
 from onnxscope.cli.options import BAD_INPUT, FAULT, FELL_SHORT, GOOD, INTERRUPTED
 from onnxscope.cli.printing import printing
 from onnxscope.errors import NotProved, ScopeError, one_line
@@ -68,9 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str] | None) -> int:
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if OPTION in given:
+            return isolated([a for a in given if a != OPTION], run)
         with printing():
-            code = int(app(arguments, prog_name="onnxscope", standalone_mode=False) or GOOD)
+            code = int(app(given, prog_name="onnxscope", standalone_mode=False) or GOOD)
     except NotProved as error:
         return complain(str(error), FELL_SHORT, arguments)
     except ScopeError as error:
@@ -108,6 +112,14 @@ def complain(text: str, code: int, arguments: Sequence[str] | None) -> int:
 
 @app.callback(invoke_without_command=False)
 def version_option(
+    isolate: Annotated[  # `run` looks for it, wherever it stands
+        bool,
+        typer.Option(
+            OPTION,
+            help="Run the verb in a process with limits, which reaches no network and no other files. It can "
+            "stand anywhere.",
+        ),
+    ] = False,
     version: Annotated[
         bool,
         typer.Option(

@@ -32,6 +32,11 @@ ENDED: dict[int, str] = {  # by the exit status of the host: what happened
 KINDS = {k.__name__: k for k in vars(errors).values() if isinstance(k, type) and issubclass(k, ScopeError)}
 
 
+def crash(number: int) -> str:
+    """What a signal that ended a process tells."""
+    return ENDED.get(number) or f"was ended by the signal {number}"
+
+
 class Host:
     """A process that has imported what jobs need, and opens one at a time."""
 
@@ -80,10 +85,9 @@ class Host:
         if code is None:
             return Crashed(f"sent what is no answer ({lost})", remedy="do not use the model")
         number = -code if code < 0 else code - 128 if code > 128 else 0
-        how = ENDED.get(number, f"ended with the status {code}")
-        return Crashed(
-            f"its process {how}", remedy="treat the model as harmful, or give it more memory or time"
-        )
+        how = crash(number) if number else f"ended with the status {code}"
+        remedy = "treat the model as harmful, or give it more memory or time"
+        return Crashed(f"its process {how}", remedy=remedy)
 
     @property
     def alive(self) -> bool:
