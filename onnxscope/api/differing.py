@@ -40,6 +40,7 @@ from onnxscope.rewriting.steps import TAYLOR, Policy
 DISTANCE = "distance"
 AS_A_WHOLE = {tasks.PICTURE, tasks.MAP, tasks.EMBEDDING, tasks.NUMBERS, tasks.POINTS}  # compared by DISTANCE
 Images = Image | Sequence[Image]
+Others = Callable[[Mapping[str, Path]], Iterator[Row]]  # rows of pictures, by their names
 
 
 def diff(
@@ -57,6 +58,7 @@ def diff(
     filters: int = 0,
     given: Mapping[str, str] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    others: Others | None = None,
 ) -> Difference:
     """Compare two exports of one network, and tell which layers make their outputs differ.
 
@@ -66,11 +68,12 @@ def diff(
     With many images, `rows` is a file that keeps each one's result: a run that was killed goes on there.
     `check` is the number of layers, those that would help most, that are truly put back to A's. `filters` is
     the number of singular triplets by which the linear parts are compared on the first image. `given` are
-    nodes of A with the nodes of B that compute the same, where the pairing must be told.
+    nodes of A with the nodes of B that compute the same, where the pairing must be told. `others` computes
+    the rows of pictures in other processes.
     """
     models = TwoModels(a, b, Reading(further, labels, preset, options, given))
     comparing, images = Comparing(models, ask), images_in(image, models.takes_clips)
-    found = comparing.over(images, rows, progress)
+    found = comparing.over(images, rows, progress, others)
     if filters:
         found = replace(found, linear=comparing.linear(images, filters))
     return comparing.checked(found, images, check) if check else found
@@ -99,6 +102,7 @@ class Comparing:
         images: Sequence[Image],
         rows: str | Path | None = None,
         progress: Callable[[int, int], None] | None = None,
+        others: Others | None = None,
     ) -> Difference:
         """The difference on these images. Of several pictures, those that cannot be read are left out."""
         totals, skipped = Totals(), list[dict[str, str]]()
@@ -106,6 +110,11 @@ class Comparing:
             kept = Rows(Path(rows or Path(folder) / "rows"), self.about())
             for row in kept:
                 totals.add(row)
+            for done, row in enumerate(others(missing(images, totals)) if others else (), 1):
+                kept.add(row)
+                totals.add(row)
+                if progress is not None:
+                    progress(done, len(images))
             known = {row.image for row in totals.rows}
             for k, name, image, fed in readable(self.models, images, skipped, known):
                 row = self.row(name, self.models.at(image, fed))
@@ -257,6 +266,13 @@ def readable(
         yield k, name, image, fed
     if error is not None and not seen:
         raise error
+
+
+def missing(images: Sequence[Image], totals: Totals) -> dict[str, Path]:
+    """The pictures that have no row yet, by their names."""
+    known = {row.image for row in totals.rows}
+    files = {n: Path(i) for n, i in named(images) if isinstance(i, (str, Path)) and n not in known}
+    return {n: file for n, file in files.items() if not file.is_dir()}  # which is a clip
 
 
 def named(images: Sequence[Image]) -> list[tuple[str, Image]]:

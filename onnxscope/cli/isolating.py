@@ -1,4 +1,4 @@
-"""The option --isolate: a verb runs in a process behind walls, which reaches its own files and nothing else."""
+"""The option --isolate: a verb runs in a process behind walls, which reaches only its own files."""
 
 from __future__ import annotations
 
