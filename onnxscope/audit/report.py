@@ -20,9 +20,7 @@ class Subject:
     name: str  # its path, relative to the policy's folder
     sha256: str  # of the .onnx file
     files: Mapping[str, str]  # all its files with their digests, those of external data included
-    facts: Mapping[
-        str, Any
-    ]  # sizes, opsets, operators, inputs, outputs, task; empty if it did not open
+    facts: Mapping[str, Any]  # sizes, opsets, operators, inputs, outputs, task; empty if it did not open
 
 
 @dataclass(frozen=True)
