@@ -514,4 +514,4 @@ def test_damaged_bytes_never_end_in_a_traceback(cut, tmp_path):
 def test_bodies_in_bodies_have_an_end(monkeypatch):
     monkeypatch.setattr(builder, "MOST_NODES", 100)
     with pytest.raises(cli.ScopeError, match="more than 100 nodes would be written"):
-        opening.rewrite(doubled("f", 30))
+        opening.rewrite(doubled("f", 8))

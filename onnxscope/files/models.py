@@ -20,6 +20,7 @@ from onnx import TensorProto
 
 from onnxscope.errors import BadModel, BadOption
 from onnxscope.files.checks import EXPORT_AGAIN, check_model
+from onnxscope.files.limits import check_limits, check_parts
 from onnxscope.files.streaming import aligned, set_aside, skeleton, streamed, weights_of
 from onnxscope.files.weight_checks import check_model_tensors
 from onnxscope.files.weights import StoredValues
@@ -62,6 +63,7 @@ def load(source: str | Path | bytes | onnx.ModelProto | Model) -> Model:
     model = Model(proto, hashlib.sha256(data).hexdigest(), path, len(data))
     del data  # the checks of the weights need memory too
     check_model(model.proto, where_of(path))
+    check_limits(model.proto, where_of(path))
     model.nbytes += check_model_tensors(model.proto, path.parent if path else None)
     return model
 
@@ -92,6 +94,7 @@ def read_file(path: Path) -> bytes:
 def parse(data: bytes, path: Path | None) -> onnx.ModelProto:
     if not data:
         raise BadModel("the file is empty", where=where_of(path), remedy=EXPORT_AGAIN)
+    check_parts(data, where_of(path))
     try:
         model: onnx.ModelProto = onnx.ModelProto.FromString(data)
     except DecodeError as error:
