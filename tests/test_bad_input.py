@@ -483,7 +483,7 @@ IMAGES: Mapping[str, tuple[str, bytes | np.ndarray | None, str]] = {
         "has the shape 1x3x9x9, and must have the shape 1x3x8x8",
     ),
     "with NaN": ("cat.npy", np.full((1, 3, 8, 8), np.nan), "holds NaN"),
-    "of objects": ("cat.npy", np.array([{}]), "allow_pickle=False"),
+    "of objects": ("cat.npy", np.array([{}]), "does not hold an array of numbers"),
     "without end": ("cat.npy", b"\x93NUMPY\x01\x00v\x00" + ENDLESS.ljust(117) + b"\n", "cannot be read"),
     "damaged": ("cat.png", b"\x89PNG\r\n\x1a\n" + bytes(40), "--image"),
     "of words": ("cat.npy", np.array(["meow"]), "does not hold an array of numbers"),

@@ -28,6 +28,7 @@ FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(o
 FILE = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 for _flag in ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY"):  # a FIFO would wait for its writer
     FILE |= getattr(os, _flag, 0)
+MEMORY = "_ORT_MEM_ADDR_"  # marks a location by which onnxruntime reads memory instead of a file
 JUNCTION = 0xA0000003  # Windows' links of folders, which are not S_ISLNK
 COPIED = "cp -rL MODEL_FOLDER COPY, and use the model in COPY"  # caches of downloads are folders of links
 INSIDE = "move the file into the model's folder and name it relative to that"
@@ -47,9 +48,9 @@ class Place:
         return self.folder / self.location
 
     def write(self, tensor: TensorProto, length: int) -> None:
-        """Store the place in the tensor, in the place of what the model said."""
+        """Store the place in the tensor. onnx itself does not open it, as it opens no absolute path."""
         del tensor.external_data[:]
-        held = {"location": self.location, "offset": self.offset, "length": length}
+        held = {"location": self.path, "offset": self.offset, "length": length}
         for key, value in {**held, "folder": self.folder, "state": self.state}.items():
             tensor.external_data.add(key=key, value=str(value))
 
@@ -57,7 +58,9 @@ class Place:
     def of(cls, tensor: TensorProto) -> Place:
         """The place that was stored in a checked tensor."""
         held = {e.key: e.value for e in tensor.external_data}
-        return cls(Path(held["folder"]), held["location"], int(held["offset"]), held["state"])
+        folder = Path(held["folder"])
+        location = str(Path(held["location"]).relative_to(folder))
+        return cls(folder, location, int(held["offset"]), held["state"])
 
     def chunks(self, where: str, length: int, start: int = 0) -> Iterator[bytes]:
         """So many bytes from a start on, piece by piece."""
@@ -140,6 +143,8 @@ def safe_parts(where: str, location: str) -> tuple[str, ...]:
         problem = "leads out of the model's folder"
     elif "\0" in location:
         problem = "holds a null byte"
+    elif MEMORY in location:
+        problem = "is an address in the memory of the program that wrote it"
     if problem:
         raise BadModel(
             f"the path of its external data, '{location[:80]}', {problem}", where=where, remedy=INSIDE

@@ -25,7 +25,6 @@ MOST_NESTED = 16  # bodies in bodies of If, Loop and Scan: onnx and onnxruntime 
 MOST_CALLS = 64  # functions that call functions, for the same reason
 MOST_ELEMENTS = 1 << 31  # of a tensor that is declared as an input or output of a graph
 MOST_LETTERS = 1 << 16  # of a name
-GIVEN_RANK = {"ConstantOfShape": 0, "Expand": 1, "Reshape": 1}  # the input whose size is the output's rank
 SMALLER = "export a smaller model"
 Key = tuple[str, str, str]  # domain, name and overload of a function
 
@@ -163,10 +162,8 @@ def check_calls(model: ModelProto, where: str) -> None:
 
 def check_declared(graph: GraphProto) -> None:
     """Refuse tensors of a graph whose declared sizes are impossible."""
-    ranks: dict[str, int] = {}  # the sizes of vectors
     for tensor in graph.initializer:
         check_rank(tensor.dims, f"initializer '{tensor.name}'")
-        ranks |= {tensor.name: tensor.dims[0]} if len(tensor.dims) == 1 else {}
     for info in (*graph.input, *graph.output, *graph.value_info):
         dims = dims_of(info.type)
         check_rank(dims, f"tensor '{info.name}'")
@@ -174,15 +171,6 @@ def check_declared(graph: GraphProto) -> None:
             raise BadModel(
                 f"it is declared to have the size {shape_text(dims)}",
                 where=f"tensor '{info.name}'",
-                remedy=EXPORT_AGAIN,
-            )
-        ranks |= {info.name: dims[0]} if len(dims) == 1 else {}
-    for node in graph.node:
-        k = GIVEN_RANK.get(node.op_type, len(node.input))
-        if k < len(node.input) and ranks.get(node.input[k], 0) > MOST_RANK:
-            raise BadModel(
-                f"its output would have {ranks[node.input[k]]:,} axes, and {MOST_RANK} are the most",
-                where=title(node),
                 remedy=EXPORT_AGAIN,
             )
 
