@@ -17,7 +17,7 @@ from onnxscope.errors import BadModel, shape_text
 from onnxscope.files.checks import EXPORT_AGAIN, graphs_of, names, title
 
 UNSEEN = 4 << 20  # bytes of a file whose parts are not counted: parsed, they take 75 times as much at most
-MOST_PARTS = 1 << 22  # fields of the protobuf: 2 bytes of an empty node take 150 bytes of memory
+MOST_PARTS = 1 << 21  # fields of the protobuf: 2 bytes of an empty node take 150 bytes of memory
 MOST_NODES = 1 << 18  # in all graphs, with functions written out: as many as a rewriting writes at most
 MOST_TENSORS = 1 << 18  # stored ones, in initializers and in nodes
 MOST_RANK = 64  # axes of a tensor: NumPy has no more, and shape inference reserves memory for each
@@ -85,15 +85,15 @@ def messages_in(descriptor: Any) -> Mapping[int, Any]:
 
 def check_limits(model: ModelProto, where: str) -> None:
     """Refuse a model whose parts are more, deeper or larger than the limits."""
-    for name in names(model):
-        if len(name) > MOST_LETTERS:
-            raise BadModel(f"a name in it has {len(name):,} letters", where=where, remedy=SMALLER)
     bodies: list[GraphProto | FunctionProto] = [model.graph, *model.functions]
     nodes = [node for body in bodies for node in every_node(body.node, 0)]
     if len(nodes) > MOST_NODES:
         raise BadModel(f"it has more than {MOST_NODES:,} nodes", where=where, remedy=SMALLER)
     if sum(map(len, map(tensors_of, nodes)), len(model.graph.initializer)) > MOST_TENSORS:
         raise BadModel(f"it stores more than {MOST_TENSORS:,} tensors", where=where, remedy=SMALLER)
+    for name in names(model):
+        if len(name) > MOST_LETTERS:
+            raise BadModel(f"a name in it has {len(name):,} letters", where=where, remedy=SMALLER)
     check_calls(model, where)
     graphs = [model.graph, *(graph for node in nodes for graph in graphs_of(node))]
     for graph in graphs:

@@ -63,8 +63,8 @@ def load(source: str | Path | bytes | onnx.ModelProto | Model) -> Model:
         proto = parse(data, path)
     model = Model(proto, hashlib.sha256(data).hexdigest(), path, len(data))
     del data  # the checks of the weights need memory too
-    check_model(model.proto, where_of(path))
     check_limits(model.proto, where_of(path))
+    check_model(model.proto, where_of(path))
     model.elsewhere = check_model_tensors(model.proto, path.parent if path else None)
     model.nbytes += model.elsewhere
     return model
