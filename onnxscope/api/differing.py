@@ -26,7 +26,7 @@ from onnxscope.ask.evaluation import probabilities
 from onnxscope.ask.presets import Preset
 from onnxscope.ask.questions import Reader
 from onnxscope.ask.suggested import suggested
-from onnxscope.errors import BadOption
+from onnxscope.errors import BadModel, BadOption
 from onnxscope.files.folders import pictures_in
 from onnxscope.files.pixels import channels_last
 from onnxscope.files.preprocessing import Preprocess
@@ -183,6 +183,12 @@ class Comparing:
         """The question, or the one that suits what the network gives."""
         if self.compares_distance(reader):
             a, b = (np.asarray(x, np.float64).reshape(-1) for x in self.main(reader, at))
+            if not a.size:
+                raise BadModel(
+                    "it has no values to compare",
+                    where=f"output '{reader.tensor}'",
+                    remedy="check the export",
+                )
             length = float(np.linalg.norm(b - a))
             direction = (b - a) / length if length else np.full(a.shape, a.size**-0.5)
             sums = {Place(reader.tensor): direction / math.sqrt(a.size)}

@@ -9,6 +9,7 @@ from typing import Any, Unpack
 
 import onnx
 
+from onnxscope.api.advisories import known_faults
 from onnxscope.api.by_image import Deciding, OpenByImage, decided, refuse_free_sizes, resolved
 from onnxscope.api.choices import Choices, Given, given_in, options_of
 from onnxscope.api.model import OpenModel
@@ -115,7 +116,7 @@ def doctor(
     """Tell how a rewrite would treat each node of a model, and what prevents it. Nothing is written.
 
     It also tells which preprocessing of pictures the model wants; some models need a `picture` to tell it by.
-    Free sizes are taken from the picture.
+    Free sizes are taken from the picture. Its notes also name installed packages that have published faults.
     """
     loaded, options, fitted = loaded_original(model), options or options_of(chosen), Sizes()
     wanted, image = presets.given(preset), None if picture is None else Path(picture)
@@ -131,7 +132,7 @@ def doctor(
         found.y.name,
         gives.name,
         tuple(gives.outputs),
-        (*found.notes, *filter(None, [fitted.note])),
+        (*found.notes, *filter(None, [fitted.note]), *known_faults()),
         problems,
         {t.name: tuple(t.shape) for t in found.freezer.b.graph.inputs if t.name not in (PROBE, COTANGENT)},
         resolved(found.base, found.x.name, loaded, wanted, image),

@@ -23,7 +23,7 @@ from onnxscope.ask.asked import OPTION
 from onnxscope.ask.scores import read_labels
 from onnxscope.cli.options import Asked
 from onnxscope.errors import BadOption
-from onnxscope.files import models, pictures
+from onnxscope.files import models, numbers, pictures
 from onnxscope.files.folders import pictures_in
 from onnxscope.files.models import check_target
 from onnxscope.files.pixels import channels_last
@@ -195,8 +195,7 @@ class Question:
 def saved_triplets(file: Path) -> Triplets:
     """The singular triplets in a file that `onnxscope svd` wrote."""
     try:
-        with np.load(file, allow_pickle=False) as saved:
-            return Triplets(saved["sigma"], saved["u"], saved["v"], saved["residuals"])
+        return Triplets(*numbers.read_npz(file, ("sigma", "u", "v", "residuals")))
     except Exception as error:  # for damaged files NumPy raises whatever its parsers raise
         raise BadOption(
             "is not a result of 'onnxscope svd'",

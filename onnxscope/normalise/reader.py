@@ -38,6 +38,7 @@ class Around:
     functions: Mapping[Key, onnx.FunctionProto]
     trial: Trial | None = None  # decides what must be known and depends on values
     node_names: set[str] = field(default_factory=set, init=False)
+    rounds: list[str] = field(default_factory=list, init=False)  # of Loop and Scan, by the names of these
     weights: dict[int, tuple[onnx.TensorProto, gs.Constant]] = field(default_factory=dict, init=False)
 
 

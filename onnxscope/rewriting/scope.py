@@ -162,8 +162,8 @@ class Scope:
                 json.loads(about["notes"]),
                 Cotangents(json.loads(about["sources"]), json.loads(about["tensors"])),
             )
-            damage = scope.damage()
-        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            damage = wrong_type(scope) or scope.damage()
+        except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
             damage = repr(error)
         if damage:
             raise BadModel(
@@ -230,6 +230,19 @@ class Scope:
                             consumer.inputs[i] = carried
         frozen = [t for t in graph.outputs if t.name in (FROZEN, TRANSPOSED)]
         return part(graph, frozen)
+
+
+def wrong_type(scope: Scope) -> str:
+    """What of the metadata is not text where it should be: a file may hold any JSON."""
+    lists = (scope.at_sources, scope.at_tensors, scope.notes)
+    wrong = [part for part, kind in zip(lists, (dict, dict, list), strict=True) if not isinstance(part, kind)]
+    texts = itertools.chain(
+        *(() if wrong else (*lists, scope.at_sources.values(), scope.at_tensors.values())),
+        *((s.name, s.op, s.how, s.policy, s.note, *s.sources) for s in scope.steps),
+        *((d.node, d.op, d.what, d.tensor) for d in scope.decided),
+    )
+    wrong += [text for text in texts if not isinstance(text, str)]
+    return f"{wrong[0]!r} in its metadata is of a wrong type" if wrong else ""
 
 
 def with_types(graph: gs.Graph) -> gs.Graph:

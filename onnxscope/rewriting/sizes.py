@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from onnxscope.errors import BadOption, shape_text
+from onnxscope.errors import BadModel, BadOption, shape_text
 from onnxscope.files.models import Model
 from onnxscope.files.pixels import channels_axis
 from onnxscope.rewriting.formulas import Formula
@@ -34,7 +35,13 @@ class FreeSizes:
         """The inverse of `str`."""
         held: dict[str, Any] = json.loads(text)
         rows = {name: tuple(map(tuple, held[name])) for name in ("probe", "cotangent")}
-        return cls(held["input"], tuple(held["axes"]), held["step"], **rows, checksum=tuple(held["checksum"]))
+        found = cls(
+            held["input"], tuple(held["axes"]), held["step"], **rows, checksum=tuple(held["checksum"])
+        )
+        numbers = (*found.axes, found.step, *found.checksum, *chain(*found.probe, *found.cotangent))
+        if not all(type(n) is int for n in numbers) or found.step not in STEPS or not found.axes:
+            raise ValueError("free sizes that are no numbers")
+        return found
 
     def __str__(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"))
@@ -58,7 +65,14 @@ class FreeSizes:
 def free_sizes_of(model: Model) -> FreeSizes | None:
     """The sizes that the file of a scope leaves free, if any."""
     held = {p.key: p.value for p in model.proto.metadata_props}
-    return FreeSizes.of_text(held[RECORD]) if RECORD in held else None
+    try:
+        return FreeSizes.of_text(held[RECORD]) if RECORD in held else None
+    except (LookupError, ValueError, TypeError, RecursionError) as error:
+        raise BadModel(
+            f"the scope is damaged ({error!r})",
+            where=f"'{model.path}'",
+            remedy="write it again with 'onnxscope rewrite'",
+        ) from error
 
 
 def input_sizes(model: Model) -> dict[str, list[int]]:
