@@ -23,6 +23,7 @@ from onnxscope.files.preprocessing import UNIT, Preprocess
 from onnxscope.files.results import Cells, Result
 from onnxscope.rewriting.bound import bound
 from onnxscope.rewriting.build import Survey, refrozen, survey
+from onnxscope.rewriting.judging import judged
 from onnxscope.rewriting.options import Options
 from onnxscope.rewriting.scope import COTANGENT, PROBE, Scope, is_scope
 from onnxscope.rewriting.steps import Step
@@ -171,15 +172,12 @@ def scope_of(
 ) -> Scope:
     """The same, but sizes that the scope leaves free stay so unless the options give them."""
     if isinstance(model, Scope):
-        scope, where = model, "scope"
-    else:
-        loaded = models.load(model)
-        if not is_scope(loaded):
-            return decided(loaded, options, preset, image)[0]
-        scope, where = Scope.of(loaded), f"'{loaded.path or 'model'}'"
-    if scope.about.free and options != Options():
-        scope, options = bound(scope, options.shapes), replace(options, shapes={})
-    return chosen_anew(scope, where, options)
+        return chosen_anew(model, "scope", options)
+    loaded = models.load(model)
+    if not is_scope(loaded):
+        return decided(loaded, options, preset, image)[0]
+    with judged(loaded, {}):
+        return chosen_anew(Scope.of(loaded), f"'{loaded.path or 'model'}'", options)
 
 
 def open_model(
@@ -205,7 +203,9 @@ def open_model(
 
 
 def chosen_anew(scope: Scope, where: str, options: Options) -> Scope:
-    """A scope, rewritten if the options choose another image, output or method."""
+    """A scope, rewritten if the options choose another image, output or method, and for one size if any."""
+    if scope.about.free and options != Options():
+        scope, options = bound(scope, options.shapes), replace(options, shapes={})
     if replace(options, image=None, output=None, method=None) != Options():
         raise BadOption(
             "is a scope, whose sizes and policies cannot be changed",

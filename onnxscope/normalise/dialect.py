@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxscope.errors import BadModel, BadOption, Undecided, Unsupported
+from onnxscope.errors import BadModel, BadOption, Fault, Undecided, Unsupported
 from onnxscope.graph.builder import Builder
 from onnxscope.graph.tensors import Shape, Tensor, is_known, np_or_enum
 from onnxscope.normalise.lifts import LIFTS
@@ -51,7 +51,7 @@ def normalise(
 
     *others, last = opsets_to_write(model)
     for opset in others:
-        with contextlib.suppress(BadModel, Undecided):
+        with contextlib.suppress(BadModel, Fault, Undecided):
             return written(model, shapes, keep, around, opset)
     return written(model, shapes, keep, around, last)
 
