@@ -78,7 +78,7 @@ def written(
     b.graph.inputs.extend(graph_inputs(graph, shapes))
     env: dict[str, Value | None] = {t.name: t for t in b.graph.inputs}
     Normaliser(around(b), Body(domains, env, keep)).run(graph)
-    b.graph.outputs.extend(graph_output(b, o.name, env.get(o.name)) for o in graph.output)
+    b.graph.outputs.extend(graph_output(b, o, env.get(o.name)) for o in graph.output)
     check_promises(b.graph)
     return b
 
@@ -114,8 +114,9 @@ def graph_input(info: onnx.ValueInfoProto, shapes: Mapping[str, Shape]) -> gs.Va
     )
 
 
-def graph_output(b: Builder, name: str, value: Value | None) -> Tensor:
+def graph_output(b: Builder, info: onnx.ValueInfoProto, value: Value | None) -> Tensor:
     """An output under its own name: an Identity gives it one where it is a constant or another tensor."""
+    name = info.name
     if value is None:
         raise BadModel("nothing computes it", where=f"output '{name}'", remedy="export the model again")
     if isinstance(value, Items):
@@ -124,6 +125,8 @@ def graph_output(b: Builder, name: str, value: Value | None) -> Tensor:
             where=f"output '{name}'",
             remedy="export the model with tensor outputs",
         )
+    if info.type.WhichOneof("value") not in (None, "tensor_type"):
+        raise BadModel("it is a tensor, and is declared as another thing", where=f"output '{name}'")
     if not is_known(value):
         return value if value.name == name else b.op("Identity", value, names=[name])
     if value.name == name:  # the node's output takes the name, so what folded to the constant gives it up

@@ -13,6 +13,7 @@ from onnxscope.errors import BadOption, shape_text
 from onnxscope.files.models import Model
 from onnxscope.files.pixels import channels_axis
 from onnxscope.rewriting.formulas import Formula
+from onnxscope.rewriting.scope_checks import damaged
 
 RECORD = "onnxscope.free_sizes"  # its key in a scope's metadata
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128)  # networks take any size, or multiples of one of these
@@ -31,10 +32,19 @@ class FreeSizes:
 
     @classmethod
     def of_text(cls, text: str) -> FreeSizes:
-        """The inverse of `str`."""
-        held: dict[str, Any] = json.loads(text)
-        rows = {name: tuple(map(tuple, held[name])) for name in ("probe", "cotangent")}
-        return cls(held["input"], tuple(held["axes"]), held["step"], **rows, checksum=tuple(held["checksum"]))
+        """The inverse of `str`; refuses what others have changed."""
+        try:
+            held: dict[str, Any] = json.loads(text)
+            rows = {name: tuple(map(tuple, held[name])) for name in ("probe", "cotangent")}
+            axes, step, checksum = tuple(held["axes"]), held["step"], tuple(held["checksum"])
+            numbers = [*axes, step, *checksum, *(n for name in rows for row in rows[name] for n in row)]
+            sound = all(type(n) is int for n in numbers) and step in STEPS and set(axes) <= set(range(1, 4))
+            if sound and isinstance(held["input"], str):
+                return cls(held["input"], axes, step, **rows, checksum=checksum)
+            problem = "its numbers are not those of sizes"
+        except (LookupError, ValueError, TypeError) as error:
+            problem = repr(error)
+        raise damaged(f"its record of free sizes: {problem}", "metadata")
 
     def __str__(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"))
