@@ -56,6 +56,7 @@ class Device:
         return "TF32 in products" if self.name == "cuda" and self.tf32 else "float32"
 
 
+onnxruntime.set_default_logger_severity(3)  # some kernels warn on stderr, whatever a session's own level is
 LEVELS = {False: "DISABLE_ALL", "basic": "ENABLE_BASIC", "extended": "ENABLE_EXTENDED", True: "ENABLE_ALL"}
 DEVICES = ("auto", "cpu", "cuda")
 CPU = Device()
@@ -107,11 +108,8 @@ def no_cuda() -> str:
         session.run({"x": np.ones((1, 1, 3, 3), np.float32)})
     except (BadModel, Unsupported) as error:
         return error.cause
-    return "" if session.on_device else one_reason(printed.getvalue())
-
-
-def one_reason(printed: str) -> str:
-    return next(iter(printed.splitlines()), "") or "its libraries cannot be loaded"
+    reason = next(iter(printed.getvalue().splitlines()), "") or "its libraries cannot be loaded"
+    return "" if session.on_device else reason
 
 
 class Session:

@@ -271,6 +271,7 @@ def judged(
     (place / fuzz_mutations.FILE).write_bytes(ramp().tobytes())
     (place / PICTURE).write_bytes(png())
     os.chdir(place)
+    _ = said(2), said(1)  # what the mutations said
     code: int | None = None
     signal.alarm(SECONDS)
     try:
@@ -313,9 +314,11 @@ def wrong(code: int, command: Sequence[str], errors: str, printed: str) -> list[
         found.append((f"an error in {len(lines)} lines", errors[:600]))
     if code == 0 and [line for line in lines if not line.startswith(("onnxscope", "warning"))]:
         found.append(("says something on stderr", errors[:600]))
-    if "fault of onnxscope" in printed and code != 70:
+    if "fault of onnxscope" in printed + errors and code != 70:
         at = FAULT.search(printed)
-        found.append((f"noted fault {at[2]} in {at[1]}" if at else "noted fault", printed[:600]))
+        found.append(
+            (f"noted fault {at[2]} in {at[1]}" if at else "not proved", errors[:600] or printed[:600])
+        )
     if "internal error" in printed + errors:
         found.append(("internal error", (printed + errors)[:600]))
     if "--json" in command:

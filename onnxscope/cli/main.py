@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 import traceback
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Annotated, Any
@@ -69,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None) -> int:
     try:
-        with printing():
+        with printing(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what libraries warn of is not for users
             code = int(app(arguments, prog_name="onnxscope", standalone_mode=False) or GOOD)
     except NotProved as error:
         return complain(str(error), FELL_SHORT, arguments)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -221,9 +220,7 @@ def attach(held: Held, folder: Path | None) -> None:
 def located(held: Held, folder: Path | None) -> tuple[Path, int]:
     """The file and the offset of an external tensor; refuses a file that is outside, missing or too short."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of keys that onnx does not know
-            info = external_data_helper.ExternalDataInfo(held.tensor)
+        info = external_data_helper.ExternalDataInfo(held.tensor)
     except ValueError as error:
         raise BadModel(
             f"its external data is described wrongly ({error})", where=held.where, remedy=EXPORT_AGAIN

@@ -26,6 +26,7 @@ from onnxscope.graph.tensors import (
 )
 
 MOST_ELEMENTS = 1 << 31  # of one tensor: a damaged model can ask for more than any memory holds
+MOST_AXES = 64  # of NumPy's arrays
 MOST_VALUES = 1024  # of a constant input whose values the inference is given, such as the shape of a Reshape
 VALUE_TYPES = (TensorProto.INT64, TensorProto.INT32, TensorProto.FLOAT)
 CHECK = "check the sizes given with --input-shape, or the export"
@@ -92,6 +93,8 @@ def infer_from_function(
 
 def check_size(output: Tensor, node: gs.Node) -> None:
     """Refuse sizes that no tensor can have."""
+    if len(output.shape or ()) > MOST_AXES:
+        raise BadModel(f"its output would have {len(output.shape)} axes", where=describe(node), remedy=CHECK)
     sizes = [d for d in output.shape or () if isinstance(d, int)]
     if any(d < 0 for d in sizes) or math.prod(sizes) > MOST_ELEMENTS:
         raise BadModel(

@@ -24,7 +24,7 @@ from onnxscope.normalise.trial import Trial
 from onnxscope.rewriting.frozen import Frozen, raw_shape
 from onnxscope.rewriting.fuse import fold_batch_norms
 from onnxscope.rewriting.guard import HOLDS, add_guard
-from onnxscope.rewriting.judging import judged
+from onnxscope.rewriting.judging import judged, refuse_bad
 from onnxscope.rewriting.linearize import Freezer, linearize
 from onnxscope.rewriting.options import GRADIENT, Options
 from onnxscope.rewriting.rules.table import RULES
@@ -91,6 +91,8 @@ def survey(model: Model, options: Options, feeds: Feeds | None = None) -> Survey
         found = frozen_base(b, options, trial.decided if trial is not None else ())
         if isinstance(found.y1, Fault):
             raise found.y1
+    for fault in (e for e in found.freezer.active.values() if isinstance(e, Fault)):
+        refuse_bad(model, options.shapes, fault)
     return found
 
 

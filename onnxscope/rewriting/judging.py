@@ -23,15 +23,24 @@ def judged(model: Model, shapes: Mapping[str, Shape]) -> Iterator[None]:
     try:
         yield
     except Fault as fault:
-        if reason := refusal(model, shapes):
-            raise BadModel(reason, where=fault.where, remedy="export the model again") from fault
+        refuse_bad(model, shapes, fault)
         raise
+
+
+def refuse_bad(model: Model, shapes: Mapping[str, Shape], fault: ScopeError) -> None:
+    """Refuse a model that onnx or onnxruntime refuse, because of an error that may be its own fault."""
+    if reason := refusal(model, shapes):
+        raise BadModel(reason, where=fault.where, remedy="export the model again") from fault
 
 
 def refusal(model: Model, shapes: Mapping[str, Shape]) -> str:
     """Why onnx's checker refuses a model, or onnxruntime cannot run it on ones; empty if both accept it."""
     try:
-        filled = shape_inference.infer_shapes(model.proto, strict_mode=True)  # many outputs have no shape
+        # the checker wants all outputs to have a type and a shape, and many exporters leave them out
+        filled = shape_inference.infer_shapes(model.proto, strict_mode=True)
+        for info in filled.graph.output:
+            info.type.tensor_type.elem_type = info.type.tensor_type.elem_type or onnx.TensorProto.FLOAT
+            info.type.tensor_type.shape.SetInParent()
         if not any(map(is_external, filled.graph.initializer)):  # the loaded model has absolute paths to them
             onnx.checker.check_model(filled)
     except Exception as error:  # onnx raises several kinds of its own

@@ -189,7 +189,11 @@ class Scope:
         missing |= {FROZEN, TRANSPOSED} - {t.name for t in self.graph.outputs}
         missing |= set(self.at_sources) - nodes
         missing |= {s for step in self.steps for s in step.sources if s in nodes} - set(self.at_sources)
-        return ", ".join(f"no '{n}'" for n in sorted(missing))
+        if missing or self.about.free:
+            return ", ".join(f"no '{n}'" for n in sorted(missing))
+        named = {self.image, self.output, *self.at_sources.values(), *self.at_tensors.values()}
+        made = [t for n in self.graph.nodes for t in n.outputs if t.name in named]
+        return ", ".join(f"the shape of '{t.name}' is not known" for t in made if t.shape is None)
 
     def base(self) -> gs.Graph:
         """The base alone: the normalised model, whose outputs include the explained tensor.

@@ -12,6 +12,8 @@ from onnx.onnx_cpp2py_export.checker import CheckerContext, ValidationError
 
 from onnxscope.errors import BadModel
 
+LEAST_IR_VERSION = 4  # in older ones all weights are inputs too
+
 
 def damaged(what: object, where: str) -> BadModel:
     return BadModel(
@@ -24,6 +26,8 @@ def damage_in(model: ModelProto, floats: Iterable[str]) -> str:
     graph = model.graph
     if model.functions or graph.sparse_initializer or [o.domain for o in model.opset_import] != [""]:
         return "it has functions, sparse weights or operators of other domains"
+    if model.ir_version < LEAST_IR_VERSION:
+        return f"its IR version is {model.ir_version}"
     return wrong_ends(graph, set(floats)) or wrong_order(graph) or wrong_node(model)
 
 
@@ -31,10 +35,10 @@ def wrong_ends(graph: GraphProto, floats: set[str]) -> str:
     """An input or output that is no tensor, or an input whose type or sizes are not known."""
     for info in (*graph.input, *graph.output):
         tensor = info.type.tensor_type
-        if info.type.WhichOneof("value") not in (None, "tensor_type") or any(
-            d.dim_value < 0 for d in tensor.shape.dim
-        ):
+        if info.type.WhichOneof("value") not in (None, "tensor_type"):
             return f"'{info.name}' is no tensor"
+        if any(d.dim_value < 0 for d in tensor.shape.dim):
+            return f"'{info.name}' has a negative size"
     for info in graph.input:
         tensor = info.type.tensor_type
         if not tensor.elem_type or not tensor.HasField("shape"):

@@ -75,13 +75,15 @@ def input_sizes(model: Model) -> dict[str, list[int]]:
     """The sizes of each input of a model, 0 where they are free."""
     constants = {t.name for t in model.proto.graph.initializer}  # old files list them among the inputs
     inputs = [i for i in model.proto.graph.input if i.name not in constants]
-    return {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in inputs}
+    return {i.name: [max(d.dim_value, 0) for d in i.type.tensor_type.shape.dim] for i in inputs}
 
 
 def free_input(model: Model, layout: str = "auto") -> tuple[str, list[int], tuple[int, int]] | None:
     """The input that has free sizes: its name, its shape with 0 where free, its axes of rows and columns."""
     scope, sizes = free_sizes_of(model), input_sizes(model)
     if scope is not None:  # its probe and its cotangent have free sizes, too
+        if scope.input not in sizes:
+            raise damaged(f"no input '{scope.input}'", "metadata")
         sizes = {scope.input: sizes[scope.input]}
     free = {
         name: [1, *shape[1:]]
