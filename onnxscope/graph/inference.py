@@ -26,7 +26,7 @@ from onnxscope.graph.tensors import (
 )
 
 MOST_ELEMENTS = 1 << 31  # of one tensor: a damaged model can ask for more than any memory holds
-MOST_AXES = 64  # of NumPy's arrays
+MOST_AXES = 32  # that NumPy broadcasts
 MOST_VALUES = 1024  # of a constant input whose values the inference is given, such as the shape of a Reshape
 VALUE_TYPES = (TensorProto.INT64, TensorProto.INT32, TensorProto.FLOAT)
 CHECK = "check the sizes given with --input-shape, or the export"

@@ -151,6 +151,8 @@ class Scope:
         try:
             free = FreeSizes.of_text(about["free_sizes"]) if "free_sizes" in about else None
             graph = gs.import_onnx(model.proto)
+            for t in (*graph.inputs, *graph.outputs):
+                t.dtype = np_or_enum(t.dtype) if isinstance(t.dtype, int) else t.dtype
             scope = cls(
                 graph if free else with_types(graph),  # free sizes are known once they are bound
                 Analysis(

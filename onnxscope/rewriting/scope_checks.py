@@ -59,7 +59,8 @@ def wrong_order(graph: GraphProto) -> str:
             if name in made:
                 return f"'{name}' is made twice"
             made.add(name)
-    return next((f"nothing makes '{o.name}'" for o in graph.output if o.name not in made), "")
+    computed = {name for n in graph.node for name in n.output}
+    return next((f"no node makes '{o.name}'" for o in graph.output if o.name not in computed), "")
 
 
 def wrong_node(model: ModelProto) -> str:
