@@ -30,7 +30,7 @@ from fuzz_seeds import Family
 
 FAST = Path("/dev/shm") if Path("/dev/shm").is_dir() else Path(tempfile.gettempdir())
 PICTURE = "fuzz.png"
-SECONDS, GRACE = 30, 5  # of a case, and until a case that does not notice the alarm is killed
+SECONDS, MOST_SECONDS = 30, 90  # of the processor for a case, and until a case without an end is killed
 MOST_CASES = 3000  # of one process: a new one starts with the memory of the first case
 CODES = (0, 1, 2, 70)
 IMAGE = ["--image", PICTURE, "--preset", "unit"]
@@ -162,7 +162,7 @@ class Child:
         at, began = struct.unpack("qd", self.shared[:16])
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         if not pid:
-            if time.time() - began > SECONDS + GRACE and not self.killed:
+            if time.time() - began > MOST_SECONDS and not self.killed:
                 self.killed = True
                 os.kill(self.pid, signal.SIGKILL)
             return found
@@ -242,7 +242,7 @@ def prepared(folder: Path, limits: Limits) -> Callable[[Sequence[str]], int]:
     resource.setrlimit(resource.RLIMIT_AS, (size + limits.memory,) * 2)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limits.file,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGALRM, too_long)
+    signal.signal(signal.SIGPROF, too_long)
     gc.freeze()
     return cli.run
 
@@ -273,15 +273,15 @@ def judged(
     os.chdir(place)
     _ = said(2), said(1)  # what the mutations said
     code: int | None = None
-    signal.alarm(SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         code = run(command)
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         found = []
     except TooLong as error:
         found = [(f"hang in {where(error)}", "")]
     except BaseException as error:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         found = [(f"escaped {type(error).__name__} in {where(error)}", str(error)[:300])]
     sys.stdout.flush()
     sys.stderr.flush()

@@ -79,6 +79,19 @@ def output_of_no_kind() -> ModelProto:
     return proto
 
 
+@finding("rewrite", "--policy", "taylor", code=0)
+def window_over_padding_alone() -> ModelProto:
+    """onnxruntime drops such a window of ceil mode, and onnx's inference before opset 22 counts it."""
+    pool = {
+        "ceil_mode": 1,
+        "count_include_pad": 1,
+        "kernel_shape": [3, 2],
+        "pads": [1, 0, 1, 1],
+        "strides": [1, 2],
+    }
+    return model([node("AveragePool", ["x"], **pool)], X, ["y"], opset=11)
+
+
 @finding("rewrite", code=2)
 def too_many_axes() -> ModelProto:
     """A tensor of 65 axes, which NumPy neither has nor broadcasts."""
@@ -183,6 +196,14 @@ def scope_of_an_old_version() -> ModelProto:
     """In a file of IR version 2 the shapes of the cotangents could not be inferred."""
     proto = scope()
     proto.ir_version = 2
+    return proto
+
+
+@finding(*ROW, code=2)
+def scope_of_a_version_without_end() -> ModelProto:
+    """onnx's checker takes no IR version of 64 bits."""
+    proto = scope()
+    proto.ir_version = 1 << 40
     return proto
 
 
