@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from onnxscope.api.compared_images import Images, images_in, missing, named, readable
 from onnxscope.api.difference import Difference
 from onnxscope.api.difference_page import Origin, drawing, example
 from onnxscope.api.linear_difference import LinearDifference, linear_difference
 from onnxscope.api.opening import ModelSource
 from onnxscope.api.rows import Row, Rows
 from onnxscope.api.totals import Totals
-from onnxscope.api.two_models import Arrays, Image, Reading, TwoModels
+from onnxscope.api.two_models import Image, Reading, TwoModels
 from onnxscope.ask import tasks
 from onnxscope.ask.asked import Asked
 from onnxscope.ask.evaluation import probabilities
@@ -27,7 +28,6 @@ from onnxscope.ask.presets import Preset
 from onnxscope.ask.questions import Reader
 from onnxscope.ask.suggested import suggested
 from onnxscope.errors import BadModel, BadOption
-from onnxscope.files.folders import pictures_in
 from onnxscope.files.pixels import channels_last
 from onnxscope.files.preprocessing import Preprocess
 from onnxscope.pairing.pair import TINY, Both, Sums, weights_in
@@ -39,7 +39,6 @@ from onnxscope.rewriting.steps import TAYLOR, Policy
 
 DISTANCE = "distance"
 AS_A_WHOLE = {tasks.PICTURE, tasks.MAP, tasks.EMBEDDING, tasks.NUMBERS, tasks.POINTS}  # compared by DISTANCE
-Images = Image | Sequence[Image]
 Others = Callable[[Mapping[str, Path]], Iterator[Row]]  # rows of pictures, by their names
 
 
@@ -77,18 +76,6 @@ def diff(
     if filters:
         found = replace(found, linear=comparing.linear(images, filters))
     return comparing.checked(found, images, check) if check else found
-
-
-def images_in(image: Images, clip: bool) -> Sequence[Image]:
-    """A single image, or those of a folder or of a sequence. A folder can also be a single clip."""
-    if isinstance(image, (str, Path)):
-        path = Path(image)
-        return pictures_in(path) if path.is_dir() and not clip else [path]
-    if isinstance(image, (np.ndarray, Mapping)):
-        return [image]
-    if not image:
-        raise BadOption("there are no images", where="diff", remedy="give one at least")
-    return image
 
 
 class Comparing:
@@ -244,49 +231,6 @@ class Comparing:
             notes=tuple(models.notes),
             preset=models.opened.preset,
         )
-
-
-def readable(
-    models: TwoModels,
-    images: Sequence[Image],
-    skipped: list[dict[str, str]] | None = None,
-    known: Container[str] = (),
-) -> Iterator[tuple[int, str, Image, Arrays]]:
-    """The images with their numbers, their names, and what A is fed with.
-
-    Those that cannot be read are left out, unless there is no other. Of those that are known, only the first
-    is needed, as the networks are matched on it.
-    """
-    error, seen = None, 0
-    for k, (name, image) in enumerate(named(images), 1):
-        if name in known and seen:
-            continue
-        try:
-            fed = models.fed(image)
-        except BadOption as found:
-            error = found
-            if skipped is not None:
-                skipped.append({"image": name, "why": found.cause})
-            continue
-        seen += 1
-        yield k, name, image, fed
-    if error is not None and not seen:
-        raise error
-
-
-def missing(images: Sequence[Image], totals: Totals) -> dict[str, Path]:
-    """The pictures that have no row yet, by their names."""
-    known = {row.image for row in totals.rows}
-    files = {n: Path(i) for n, i in named(images) if isinstance(i, (str, Path)) and n not in known}
-    return {n: file for n, file in files.items() if not file.is_dir()}  # which is a clip
-
-
-def named(images: Sequence[Image]) -> list[tuple[str, Image]]:
-    """Images with the names of their files, or else their numbers."""
-    names = [Path(i).name if isinstance(i, (str, Path)) else str(k) for k, i in enumerate(images, 1)]
-    if len(set(names)) < len(names):
-        names = [f"{k}:{name}" for k, name in enumerate(names, 1)]
-    return list(zip(names, images, strict=True))
 
 
 def root_mean_square(a: np.ndarray, b: np.ndarray) -> float:

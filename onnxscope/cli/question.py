@@ -30,7 +30,7 @@ from onnxscope.files.pixels import channels_last
 from onnxscope.files.preprocessing import Preprocess
 from onnxscope.linear.svd.decompose import Triplets
 from onnxscope.rewriting.sizes import input_sizes
-from onnxscope.show.sheets import Rows, save
+from onnxscope.show.sheets import Rows, png, sheet
 from onnxscope.show.views import Views
 
 RESULTS = (".npz", ".png")  # what most verbs write
@@ -158,8 +158,9 @@ class Question:
         np.savez_compressed(
             file, image=self.x.image, output=self.x.output, about=np.array(json.dumps(about)), **arrays
         )
-        models.write({table: iter([file.getvalue()])}, table)
-        return [table, save(picture, rows, f"{self.model.name}, {self.file.name}: {self.verb}")]
+        drawn = png(sheet(rows, f"{self.model.name}, {self.file.name}: {self.verb}"))
+        models.write({table: iter([file.getvalue()]), picture: iter([drawn])}, table)
+        return [table, picture]
 
     def write_chart(self, png: bytes) -> Path:
         """Write a chart to OUT.png."""

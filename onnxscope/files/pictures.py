@@ -102,7 +102,7 @@ def read_picture(path: Path, shape: Sequence[int], preprocess: Preprocess) -> np
     if len(shape) == 4 and shape[0] > 1:
         one = read_picture(path, (1, *shape[1:]), preprocess)
         return np.repeat(one, shape[0], axis=0)
-    if not is_picture(shape) or shape[channels_axis(shape, preprocess.layout)] not in MODES:
+    if not is_picture(shape) or 0 in shape or shape[channels_axis(shape, preprocess.layout)] not in MODES:
         raise BadOption(
             f"a picture does not fit the model's input of {shape_text(shape)}",
             where=option_text(path),

@@ -163,7 +163,7 @@ class Builder:
 
     def _fold(self, node: gs.Node) -> list[gs.Constant] | None:
         """Infer the outputs' types; if all inputs are small constants, compute and return the outputs."""
-        infer_outputs(node, self.opset, self.graph.ir_version)
+        infer_outputs(node, self.opset, self.graph.ir_version, added=self.numbers is not None)
         known = all(is_known(t) for t in node.inputs if t.name)
         has_body = any(isinstance(v, onnx.GraphProto) for v in node.attrs.values())
         if not known or has_body or node.op in NOT_FOLDED:

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, shape_inference
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
 from onnxscope.errors import BadModel, shape_text
+from onnxscope.graph.faults import fault_at
 from onnxscope.graph.shapes import LEFT_OPEN
 from onnxscope.graph.tensors import (
     Tensor,
@@ -25,14 +26,14 @@ from onnxscope.graph.tensors import (
 )
 
 MOST_ELEMENTS = 1 << 31  # of one tensor: a damaged model can ask for more than any memory holds
-MOST_AXES = 64  # of one tensor: NumPy has no more
+MOST_AXES = 32  # that NumPy broadcasts
 MOST_VALUES = 1024  # of a constant input whose values the inference is given, such as the shape of a Reshape
 VALUE_TYPES = (TensorProto.INT64, TensorProto.INT32, TensorProto.FLOAT)
 CHECK = "check the sizes given with --input-shape, or the export"
 
 
-def infer_outputs(node: gs.Node, opset: int, ir_version: int) -> None:
-    """Fill in the element types and shapes of a node's outputs."""
+def infer_outputs(node: gs.Node, opset: int, ir_version: int, *, added: bool) -> None:
+    """Fill in the element types and shapes of a node's outputs; `added` is a node that the model has not."""
     schema: Any = onnx.defs.get_schema(node.op, opset)  # onnx's stub file lacks half of its attributes
     types: dict[str, onnx.TypeProto] = {}
     try:
@@ -48,6 +49,8 @@ def infer_outputs(node: gs.Node, opset: int, ir_version: int) -> None:
             ir_version=ir_version,
         )
     except Exception as error:  # onnx raises its own InferenceError, or a plain one for a type mismatch
+        if added:
+            raise fault_at(node, error) from error
         raise BadModel(
             f"its inputs do not fit the operator ({error})", where=describe(node), remedy=CHECK
         ) from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from onnxscope.errors import BadModel, BadOption, shape_text
 from onnxscope.files.models import Model
 from onnxscope.files.pixels import channels_axis
 from onnxscope.rewriting.formulas import Formula
+from onnxscope.rewriting.scope_checks import damaged
 
 RECORD = "onnxscope.free_sizes"  # its key in a scope's metadata
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128)  # networks take any size, or multiples of one of these
@@ -32,16 +32,24 @@ class FreeSizes:
 
     @classmethod
     def of_text(cls, text: str) -> FreeSizes:
-        """The inverse of `str`."""
-        held: dict[str, Any] = json.loads(text)
-        rows = {name: tuple(map(tuple, held[name])) for name in ("probe", "cotangent")}
-        found = cls(
-            held["input"], tuple(held["axes"]), held["step"], **rows, checksum=tuple(held["checksum"])
-        )
-        numbers = (*found.axes, found.step, *found.checksum, *chain(*found.probe, *found.cotangent))
-        if not all(type(n) is int for n in numbers) or found.step not in STEPS or not found.axes:
-            raise ValueError("free sizes that are no numbers")
-        return found
+        """The inverse of `str`; refuses what others have changed."""
+        try:
+            held: dict[str, Any] = json.loads(text)
+            rows = {name: tuple(map(tuple, held[name])) for name in ("probe", "cotangent")}
+            axes, step, checksum = tuple(held["axes"]), held["step"], tuple(held["checksum"])
+            numbers = [*axes, step, *checksum, *(n for name in rows for row in rows[name] for n in row)]
+            sound = (
+                all(type(n) is int for n in numbers)
+                and step in STEPS
+                and axes
+                and set(axes) <= set(range(1, 4))
+            )
+            if sound and isinstance(held["input"], str):
+                return cls(held["input"], axes, step, **rows, checksum=checksum)
+            problem = "its numbers are not those of sizes"
+        except (LookupError, ValueError, TypeError) as error:
+            problem = repr(error)
+        raise damaged(f"its record of free sizes: {problem}", "metadata")
 
     def __str__(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"))
@@ -79,13 +87,15 @@ def input_sizes(model: Model) -> dict[str, list[int]]:
     """The sizes of each input of a model, 0 where they are free."""
     constants = {t.name for t in model.proto.graph.initializer}  # old files list them among the inputs
     inputs = [i for i in model.proto.graph.input if i.name not in constants]
-    return {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in inputs}
+    return {i.name: [max(d.dim_value, 0) for d in i.type.tensor_type.shape.dim] for i in inputs}
 
 
 def free_input(model: Model, layout: str = "auto") -> tuple[str, list[int], tuple[int, int]] | None:
     """The input that has free sizes: its name, its shape with 0 where free, its axes of rows and columns."""
     scope, sizes = free_sizes_of(model), input_sizes(model)
     if scope is not None:  # its probe and its cotangent have free sizes, too
+        if scope.input not in sizes:
+            raise damaged(f"no input '{scope.input}'", "metadata")
         sizes = {scope.input: sizes[scope.input]}
     free = {
         name: [1, *shape[1:]]

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxscope.errors import BadModel, BadOption, ScopeError
+from onnxscope.errors import BadModel, BadOption, Unsupported
 from onnxscope.files.models import Model, in_memory, save
 from onnxscope.graph.parts import part
 from onnxscope.graph.tensors import Tensor, is_float
@@ -77,7 +77,7 @@ def run_original(original: Model, feeds: Arrays, *, optimise: bool = False) -> A
     try:
         with session(original, optimise=optimise) as running:
             return running.run(feeds)
-    except ScopeError as error:
+    except Unsupported as error:  # it lacks the kernel for an operator or a type
         if original.nbytes > REFERENCE_BYTES or original.elsewhere:
             raise
         refusal = error

@@ -42,7 +42,7 @@ class Host:
 
     def __init__(self, modules: tuple[str, ...]) -> None:
         self.modules, self.used = modules, False
-        quiet = None if os.environ.get("ONNXSCOPE_DEBUG") else subprocess.DEVNULL
+        quiet = None if os.environ.get(errors.DEBUG) else subprocess.DEVNULL
         command = [sys.executable, "-m", "onnxscope.work.host", *modules]
         # one thread for each library: the process must have no other when it forks
         single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
