@@ -134,6 +134,19 @@ def output_that_nothing_reaches() -> ModelProto:
     return model(nodes, X, ["y"])
 
 
+@finding("diff", "model.onnx", "--image", "fuzz.png", code=2)
+def output_of_stored_values() -> ModelProto:
+    """An output that no image reaches has no readers, and was not among the tensors that diff knows."""
+    nodes = [node("Relu", ["x"], ["h"]), node("Softmax", ["h"], axis=1), node("Abs", ["w"], ["z"])]
+    return model(nodes, {"x": randn(1, 5, 8, 8)[:, :3]}, ["y", "z"], weights={"w": randn(1, 3, 8, 8)})
+
+
+@finding("diff", "model.onnx", "--image", "fuzz.png", code=0)
+def class_map_of_two_pictures() -> ModelProto:
+    """The output for a batch of two was taken for a map of classes."""
+    return model([node("Softmax", ["x"], axis=-2)], {"x": randn(2, 3, 4, 5)}, ["y"], opset=11)
+
+
 # scopes that others have changed
 
 
