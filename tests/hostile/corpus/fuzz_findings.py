@@ -147,6 +147,13 @@ def class_map_of_two_pictures() -> ModelProto:
     return model([node("Softmax", ["x"], axis=-2)], {"x": randn(2, 3, 4, 5)}, ["y"], opset=11)
 
 
+@finding("residual", code=2)
+def output_without_elements() -> ModelProto:
+    """Of an output without elements there is no picture."""
+    bounds = {"starts": np.array([3]), "ends": np.array([-1000]), "axes": np.array([3])}
+    return model([node("Slice", ["x", *bounds])], X, ["y"], weights=bounds)
+
+
 # scopes that others have changed
 
 
@@ -217,6 +224,13 @@ def scope_of_a_version_without_end() -> ModelProto:
     """onnx's checker takes no IR version of 64 bits."""
     proto = scope()
     proto.ir_version = 1 << 40
+    return proto
+
+
+@finding(*ROW, code=2)
+def scope_of_an_opset_without_end() -> ModelProto:
+    proto = scope()
+    proto.opset_import[0].version = 1 << 40
     return proto
 
 
