@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import fuzz_graphs as graphs
+import fuzz_shapes as shapes
 import numpy as np
 import onnx
 from fuzz_graphs import SMALL, TYPES, Random, a_graph, a_tensor_name, a_weight, array, number, whole
@@ -215,10 +216,9 @@ def into_loop(r: Random, model: ModelProto) -> None:
 # bytes
 
 
-def pieces(r: Random, data: bytearray) -> Iterator[tuple[int, int]]:
-    while True:
-        start = r.randrange(len(data))
-        yield start, min(len(data), start + r.choice((1, 2, 8, 64, 500)))
+def piece(r: Random, data: bytearray) -> slice:
+    start = r.randrange(len(data))
+    return slice(start, start + r.choice((1, 2, 8, 64, 500)))
 
 
 def flip_bits(r: Random, data: bytearray) -> None:
@@ -236,13 +236,12 @@ def truncate(r: Random, data: bytearray) -> None:
 
 
 def splice(r: Random, data: bytearray) -> None:
-    (start, end), (at, _) = (next(pieces(r, data)) for _ in range(2))
-    data[at:at] = data[start:end]
+    at = r.randrange(len(data))
+    data[at:at] = data[piece(r, data)]
 
 
 def cut_out(r: Random, data: bytearray) -> None:
-    start, end = next(pieces(r, data))
-    del data[start:end]
+    del data[piece(r, data)]
 
 
 def insert_bytes(r: Random, data: bytearray) -> None:
@@ -250,53 +249,55 @@ def insert_bytes(r: Random, data: bytearray) -> None:
     data[at:at] = r.randbytes(r.choice((1, 2, 8, 64)))
 
 
-STRUCTURED: Sequence[Callable[[Random, ModelProto], None]] = (
-    *(
-        graphs.delete_node,
-        graphs.bypass_node,
-        graphs.duplicate_node,
-        graphs.swap_nodes,
-        graphs.change_operator,
-        graphs.change_operator,
-        graphs.insert_node,
-    ),
-    *(
-        graphs.insert_node,
-        graphs.rename_node,
-        graphs.change_domain,
-        graphs.change_attribute,
-        graphs.change_attribute,
-        graphs.retype_attribute,
-    ),
-    *(
-        graphs.delete_attribute,
-        graphs.add_attribute,
-        graphs.add_attribute,
-        graphs.refer_to_attribute,
-        graphs.change_size,
-        graphs.change_size,
-        graphs.change_rank,
-    ),
-    *(
-        graphs.drop_shape,
-        graphs.change_type,
-        graphs.change_kind,
-        graphs.rewire,
-        graphs.rewire,
-        graphs.swap_inputs,
-        graphs.dangle,
-        graphs.more_or_fewer_inputs,
-    ),
-    *(
-        graphs.more_or_fewer_outputs,
-        graphs.rename_output,
-        graphs.change_ends,
-        change_values,
-        reshape_weight,
-        reshape_weight,
-    ),
-    *(cast_weight, replace_weight, cut_weight, delete_weight, feed_weight, sparse_weight, external_weight),
-    *(change_opset, change_imports, change_ir_version, change_metadata, into_function, into_if, into_loop),
+STRUCTURED: Sequence[Callable[[Random, ModelProto], None]] = (  # some twice, as they find more
+    graphs.delete_node,
+    graphs.bypass_node,
+    graphs.duplicate_node,
+    graphs.swap_nodes,
+    graphs.change_operator,
+    graphs.change_operator,
+    graphs.insert_node,
+    graphs.insert_node,
+    graphs.rename_node,
+    graphs.change_domain,
+    graphs.change_attribute,
+    graphs.change_attribute,
+    graphs.retype_attribute,
+    graphs.delete_attribute,
+    graphs.add_attribute,
+    graphs.add_attribute,
+    graphs.refer_to_attribute,
+    shapes.change_size,
+    shapes.change_size,
+    shapes.change_rank,
+    shapes.drop_shape,
+    shapes.change_type,
+    shapes.change_kind,
+    graphs.rewire,
+    graphs.rewire,
+    graphs.swap_inputs,
+    graphs.dangle,
+    graphs.more_or_fewer_inputs,
+    graphs.more_or_fewer_outputs,
+    graphs.rename_output,
+    graphs.change_ends,
+    change_values,
+    reshape_weight,
+    reshape_weight,
+    cast_weight,
+    replace_weight,
+    cut_weight,
+    delete_weight,
+    feed_weight,
+    sparse_weight,
+    external_weight,
+    change_opset,
+    change_imports,
+    change_ir_version,
+    change_metadata,
+    into_function,
+    into_if,
+    into_loop,
 )
 BYTES: Sequence[Callable[[Random, bytearray], None]] = (
     flip_bits,

@@ -256,7 +256,7 @@ def would_help(shares: Sequence[Share], difference: float, question: str) -> tup
     """
     predicted = {
         s.a: difference * (math.sqrt(max(0.0, 1 - s.contribution / difference)) - 1)
-        if question == DISTANCE
+        if question == DISTANCE and difference
         else -s.contribution
         for s in shares
         if s.a and s.b and s.contribution

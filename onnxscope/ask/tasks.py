@@ -193,6 +193,8 @@ def kind_of_map(end: End, shape: Shape, image: tuple[int, int, int]) -> str:
         return POINTS
     if count == 1 or abs(height * columns - width * rows) > max(rows, columns):
         return NUMBERS
+    if shape[0] != 1:
+        return NUMBERS
     return CLASS_MAP if decided or count not in (3, 4) else PICTURE
 
 

@@ -234,14 +234,14 @@ class Matcher:
 
     def carried_on(self, member: Member) -> Iterator[Member]:
         """The tensors of B that are this one in another layout, or rounded."""
-        for node in self.b.consumers[member.name]:
+        for node in self.b.consumers.get(member.name, ()):
             if node.inputs[0].name != member.name:
                 continue
             if node.op in VIEWS:
                 layout = of_view(node).inverse.then(member.layout)
                 yield Member(node.outputs[0].name, layout)
             elif node.op in ROUNDING:
-                after = [node, *self.b.consumers[node.outputs[0].name]]
+                after = [node, *self.b.consumers.get(node.outputs[0].name, ())]
                 for rounded in (n.outputs[0].name for n in after if n.op in ROUNDING):
                     if self.keeps(member.name, rounded):
                         yield Member(rounded, member.layout)

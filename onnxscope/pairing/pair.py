@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from onnxscope.errors import BadOption, shape_text
+from onnxscope.errors import BadOption, Unsupported, shape_text
 from onnxscope.graph.tensors import numel, shape_of
 from onnxscope.pairing.found import Member
 from onnxscope.pairing.kinds import Kinds
@@ -82,6 +82,12 @@ class Pair:
     def ends(self) -> list[tuple[str, Member]]:
         """A's explained tensors before anything was added, and their counterparts in B."""
         members = self.layers.members()
+        if lost := next((t.name for t in self.a.ends if t.name not in members), None):
+            raise Unsupported(
+                "no image reaches it, so that it has no counterpart",
+                where=f"tensor '{lost}'",
+                remedy="name another one with --output",
+            )
         last = {layer.tensor: layer.rounds for layer in self.layers.every if layer.rounds}
         return [(last.get(t.name, t.name), members[t.name]) for t in self.a.ends]
 

@@ -29,6 +29,8 @@ def damage_in(model: ModelProto, floats: Iterable[str]) -> str:
         return "it has functions, sparse weights or operators of other domains"
     if not LEAST_IR_VERSION <= model.ir_version <= NEWEST_IR_VERSION:
         return f"its IR version is {model.ir_version}"
+    if not 1 <= model.opset_import[0].version <= onnx.defs.onnx_opset_version():
+        return f"its opset is {model.opset_import[0].version}"
     return wrong_ends(graph, set(floats)) or wrong_order(graph) or wrong_node(model)
 
 

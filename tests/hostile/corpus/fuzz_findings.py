@@ -134,6 +134,26 @@ def output_that_nothing_reaches() -> ModelProto:
     return model(nodes, X, ["y"])
 
 
+@finding("diff", "model.onnx", "--image", "fuzz.png", code=2)
+def output_of_stored_values() -> ModelProto:
+    """An output that no image reaches has no readers, and was not among the tensors that diff knows."""
+    nodes = [node("Relu", ["x"], ["h"]), node("Softmax", ["h"], axis=1), node("Abs", ["w"], ["z"])]
+    return model(nodes, {"x": randn(1, 5, 8, 8)[:, :3]}, ["y", "z"], weights={"w": randn(1, 3, 8, 8)})
+
+
+@finding("diff", "model.onnx", "--image", "fuzz.png", code=0)
+def class_map_of_two_pictures() -> ModelProto:
+    """The output for a batch of two was taken for a map of classes."""
+    return model([node("Softmax", ["x"], axis=-2)], {"x": randn(2, 3, 4, 5)}, ["y"], opset=11)
+
+
+@finding("residual", code=2)
+def output_without_elements() -> ModelProto:
+    """Of an output without elements there is no picture."""
+    bounds = {"starts": np.array([3]), "ends": np.array([-1000]), "axes": np.array([3])}
+    return model([node("Slice", ["x", *bounds])], X, ["y"], weights=bounds)
+
+
 # scopes that others have changed
 
 
@@ -204,6 +224,13 @@ def scope_of_a_version_without_end() -> ModelProto:
     """onnx's checker takes no IR version of 64 bits."""
     proto = scope()
     proto.ir_version = 1 << 40
+    return proto
+
+
+@finding(*ROW, code=2)
+def scope_of_an_opset_without_end() -> ModelProto:
+    proto = scope()
+    proto.opset_import[0].version = 1 << 40
     return proto
 
 
