@@ -16,10 +16,11 @@ import yaml
 
 from onnxscope.audit.measures.table import MEASURES
 from onnxscope.audit.policy import read
-from onnxscope.audit.schema import POLICY, check
+from onnxscope.audit.schema import CHECK, IMAGES, MODELS, POLICY, check
 from onnxscope.cli import main as cli
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+import audit_tables
 import pages
 from pages import ROOT
 
@@ -157,6 +158,14 @@ def test_the_container_copies_what_is_there_and_does_not_run_as_root():
 
 
 # the guide
+
+
+def test_the_tables_have_every_key_and_every_measure():
+    keys, measures = audit_tables.keys(), audit_tables.measures()
+    for name, kind in (("models", MODELS), ("images", IMAGES), ("checks", CHECK)):
+        assert all(f"\n| `{name}.NAME.{key}` |" in keys for key in kind["properties"])
+    assert all(f"\n| `{key}` |" in keys for key in POLICY["properties"])
+    assert all(f"\n| `{name}` |" in measures for name in MEASURES)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: str(block.line))
