@@ -29,9 +29,9 @@ SECONDS = 300  # after which a block is given up
 TOP_LEVEL = ("README.md", "LICENSE", "pyproject.toml", "onnxscope", "tests", "tools", "models")
 PAGES = [README, *sorted(GUIDE.glob("*.md"))]
 BLOCKS = [block for page in PAGES for block in pages.blocks(page)]
-LANGUAGES = {"python": "run", "sh": "run", "text": "shown", "json": "shown"}
-# The two commands install the package; .ci/run runs them in fresh virtual environments.
-INSTALLING = ("command:run", "command:test")
+LANGUAGES = {"python": "run", "sh": "run", "text": "shown", "json": "shown", "yaml": "shown"}
+# These commands install the package or use what was installed; .ci/run runs them in fresh virtual environments.
+INSTALLING = ("command:run", "command:test", "command:audit")
 RUN = [b for b in BLOCKS if LANGUAGES.get(b.language) == "run" and b.comment not in INSTALLING]
 ALLOWED = {"onnxscope", "numpy", *sys.stdlib_module_names}
 DEMONSTRATED = {  # (page, module) → why a block of the page imports it
@@ -108,7 +108,7 @@ def test_a_page_is_as_pages_are(page: Path) -> None:
     assert "not measured yet" not in text.lower()
 
 
-def test_the_readme_is_short_and_holds_the_two_commands() -> None:
+def test_the_readme_is_short_and_holds_the_commands_of_a_newcomer() -> None:
     assert len(README.read_bytes()) <= MOST_BYTES
     assert [b.comment for b in BLOCKS if b.comment in INSTALLING] == list(INSTALLING)
     assert {b.page for b in BLOCKS if b.comment in INSTALLING} == {README}

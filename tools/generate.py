@@ -1,4 +1,4 @@
-"""Write the generated parts of the guide: the Python reference, the commands' help, the tables of operators and metrics.
+"""Write the generated parts of the guide: the Python reference, the commands' help, the tables of operators, metrics and audits.
 
 python tools/generate.py          # write them
 python tools/generate.py --check  # only compare
@@ -11,8 +11,10 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import audit_tables
 import reference
 import typer
+from audit_tables import escaped
 from measuring import COSTS, with_part, write
 from typer.testing import CliRunner
 
@@ -104,11 +106,6 @@ def operators() -> str:
     )
 
 
-def escaped(text: str) -> str:
-    """Text in a cell of a Markdown table."""
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
-
-
 def helps() -> str:
     """The help of the program and of each verb."""
     verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -132,19 +129,26 @@ def help_of(arguments: list[str]) -> str:
     return "\n".join(line.rstrip() for line in shown.output.strip().splitlines())
 
 
-PARTS = {
-    "command-line": ("help", helps),
-    "metrics": ("metrics", metrics),
-    "operators": ("operators", operators),
-    "python": ("python", reference.python),
+PARTS = {  # of each page, by their names
+    "audit": {"keys": audit_tables.keys, "measures": audit_tables.measures},
+    "command-line": {"help": helps},
+    "metrics": {"metrics": metrics},
+    "operators": {"operators": operators},
+    "python": {"python": reference.python},
 }
 
 
 def out_of_date() -> dict[Path, str]:
     """The pages whose generated part would change, and their new text."""
-    pages = {GUIDE / f"{topic}.md": (name, part) for topic, (name, part) in PARTS.items()}
-    new = {page: with_part(name, part(), page) for page, (name, part) in pages.items()}
-    return {page: text for page, text in new.items() if text != page.read_text(encoding="utf-8")}
+    found = {}
+    for topic, parts in PARTS.items():
+        page = GUIDE / f"{topic}.md"
+        text = before = page.read_text(encoding="utf-8")
+        for name, part in parts.items():
+            text = with_part(name, part(), text, page.name)
+        if text != before:
+            found[page] = text
+    return found
 
 
 def main() -> None:

@@ -127,19 +127,16 @@ def table(head: Cells, rows: Sequence[Cells]) -> str:
 
 def write_part(name: str, text: str, page: Path = COSTS) -> None:
     """Put a generated part between its marks on a page of the guide."""
-    write(page, with_part(name, text, page))
+    write(page, with_part(name, text, page.read_text(encoding="utf-8"), page.name))
 
 
-def with_part(name: str, text: str, page: Path) -> str:
-    """The page's text with this text between the marks of its generated part."""
+def with_part(name: str, text: str, before: str, page: str) -> str:
+    """The text of the page of this name, with a new text between the marks of a generated part."""
     marks = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     pattern = re.compile(rf"({marks[0]}\n).*?({marks[1]})", re.DOTALL)
-    before = page.read_text(encoding="utf-8")
     after, found = pattern.subn(lambda m: f"{m[1]}\n{text}\n\n{m[2]}", before)
     if found != 1:
-        raise SystemExit(
-            f"{page.name} has {found} places for '{name}', not one between {' and '.join(marks)}"
-        )
+        raise SystemExit(f"{page} has {found} places for '{name}', not one between {' and '.join(marks)}")
     return after
 
 

@@ -1,4 +1,4 @@
-"""Draw the guide's pictures of pages: parts of tours and of comparisons of bundled models, as Chromium shows them.
+"""Draw the guide's pictures of pages: parts of tours, comparisons and audits of bundled models, as Chromium shows them.
 
 apt-get install chromium chromium-driver && pip install '.[test]' && python tools/page_pictures.py [NAME…]
 """
@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import base64
 import io
+import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from pages import GUIDE, ROOT, blocks
 from PIL import Image
 
 from onnxscope.cli.main import run
 
-ROOT = Path(__file__).parents[1]
-MODELS, PICTURES = ROOT / "models", ROOT / "onnxscope" / "guide" / "pictures"
+MODELS, PICTURES = ROOT / "models", GUIDE / "pictures"
 sys.path.insert(0, str(ROOT / "tests"))
 
 from browser import Browser, browser  # noqa: E402  its folder was not known before
@@ -34,6 +35,8 @@ class Shot:
     shown: tuple[str, ...]
 
 
+AUDIT = "audit"  # the picture of the audit that the page about audits in CI makes
+SHOWN_OF_AUDIT = (".verdict", ".overview", ".card")
 SHOTS = {
     "upscaler": Shot(
         "tour edsr_small.onnx --image photographs/cat.png",
@@ -62,6 +65,23 @@ SHOTS = {
 }
 
 
+def command_page(name: str, folder: Path) -> Path:
+    """The page that the command of a picture makes."""
+    target = folder / f"{name}.html"
+    words = [str(MODELS / w) if (MODELS / w).exists() else w for w in SHOTS[name].command.split()]
+    if run([*words, "-o", str(target)]):
+        raise SystemExit(f"{name}: no page")
+    return target
+
+
+def audit_page(folder: Path) -> Path:
+    """The page of the audit that the guide makes of an export with a fault."""
+    (block,) = (b for b in blocks(GUIDE / "audit-in-ci.md") if b.language == "sh")
+    (folder / "models").symlink_to(MODELS)
+    subprocess.run(["bash", "-euo", "pipefail", "-c", block.text], cwd=folder, check=True)
+    return folder / "evidence" / "audit.html"
+
+
 def shot(page: Browser, selectors: tuple[str, ...]) -> Image.Image:
     """The elements, cut out and put below one another."""
     pieces = []
@@ -85,16 +105,14 @@ def shot(page: Browser, selectors: tuple[str, ...]) -> Image.Image:
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or list(SHOTS)
+    wanted = sys.argv[1:] or [*SHOTS, AUDIT]
     PICTURES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, browser(WIDTH) as page:
         for name in wanted:
-            target = Path(folder) / f"{name}.html"
-            words = [str(MODELS / w) if (MODELS / w).exists() else w for w in SHOTS[name].command.split()]
-            if run([*words, "-o", str(target)]):
-                raise SystemExit(f"{name}: no page")
-            page.open(target)
-            shot(page, SHOTS[name].shown).save(PICTURES / f"{name}.png", optimize=True)
+            audit = name == AUDIT
+            page.open(audit_page(Path(folder)) if audit else command_page(name, Path(folder)))
+            shown = SHOWN_OF_AUDIT if audit else SHOTS[name].shown
+            shot(page, shown).save(PICTURES / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

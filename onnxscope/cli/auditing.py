@@ -160,7 +160,7 @@ def audited(
 def show(report: AuditReport, written: list[Path]) -> None:
     """Print what did not pass, and the verdict."""
     rows = [
-        [e.outcome, e.model, titled(e), figure(e.figure), e.bound, e.note]
+        [e.outcome, e.model, titled(e), figure(e.figure), e.bound, why(e)]
         for e in report.entries
         if e.outcome != "pass" and not e.observe_only
     ]
@@ -174,6 +174,11 @@ def show(report: AuditReport, written: list[Path]) -> None:
 def titled(entry: Entry) -> str:
     """A check's name with the slice that it is judged on."""
     return f"{entry.check} ({entry.slice})" if entry.slice else entry.check
+
+
+def why(entry: Entry) -> str:
+    """The layer that the worst value points to, and what is known of it."""
+    return "; ".join(filter(None, [entry.layer and f"layer {entry.layer}", entry.note]))
 
 
 def figure(value: float | None) -> str:
