@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from onnxscope.audit.checks import Check
 from onnxscope.audit.measures.value import MODEL
-from onnxscope.audit.policy import Check, Group, Policy, matching
+from onnxscope.audit.policy import Group, Policy, matching
 from onnxscope.audit.schema import wrong
 from onnxscope.files.folders import first_readable
 from onnxscope.work.engines import Engine, spread

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxscope.audit.policy import Check
+from onnxscope.audit.checks import Check
 from onnxscope.audit.report import FAIL, INVESTIGATE, PASS, Row
 
 RESAMPLED, INSIDE = 2000, 0.95  # of bootstrap intervals

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from onnxscope.audit.answers import Answer
+from onnxscope.audit.checks import Check
 from onnxscope.audit.judging import Judgement, holds, judged
 from onnxscope.audit.measures.value import SET, Value
-from onnxscope.audit.policy import Check, Part, Policy
+from onnxscope.audit.policy import Part, Policy
 from onnxscope.audit.report import FAIL, PASS, Entry, Row
 
 OPENS = "opens and runs"  # the check that every model has

@@ -11,10 +11,11 @@ from typing import Any
 
 import yaml
 
+from onnxscope.ask.scores import read_labels
 from onnxscope.ask.tasks import SCORES
 from onnxscope.audit.answers import Resources
 from onnxscope.audit.measures.table import MEASURES
-from onnxscope.audit.policy import BY_NAME, policy_of
+from onnxscope.audit.policy import BY_NAME, label_in, policy_of
 from onnxscope.audit.report import AuditReport, Entry
 from onnxscope.audit.running import Auditor
 from onnxscope.errors import BadOption
@@ -126,8 +127,8 @@ def labelled(images: Path) -> bool:
     """Whether the pictures' names begin with the labels."""
     if not labels_in(images):
         return False
-    known = Path(labels_in(images)).read_text(encoding="utf-8").split("\n")
-    return all(p.stem.rsplit("-", 1)[0].rsplit("_", 1)[0] in known for p in pictures_in(images))
+    known = read_labels(Path(labels_in(images)))
+    return all(label_in(p) in known for p in pictures_in(images))
 
 
 def drafts(groups: Sequence[str], images: Path, names: bool) -> dict[str, Any]:
