@@ -7,7 +7,7 @@ from typing import Any
 
 from onnxscope.audit.answers import Answer
 from onnxscope.audit.checks import Check
-from onnxscope.audit.judging import Judgement, holds, judged
+from onnxscope.audit.judging import Judgement, beyond, holds, judged
 from onnxscope.audit.measures.value import SET, Value
 from onnxscope.audit.policy import Part, Policy
 from onnxscope.audit.report import FAIL, PASS, Entry, Row
@@ -116,10 +116,9 @@ def inside(part: Part, row: Row, about: Mapping[tuple[str, str], tuple[str, floa
 
 
 def entry(check: Check, rows: Sequence[Row], part: str, found: Judgement, earlier: float | None) -> Entry:
-    """The outcome, with the layer that most of the rows that are worst point to."""
-    first = rows[0]
-    worst = worst_row(check, rows)
-    timed = check.table.timed
+    """The outcome, with the layer that the worst value points to. It tells nothing that a time decides."""
+    first, worst, timed = rows[0], worst_row(check, rows), check.table.timed
+    note = "; ".join(filter(None, [found.note, said(worst, rows)]))
     return Entry(
         first.model,
         first.check,
@@ -131,11 +130,11 @@ def entry(check: Check, rows: Sequence[Row], part: str, found: Judgement, earlie
         first.images,
         part,
         check.method,
-        found.count,
-        found.failed,
-        found.allowed,
+        0 if timed else found.count,
+        0 if timed else found.failed,
+        None if timed else found.allowed,
         worst.layer if worst else "",
-        "; ".join(filter(None, [found.note, "its figure is in audit.times.json" * timed, said(worst, rows)])),
+        "its values are in audit.times.json" if timed and found.count else note,
         check.means,
         check.level,
         check.observe_only,
@@ -148,10 +147,7 @@ def entry(check: Check, rows: Sequence[Row], part: str, found: Judgement, earlie
 def worst_row(check: Check, rows: Sequence[Row]) -> Row | None:
     """The row whose value is farthest on the wrong side."""
     known = [r for r in rows if r.value is not None]
-    if not known:
-        return None
-    higher = check.higher or (check.least is not None and check.most is None)
-    return (min if higher else max)(known, key=lambda r: r.value or 0.0)
+    return max(known, key=lambda r: beyond(check, r.value or 0.0), default=None)
 
 
 def said(worst: Row | None, rows: Sequence[Row]) -> str:

@@ -27,7 +27,7 @@ def intoto(report: AuditReport) -> bytes:
             "subject": descriptors(digests),
             "predicateType": PREDICATE,
             "predicate": {
-                "result": "FAILED" if tests[STOPPED] else "PASSED" if passed else "WARNED",
+                "result": "FAILED" if tests[STOPPED] or report.stops else "PASSED" if passed else "WARNED",
                 "configuration": descriptors(configuration),
                 "passedTests": tests[PASSED],
                 "warnedTests": tests[WARNED],
