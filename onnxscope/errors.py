@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 LONGEST_WORD, LONGEST_TEXT = 160, 800  # characters: names in damaged models can be of any length
 
@@ -51,6 +54,30 @@ class Crashed(ScopeError):
     """The process in which a model was opened came to an end, or had to be ended."""
 
 
+class Fault(ScopeError):
+    """A fault of onnxscope itself. Its `facts` can be sent as a report without the model."""
+
+    facts: Mapping[str, Any] = {}
+
+    @classmethod
+    def of(cls, error: Exception, where: str = "", **facts: Any) -> Fault:
+        """The fault that an unforeseen exception shows, with the place in this package that raised it."""
+        kind, place = type(error).__name__, place_of(error)
+        fault = cls(f"fault of onnxscope in {place} ({kind}: {error})", where=where, remedy=REPORT)
+        fault.facts = {**facts, "exception": kind, "message": one_line(str(error)), "place": place}
+        fault.__cause__ = error
+        return fault
+
+
+def place_of(error: Exception) -> str:
+    """The last line of this package that an exception went through, such as `graph/builder.py:120`."""
+    package = Path(__file__).parent
+    walked = traceback.walk_tb(error.__traceback__)
+    lines = [(Path(frame.f_code.co_filename), line) for frame, line in walked]
+    inside = [f"{f.relative_to(package).as_posix()}:{k}" for f, k in lines if f.is_relative_to(package)]
+    return inside[-1] if inside else "?"
+
+
 def one_line(text: str) -> str:
     """Text from a model or a file made safe to print: printable, on one line, and of limited length."""
     words = (shortened(printable(word), LONGEST_WORD) for word in text.split())
@@ -74,16 +101,9 @@ def shape_text(shape: Sequence[int | str | None] | None) -> str:
     return "x".join("?" if size is None else str(size) for size in shape) or "scalar"
 
 
-def misfit(error: Exception, where: str) -> BadModel:
-    """The error for an exception in a rule, which may be due to the model or to a fault of onnxscope."""
-    return BadModel(
-        f"its sizes or attributes do not fit together ({type(error).__name__}: {error})",
-        where=where,
-        remedy="check the model in onnxruntime, and report it if it runs there",
-    )
-
-
+DEBUG = "ONNXSCOPE_DEBUG"  # an environment variable
+REPORT = f"please report it with the model (set {DEBUG}=1 for the traceback)"
 # What helps where a part of the model depends on values: the remedy of an Undecided.
 DECIDE = "give an image that decides it: --image FILE, or image=… in Python"
-# The exceptions that a rule raises where a node's sizes or attributes do not fit together.
+# The exceptions of a rule that stumbles: over a damaged model, or by a fault of its own.
 MISFITS = (AssertionError, LookupError, ValueError, TypeError, ArithmeticError)

@@ -360,15 +360,16 @@ def beside(tmp_path: Path) -> Callable[..., onnx.ModelProto]:
 
 EXTERNAL: Mapping[str, tuple[Mapping[str, object], str]] = {
     "missing": ({"location": "absent.bin"}, "there is no file 'absent.bin'"),
-    "a folder": ({"location": "."}, "there is no file '.'"),
+    "the folder": ({"location": "."}, "is not that of a file"),
+    "a folder in it": ({"location": "below"}, "is a folder, a device or a pipe"),
     "no location": ({"location": ""}, "is not relative"),
     "out by dots": ({"location": "../../etc/passwd"}, "leads out of the model's folder"),
     "out by dots, to a file": ({"location": "../secret.bin"}, "leads out of the model's folder"),
     "absolute": ({"location": "/etc/passwd"}, "is not relative"),
     "absolute on Windows": ({"location": "C:\\secret.bin"}, "is not relative"),
-    "out by a link": ({"location": "link.bin"}, "leads out of the model's folder"),
-    "out by a linked folder": ({"location": "linked/secret.bin"}, "leads out of the model's folder"),
-    "links in a loop": ({"location": "loop.bin"}, "'w'"),
+    "out by a link": ({"location": "link.bin"}, "is a symbolic link"),
+    "out by a linked folder": ({"location": "linked/secret.bin"}, "lies behind one"),
+    "links in a loop": ({"location": "loop.bin"}, "is a symbolic link"),
     "a null byte": ({"location": "w\0.bin"}, "'w'"),
     "a name too long": ({"location": "w" * 5000}, "'w'"),
     "an offset beyond the end": ({"offset": 4096}, "which has only 440"),
@@ -389,6 +390,7 @@ def test_external_data(kind, capsys, place, beside, tmp_path):
     (tmp_path / "in" / "link.bin").symlink_to(tmp_path / "secret.bin")
     (tmp_path / "in" / "linked").symlink_to(tmp_path)
     (tmp_path / "in" / "loop.bin").symlink_to("loop.bin")
+    (tmp_path / "in" / "below").mkdir()
     line = rewrite(capsys, place, beside(**places))
     assert expected in line and "initializer 'w'" in line
 
@@ -481,7 +483,7 @@ IMAGES: Mapping[str, tuple[str, bytes | np.ndarray | None, str]] = {
         "has the shape 1x3x9x9, and must have the shape 1x3x8x8",
     ),
     "with NaN": ("cat.npy", np.full((1, 3, 8, 8), np.nan), "holds NaN"),
-    "of objects": ("cat.npy", np.array([{}]), "allow_pickle=False"),
+    "of objects": ("cat.npy", np.array([{}]), "does not hold an array of numbers"),
     "without end": ("cat.npy", b"\x93NUMPY\x01\x00v\x00" + ENDLESS.ljust(117) + b"\n", "cannot be read"),
     "damaged": ("cat.png", b"\x89PNG\r\n\x1a\n" + bytes(40), "--image"),
     "of words": ("cat.npy", np.array(["meow"]), "does not hold an array of numbers"),
@@ -512,4 +514,4 @@ def test_damaged_bytes_never_end_in_a_traceback(cut, tmp_path):
 def test_bodies_in_bodies_have_an_end(monkeypatch):
     monkeypatch.setattr(builder, "MOST_NODES", 100)
     with pytest.raises(cli.ScopeError, match="more than 100 nodes would be written"):
-        opening.rewrite(doubled("f", 30))
+        opening.rewrite(doubled("f", 8))

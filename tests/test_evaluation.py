@@ -375,7 +375,7 @@ def test_an_attack_by_levels_of_a_picture(folder: Path, evaluate: Evaluate) -> N
     assert score["before"] - score["after"] == pytest.approx(fall, rel=1e-4)
 
 
-def test_progress_counts_the_pictures_that_can_be_read(
+def test_progress_counts_all_pictures(
     folder: Path, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[str, int, int]] = []
@@ -386,7 +386,7 @@ def test_progress_counts_the_pictures_that_can_be_read(
 
     monkeypatch.setattr(cli.evaluating, "counting", counting)
     evaluate("--method", "saliency")
-    assert seen == [("pictures", 1, 3), ("pictures", 3, 3)]
+    assert seen == [("pictures", 1, 3), ("pictures", 2, 3), ("pictures", 3, 3)]
 
 
 def test_only_the_first_pictures(evaluate: Evaluate) -> None:

@@ -58,16 +58,20 @@ COMMANDS = {  # as they are typed; the options of the form follow
     "compare grad-cam": f"compare {ASK} --method grad-cam",
     "evaluate": "evaluate {model} {pictures} --method saliency --count 2 -o {out}.csv",
     "evaluate --metric": "evaluate {model} {pictures} --method saliency --count 2 --metric all -o {out}.csv",
+    "evaluate --on local": "evaluate {model} {pictures} --method saliency --count 2 --on local --workers 1 -o {out}.csv",
+    "filter --on local": f"filter {ASK}.npy --on local --workers 1",
     "diff": "diff {model} {model} --image {image} --fail-above 1 --check 1 --filters 1 --rows {out}.rows -o {out}.html",
     "diff --ask": "diff {model} {model} --image {image} --ask score:0",
     "diff --self": "diff {model} --self --image {image}",
     "diff folder": "diff {model} {model} --image {pictures}",
+    "diff folder --on local": "diff {model} {model} --image {pictures} --on local --workers 1",
 }
 ASKING = [name for name, command in COMMANDS.items() if "-o" in command and not name.startswith("rewrite")]
-EVALUATE = "evaluate, evaluate --metric"
+EVALUATE = "evaluate, evaluate --metric, evaluate --on local"
 MAPS = f"votes, compare, compare grad-cam, {EVALUATE}"  # the verbs that make maps of pixels
 SCOPES = "own scope, large scope, free scope"
-DIFFS = "diff, diff --ask, diff --self, diff folder"
+FOLDERS = "diff folder, diff folder --on local"
+DIFFS = f"diff, diff --ask, diff --self, {FOLDERS}"
 FIXED = [form for form in FORMS if form not in (*SCOPES.split(", "), "free sizes")]
 REFUSED = [  # verbs, forms, and what the message says
     (
@@ -84,7 +88,7 @@ REFUSED = [  # verbs, forms, and what the message says
     (MAPS, "clip", r"1x3x4x8x8.* no picture"),
     ("compare grad-cam", "signal", r"no feature map with rows and columns.*another method$"),
     ("compare grad-cam", "QOperator", r"feature maps .*whole numbers.*another method$"),
-    ("diff folder", "clip", r"holds 2 pictures, and the model takes 4; name a folder with more"),
+    (FOLDERS, "clip", r"holds 2 pictures, and the model takes 4; name a folder with more"),
     ("diff --self", "batch of 4 as 1", r"invalid dimensions for input: image.*--input-shape"),
     ("verify --image", "uint8", r"'pixels' is computed inside .* cannot be given; leave --image out$"),
     (EVALUATE, "uint8", r"'pixels' is a tensor inside .*export "),
@@ -261,10 +265,13 @@ CHECKS: dict[str, Callable[[Answer], Any]] = {
     "compare grad-cam": compared,
     "evaluate": evaluated,
     "evaluate --metric": evaluated_by_metrics,
+    "evaluate --on local": evaluated,
+    "filter --on local": filtered,
     "diff": the_same_also_linearly,
     "diff --ask": the_same,
     "diff --self": hardly_moved,
     "diff folder": the_same,
+    "diff folder --on local": the_same,
 }
 REASONS = reasons(REFUSED, COMMANDS, FORMS)
 

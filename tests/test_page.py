@@ -152,6 +152,20 @@ def test_all_texts_are_escaped():
     )
 
 
+def test_characters_that_change_what_is_seen_are_spelled_out():
+    page = dataclasses.replace(example(), title="a\x1b[2J\u202eb\udc80\0 ε", command="one\ntwo")
+    text = html(page)
+    assert "<h1>a\\x1b[2J\\u202eb\\udc80\\x00 ε</h1>" in text and "<code>one\ntwo</code>" in text
+
+
+def test_the_policy_allows_the_styles_of_the_page_by_their_hash_and_nothing_else():
+    policy = Tags(html(example())).attributes("meta")[1]["content"].split("; ")
+    allowed = dict(rule.split(" ", 1) for rule in policy)
+    assert allowed.pop("style-src").startswith("'sha256-") and allowed.pop("img-src") == "data:"
+    assert set(allowed.values()) == {"'none'"} and "default-src" in allowed
+    assert " style=" not in html(example())
+
+
 def test_every_picture_is_inside_and_has_a_text():
     tags, page = Tags(html(example())), example()
     images = tags.attributes("img")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxscope.errors import BadModel, BadOption, Crashed, OutOfMemory
+from onnxscope.errors import BadModel, BadOption, Crashed, Fault, OutOfMemory
 from onnxscope.work.engines import Engine, spread
 from onnxscope.work.isolated import Isolated, Isolation
 from onnxscope.work.jobs import Work
@@ -105,7 +105,7 @@ def test_the_walls(text: str, tmp_path: Path) -> None:
         ("sleep", 0.2, {}, Crashed, "took more than 0 s"),
         ("fill", None, {}, OutOfMemory, "not enough memory"),
         ("refuse it", None, {}, BadModel, "it: does not fit; leave it"),
-        ("fail", None, {}, Crashed, "our fault"),
+        ("fail", None, {}, Fault, "fault of onnxscope .*our fault"),
         ("lie", None, {}, Crashed, "no answer"),
     ],
 )

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 import onnxscope
-from onnxscope.api import choices, differing, opening, two_models
+from onnxscope.api import choices, compared_images, opening, two_models
 from onnxscope.api import model as answering
 from onnxscope.ask import interpreter as asking
 from onnxscope.files.results import Result
@@ -40,7 +40,7 @@ TYPES = {  # names of types in signatures → where each is defined, and what it
     "ModelSource": (opening, "a model"),
     "Given": (choices, "an image, or all inputs of a model by their names"),
     "Image": (two_models, "a file, an array of the model's own values, or the values of all inputs by name"),
-    "Images": (differing, "an image, a folder of pictures, or a sequence of images"),
+    "Images": (compared_images, "an image, a folder of pictures, or a sequence of images"),
     "Pixel": (asking, "a pixel (channel, y, x), or the number of an element"),
     "Score": (answering, "a score by its number or its label; `None` is the highest one"),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,21 +13,21 @@ from typing import Any
 
 import numpy as np
 
+from onnxscope.api.compared_images import Images, images_in, missing, named, readable
 from onnxscope.api.difference import Difference
 from onnxscope.api.difference_page import Origin, drawing, example
 from onnxscope.api.linear_difference import LinearDifference, linear_difference
 from onnxscope.api.opening import ModelSource
 from onnxscope.api.rows import Row, Rows
 from onnxscope.api.totals import Totals
-from onnxscope.api.two_models import Arrays, Image, Reading, TwoModels
+from onnxscope.api.two_models import Image, Reading, TwoModels
 from onnxscope.ask import tasks
 from onnxscope.ask.asked import Asked
 from onnxscope.ask.evaluation import probabilities
 from onnxscope.ask.presets import Preset
 from onnxscope.ask.questions import Reader
 from onnxscope.ask.suggested import suggested
-from onnxscope.errors import BadOption
-from onnxscope.files.folders import pictures_in
+from onnxscope.errors import BadModel, BadOption
 from onnxscope.files.pixels import channels_last
 from onnxscope.files.preprocessing import Preprocess
 from onnxscope.pairing.pair import TINY, Both, Sums, weights_in
@@ -39,7 +39,7 @@ from onnxscope.rewriting.steps import TAYLOR, Policy
 
 DISTANCE = "distance"
 AS_A_WHOLE = {tasks.PICTURE, tasks.MAP, tasks.EMBEDDING, tasks.NUMBERS, tasks.POINTS}  # compared by DISTANCE
-Images = Image | Sequence[Image]
+Others = Callable[[Mapping[str, Path]], Iterator[Row]]  # rows of pictures, by their names
 
 
 def diff(
@@ -57,6 +57,7 @@ def diff(
     filters: int = 0,
     given: Mapping[str, str] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    others: Others | None = None,
 ) -> Difference:
     """Compare two exports of one network, and tell which layers make their outputs differ.
 
@@ -66,26 +67,15 @@ def diff(
     With many images, `rows` is a file that keeps each one's result: a run that was killed goes on there.
     `check` is the number of layers, those that would help most, that are truly put back to A's. `filters` is
     the number of singular triplets by which the linear parts are compared on the first image. `given` are
-    nodes of A with the nodes of B that compute the same, where the pairing must be told.
+    nodes of A with the nodes of B that compute the same, where the pairing must be told. `others` computes
+    the rows of pictures in other processes.
     """
     models = TwoModels(a, b, Reading(further, labels, preset, options, given))
     comparing, images = Comparing(models, ask), images_in(image, models.takes_clips)
-    found = comparing.over(images, rows, progress)
+    found = comparing.over(images, rows, progress, others)
     if filters:
         found = replace(found, linear=comparing.linear(images, filters))
     return comparing.checked(found, images, check) if check else found
-
-
-def images_in(image: Images, clip: bool) -> Sequence[Image]:
-    """A single image, or those of a folder or of a sequence. A folder can also be a single clip."""
-    if isinstance(image, (str, Path)):
-        path = Path(image)
-        return pictures_in(path) if path.is_dir() and not clip else [path]
-    if isinstance(image, (np.ndarray, Mapping)):
-        return [image]
-    if not image:
-        raise BadOption("there are no images", where="diff", remedy="give one at least")
-    return image
 
 
 class Comparing:
@@ -99,6 +89,7 @@ class Comparing:
         images: Sequence[Image],
         rows: str | Path | None = None,
         progress: Callable[[int, int], None] | None = None,
+        others: Others | None = None,
     ) -> Difference:
         """The difference on these images. Of several pictures, those that cannot be read are left out."""
         totals, skipped = Totals(), list[dict[str, str]]()
@@ -106,6 +97,11 @@ class Comparing:
             kept = Rows(Path(rows or Path(folder) / "rows"), self.about())
             for row in kept:
                 totals.add(row)
+            for done, row in enumerate(others(missing(images, totals)) if others else (), 1):
+                kept.add(row)
+                totals.add(row)
+                if progress is not None:
+                    progress(done, len(images))
             known = {row.image for row in totals.rows}
             for k, name, image, fed in readable(self.models, images, skipped, known):
                 row = self.row(name, self.models.at(image, fed))
@@ -174,6 +170,12 @@ class Comparing:
         """The question, or the one that suits what the network gives."""
         if self.compares_distance(reader):
             a, b = (np.asarray(x, np.float64).reshape(-1) for x in self.main(reader, at))
+            if not a.size:
+                raise BadModel(
+                    "it has no values to compare",
+                    where=f"output '{reader.tensor}'",
+                    remedy="check the export",
+                )
             length = float(np.linalg.norm(b - a))
             direction = (b - a) / length if length else np.full(a.shape, a.size**-0.5)
             sums = {Place(reader.tensor): direction / math.sqrt(a.size)}
@@ -229,42 +231,6 @@ class Comparing:
             notes=tuple(models.notes),
             preset=models.opened.preset,
         )
-
-
-def readable(
-    models: TwoModels,
-    images: Sequence[Image],
-    skipped: list[dict[str, str]] | None = None,
-    known: Container[str] = (),
-) -> Iterator[tuple[int, str, Image, Arrays]]:
-    """The images with their numbers, their names, and what A is fed with.
-
-    Those that cannot be read are left out, unless there is no other. Of those that are known, only the first
-    is needed, as the networks are matched on it.
-    """
-    error, seen = None, 0
-    for k, (name, image) in enumerate(named(images), 1):
-        if name in known and seen:
-            continue
-        try:
-            fed = models.fed(image)
-        except BadOption as found:
-            error = found
-            if skipped is not None:
-                skipped.append({"image": name, "why": found.cause})
-            continue
-        seen += 1
-        yield k, name, image, fed
-    if error is not None and not seen:
-        raise error
-
-
-def named(images: Sequence[Image]) -> list[tuple[str, Image]]:
-    """Images with the names of their files, or else their numbers."""
-    names = [Path(i).name if isinstance(i, (str, Path)) else str(k) for k, i in enumerate(images, 1)]
-    if len(set(names)) < len(names):
-        names = [f"{k}:{name}" for k, name in enumerate(names, 1)]
-    return list(zip(names, images, strict=True))
 
 
 def root_mean_square(a: np.ndarray, b: np.ndarray) -> float:

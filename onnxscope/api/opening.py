@@ -9,6 +9,7 @@ from typing import Any, Unpack
 
 import onnx
 
+from onnxscope.api.advisories import known_faults
 from onnxscope.api.by_image import Deciding, OpenByImage, decided, refuse_free_sizes, resolved
 from onnxscope.api.choices import Choices, Given, given_in, options_of
 from onnxscope.api.model import OpenModel
@@ -22,10 +23,12 @@ from onnxscope.files.models import Model
 from onnxscope.files.preprocessing import UNIT, Preprocess
 from onnxscope.files.results import Cells, Result
 from onnxscope.rewriting.bound import bound
-from onnxscope.rewriting.build import Survey, refrozen, survey
+from onnxscope.rewriting.build import Survey, refrozen, survey, transposed
+from onnxscope.rewriting.judging import judged
 from onnxscope.rewriting.options import Options
 from onnxscope.rewriting.scope import COTANGENT, PROBE, Scope, is_scope
 from onnxscope.rewriting.steps import Step
+from onnxscope.run import memory as estimates
 from onnxscope.run.claims import Check, Report
 from onnxscope.run.engine import DEFAULT_MEMORY, Running
 from onnxscope.run.verify import prove_base, verify_scope
@@ -48,6 +51,7 @@ class Diagnosis(Result):
     problems: tuple[str, ...]
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of the inputs
     preset: Preset = UNTRIED
+    memory: Mapping[str, int] = field(default_factory=dict)  # bytes, estimated: of a plain run and of a row
 
     @property
     def ok(self) -> bool:
@@ -114,8 +118,9 @@ def doctor(
 ) -> Diagnosis:
     """Tell how a rewrite would treat each node of a model, and what prevents it. Nothing is written.
 
-    It also tells which preprocessing of pictures the model wants; some models need a `picture` to tell it by.
-    Free sizes are taken from the picture.
+    It also tells about how much memory the model will take, and which preprocessing of pictures it wants.
+    Some models need a `picture` to tell that by. Free sizes are taken from the picture. Its notes also name
+    installed packages that have published faults.
     """
     loaded, options, fitted = loaded_original(model), options or options_of(chosen), Sizes()
     wanted, image = presets.given(preset), None if picture is None else Path(picture)
@@ -131,11 +136,22 @@ def doctor(
         found.y.name,
         gives.name,
         tuple(gives.outputs),
-        (*found.notes, *filter(None, [fitted.note])),
+        (*found.notes, *filter(None, [fitted.note]), *known_faults()),
         problems,
         {t.name: tuple(t.shape) for t in found.freezer.b.graph.inputs if t.name not in (PROBE, COTANGENT)},
         resolved(found.base, found.x.name, loaded, wanted, image),
+        memory_of(found, loaded, options),
     )
+
+
+def memory_of(found: Survey, model: Model, options: Options) -> dict[str, int]:
+    """The bytes that a plain run and a row of F will take; no row where the output cannot be frozen."""
+    plain = estimates.of_plain(found.base).bytes
+    if isinstance(found.y1, ScopeError):
+        return {"plain": plain}
+    with judged(model, options.shapes):
+        scope = transposed(found, options, model.sha256, model)  # what was found becomes the scope
+    return {"plain": plain, "row": estimates.of_row(scope).bytes}
 
 
 def surveyed(deciding: Deciding, preset: Preset, image: Given | Path | None) -> Survey:
@@ -171,15 +187,12 @@ def scope_of(
 ) -> Scope:
     """The same, but sizes that the scope leaves free stay so unless the options give them."""
     if isinstance(model, Scope):
-        scope, where = model, "scope"
-    else:
-        loaded = models.load(model)
-        if not is_scope(loaded):
-            return decided(loaded, options, preset, image)[0]
-        scope, where = Scope.of(loaded), f"'{loaded.path or 'model'}'"
-    if scope.about.free and options != Options():
-        scope, options = bound(scope, options.shapes), replace(options, shapes={})
-    return chosen_anew(scope, where, options)
+        return chosen_anew(model, "scope", options)
+    loaded = models.load(model)
+    if not is_scope(loaded):
+        return decided(loaded, options, preset, image)[0]
+    with judged(loaded, {}):
+        return chosen_anew(Scope.of(loaded), f"'{loaded.path or 'model'}'", options)
 
 
 def open_model(
@@ -205,7 +218,9 @@ def open_model(
 
 
 def chosen_anew(scope: Scope, where: str, options: Options) -> Scope:
-    """A scope, rewritten if the options choose another image, output or method."""
+    """A scope, rewritten if the options choose another image, output or method, and for one size if any."""
+    if scope.about.free and options != Options():
+        scope, options = bound(scope, options.shapes), replace(options, shapes={})
     if replace(options, image=None, output=None, method=None) != Options():
         raise BadOption(
             "is a scope, whose sizes and policies cannot be changed",

@@ -74,6 +74,6 @@ def literal(text: str) -> Any:
     for parse in (json.loads, ast.literal_eval):
         try:
             return parse(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two for deep nesting
             continue
     return text.split(",") if "," in text else None

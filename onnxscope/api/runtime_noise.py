@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onnxscope.api.differing import Images, images_in, readable
+from onnxscope.api.compared_images import Images, images_in, readable
 from onnxscope.api.opening import ModelSource
 from onnxscope.api.two_models import Reading, TwoModels
 from onnxscope.ask.presets import Preset

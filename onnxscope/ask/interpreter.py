@@ -13,7 +13,7 @@ import numpy as np
 
 from onnxscope.errors import BadOption
 from onnxscope.files.pixels import channels_axis, check_layout, flat_index, is_picture
-from onnxscope.linear.extract import extract
+from onnxscope.linear.extract import Others, extract
 from onnxscope.linear.linear_map import DENSE_BYTES, DotTest, Filter, Space, dense, dot_test
 from onnxscope.linear.svd.decompose import Svd, SvdOptions, svd
 from onnxscope.run.engine import Engine, FrozenMap
@@ -119,11 +119,11 @@ class Interpreter:
         side: str = "columns",
         about: Mapping[str, Any] | None = None,
         progress: Callable[[int, int], None] | None = None,
+        others: Others | None = None,
     ) -> Path:
         """Writes all of F to an .npy file or a .zarr folder; goes on where an earlier run was stopped."""
-        return extract(
-            self.map, Path(path), side=side, about={**self.identity(), **(about or {})}, progress=progress
-        )
+        known = {**self.identity(), **(about or {})}
+        return extract(self.map, Path(path), side=side, about=known, progress=progress, others=others)
 
     def identity(self) -> dict[str, Any]:
         """What the results depend on: versions, hashes, names, policy, device and precision."""

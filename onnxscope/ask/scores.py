@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from onnxscope.errors import BadOption
+from onnxscope.files.numbers import regular
+
+MOST_BYTES = 16 << 20  # of a file of labels: a hundred for each of 160,000
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,11 @@ def read_labels(file: Path | None) -> list[str]:
         return []
     where, remedy = f"--labels '{file}'", "name a file with one label a line"
     try:
-        names = file.read_text(encoding="utf-8").splitlines()
+        with regular(file) as opened:
+            text = opened.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise ValueError(f"more than {MOST_BYTES:,} bytes")
+        names = text.decode("utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise BadOption("the file cannot be read as text", where=where, remedy=remedy) from error
     if not names:

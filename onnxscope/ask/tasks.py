@@ -210,7 +210,8 @@ def outputs_to_read(scope: Scope, layout: str, named_task: str = "") -> tuple[Ta
     b = Builder.holding(scope.base(), evaluate)
     own = {t.name for t in scope.graph.outputs}
     b.graph.outputs[:] = [t for t in b.graph.outputs if t.name in own]
-    task = task_of(b, b.graph.tensors()[scope.image], layout, scope.output)
+    image = b.graph.tensors().get(scope.image, scope.tensor(scope.image))  # no node may read it
+    task = task_of(b, image, layout, scope.output)
     if named_task:
         task = replace(task, name=checked(named_task))
     wanted = {o.explained for o in task.outputs if o.explained}

@@ -14,7 +14,7 @@ import numpy as np
 from onnxscope.audit.measures.table import MEASURES
 from onnxscope.audit.measures.value import LOWER, Asked, Measure, Value
 from onnxscope.audit.opened import Audited, Given, Seen, facts
-from onnxscope.errors import ScopeError
+from onnxscope.errors import Fault, ScopeError
 from onnxscope.run.engine import Running
 
 
@@ -70,7 +70,7 @@ def measured(seen: Seen, check: Mapping[str, Any]) -> Sequence[Value]:
         return [Value(None, note=str(error))]
     except Exception as error:
         traceback.print_exc()
-        return [Value(None, note=f"a fault of onnxscope, please report it: {type(error).__name__}: {error}")]
+        return [Value(None, note=str(Fault.of(error)))]
 
 
 def better(measure: Measure, own: Value, other: Value) -> Value:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,11 +26,13 @@ from onnxscope.cli.options import (
     once,
 )
 from onnxscope.cli.printing import counting, print_json, print_table, printing, watching, working
+from onnxscope.cli.spreading import Spreading, plain
 from onnxscope.errors import BadOption, printable
 from onnxscope.files.results import shortened_rows
 
 if TYPE_CHECKING:
     from onnxscope.api.difference import Difference
+    from onnxscope.api.rows import Row
     from onnxscope.api.runtime_noise import RuntimeNoise
     from onnxscope.files.results import Result
 
@@ -187,6 +191,7 @@ def diff(
     reading: Pictures,
     sizes: Sizes,
     written: Written,
+    spreading: Spreading,
     fail_above: FailAbove = None,
     as_json: AsJson = False,
 ) -> None:
@@ -208,12 +213,37 @@ def diff(
         show(noise, {}, as_json)
         measured = noise.largest
     else:
-        found = compared(a, b, image, {**comparison.chosen(), **reading_of})
+        others = None
+        if not spreading.here:
+            options = {"comparison": plain(comparison), "reading": plain(reading), "sizes": plain(sizes)}
+            others = rows_elsewhere([a, b], options, spreading)
+        found = compared(a, b, image, {**comparison.chosen(), **reading_of, "others": others})
         written.write(found)
         show(found, {"written": list(map(str, written.every))}, as_json)
         measured = abs(found.difference)
     if fail_above is not None and measured > fail_above:
         raise typer.Exit(FELL_SHORT)
+
+
+def rows_elsewhere(
+    models: Sequence[Path], options: dict[str, Any], spreading: Spreading
+) -> Callable[[Mapping[str, Path]], Iterator[Row]]:
+    """The rows of pictures, computed by workers. What they cannot read is left to this process to tell."""
+
+    def rows(pictures: Mapping[str, Path]) -> Iterator[Row]:
+        from onnxscope.api.rows import Row
+        from onnxscope.cli.elsewhere import answers
+        from onnxscope.files.folders import first_readable
+
+        if not pictures:
+            return
+        first = str(first_readable(list(pictures.values())).absolute())
+        settings = {"models": [str(m.absolute()) for m in models], "first": first, "options": options}
+        for _, found in answers("Differing", settings, pictures, spreading):
+            if found:
+                yield Row.read(json.dumps(found))
+
+    return rows
 
 
 def compared(a: Path, b: Path, image: Path, arguments: dict[str, Any]) -> Difference:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +14,7 @@ from onnxscope.cli.asking import question_of
 from onnxscope.cli.explaining import Layer
 from onnxscope.cli.options import Asked
 from onnxscope.cli.printing import counting, print_json, printing, working
+from onnxscope.cli.spreading import Spreading, plain
 from onnxscope.errors import BadOption, printable
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from onnxscope.ask.trials import Trials
     from onnxscope.cli.question import Question
+    from onnxscope.work.journal import Journal
 
 Rows = list[dict[str, Any]]  # of the table, one for each picture and method
 Skipped = list[dict[str, str]]  # pictures that cannot be read, and why
@@ -86,10 +88,13 @@ def evaluate(
     metric: Metrics = "",
     randomise: Randomise = False,
     fgsm: Fgsm = None,
+    *,
+    spreading: Spreading,
 ) -> None:
     """Measure how good explanations are, on the highest scores of a folder of pictures.
 
-    The result is a table, OUT.csv or OUT.parquet, and a chart, OUT.png.
+    The result is a table, OUT.csv or OUT.parquet, and a chart, OUT.png. If it was stopped, the same command
+    continues where it stopped.
 
     \b
     Example:
@@ -98,28 +103,44 @@ def evaluate(
     from onnxscope.ask.metrics.table import chosen
     from onnxscope.ask.trials import checked
     from onnxscope.cli import evaluation_results as results
+    from onnxscope.files.arrays import with_ending
     from onnxscope.files.folders import pictures_in
-    from onnxscope.files.models import check_target
-    from onnxscope.files.tables import TABLES, write_table
+    from onnxscope.files.tables import write_table
+    from onnxscope.work.journal import Journal
 
     methods, metrics = checked(names_in(method)), chosen(names_in(metric) if metric else [])
-    table = check_target(q.target(*TABLES), q.sources)
-
     pictures = pictures_in(q.file)[:count]
-    chart = check_target(table.with_suffix(".png"), [q.model, *pictures])
+    table, chart = targets(q, pictures)
     first, trials = opened(q, pictures, layer, randomise)
-    rows, skipped, seen = measured(first, Judge(trials, methods, metrics), pictures, q.asked.labels)
+    measuring = Measuring(first, methods, metrics, layer)
+    with Journal(with_ending(table, ".journal"), measuring.identity(pictures)) as journal:
+        answers = measuring.answers(trials, pictures, spreading, journal)
+        rows, skipped, seen = measured(answers, pictures)
     facts = {"written": [str(table), str(chart)], **results.summary(rows, len(seen), skipped, metrics)}
     if randomise:
         facts["randomised"] = without_weights(trials, methods, [first.read(p) for p in seen])
     if fgsm is not None:
-        with working("attacking"):
-            effects = [trials.attack(first.read(p), fgsm * first.level) for p in seen]
-        facts["fgsm"] = results.mean_effect(effects) | {"levels": fgsm}
+        facts["fgsm"] = attacked(first, trials, seen, fgsm)
     write_table(table, rows)
     results.write_chart(chart, facts["methods"])
+    journal.remove()
+    show(first, facts)
+
+
+def targets(q: Question, pictures: Sequence[Path]) -> tuple[Path, Path]:
+    """The table and the chart, which must not overwrite what they are made from."""
+    from onnxscope.files.models import check_target
+    from onnxscope.files.tables import TABLES
+
+    table = check_target(q.target(*TABLES), q.sources)
+    return table, check_target(table.with_suffix(".png"), [q.model, *pictures])
+
+
+def show(first: Question, facts: dict[str, Any]) -> None:
+    from onnxscope.cli import evaluation_results as results
+
     with printing():
-        if q.as_json:
+        if first.as_json:
             print_json({**facts, **first.facts()})
         else:
             results.show({**facts, "preset": first.opened.preset.line})
@@ -147,46 +168,67 @@ def names_in(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
-class Judge:
-    """What is measured of these methods, and of the maps to compare them with, on each image."""
+@dataclass(frozen=True)
+class Measuring:
+    """What is measured on every picture."""
 
-    def __init__(self, trials: Trials, methods: Sequence[str], metrics: Sequence[str]) -> None:
-        from onnxscope.ask.cases import Cases
-        from onnxscope.ask.trials import CHANCE, EDGES
+    first: Question
+    methods: Sequence[str]
+    metrics: Sequence[str]
+    layer: str
 
-        self.trials, self.methods = trials, [*methods, EDGES, CHANCE]
-        self._cases, self._metrics = Cases(trials), metrics
+    def identity(self, pictures: Sequence[Path]) -> dict[str, Any]:
+        """What the rows depend on."""
+        from onnxscope.version import VERSION
 
-    def figures(self, method: str, image: np.ndarray, mask: np.ndarray | None) -> dict[str, Any]:
-        """The measures of a method, and then the metrics; None for those that do not apply."""
-        from onnxscope.ask.trials import MEASURES
+        asked = {k: v for k, v in plain(self.first.asked).items() if k not in ("out", "as_json", "image")}
+        files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in pictures}
+        model = self.first.opened.scope.source_sha256
+        about = {"methods": list(self.methods), "metrics": list(self.metrics), "layer": self.layer}
+        return {"onnxscope": VERSION, "model": model, "asked": asked, "pictures": files, **about}
 
-        found = self.trials.measures(method, image, mask)
-        if self._metrics:
-            found |= self._cases.measured(self._metrics, method, image, mask)
-        defined = {name: float(value) for name, value in found.items() if not math.isnan(value)}
-        return {name: defined.get(name) for name in (*MEASURES, *self._metrics)}
+    def answers(
+        self, trials: Trials, pictures: Sequence[Path], spreading: Spreading, journal: Journal
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What is found for each picture, by its name; the journal keeps it."""
+        from onnxscope.ask.scores import read_labels
+        from onnxscope.cli import elsewhere
+        from onnxscope.cli.judging import Judge
+
+        yield from list(journal.done.items())
+        todo = {p.name: p for p in pictures if p.name not in journal.done}
+        if spreading.here:
+            labels = read_labels(self.first.asked.labels)
+            judge = Judge(self.first, trials, self.methods, self.metrics, labels)
+            found: Iterator[tuple[str, dict[str, Any]]] = (
+                (name, judge.answer(picture)) for name, picture in todo.items()
+            )
+        else:
+            about = {"methods": self.methods, "metrics": self.metrics, "layer": self.layer}
+            settings = {"asked": plain(self.first.asked), "first": str(self.first.file.absolute()), **about}
+            found = elsewhere.answers("Evaluating", settings, todo, spreading)
+        for name, answer in found:
+            journal.add(name, answer)
+            yield name, answer
 
 
 def measured(
-    q: Question, judge: Judge, pictures: Sequence[Path], labels: Path | None
+    answers: Iterator[tuple[str, dict[str, Any]]], pictures: Sequence[Path]
 ) -> tuple[Rows, Skipped, list[Path]]:
     """A row for each picture and method, the pictures that cannot be read, and those that can."""
-    from onnxscope.ask.scores import read_labels
-
-    rows, skipped, seen, names = Rows(), Skipped(), list[Path](), read_labels(labels)
+    found = {}
     with counting("pictures") as progress:
-        for k, picture in enumerate(pictures, 1):
-            try:
-                image, mask = with_mask(q, picture)
-                found = facts_of(judge.trials, image, mask, names)
-            except BadOption as error:
-                skipped.append({"picture": printable(picture.name), "why": error.cause})
-                continue
-            about = {"picture": printable(picture.name), **found}
-            rows += [{**about, "method": m, **judge.figures(m, image, mask)} for m in judge.methods]
-            seen.append(picture)
+        for k, (name, answer) in enumerate(answers, 1):
+            found[name] = answer
             progress(k, len(pictures))
+    rows, skipped, seen = Rows(), Skipped(), list[Path]()
+    for picture in pictures:
+        answer = found[picture.name]
+        if "skipped" in answer:
+            skipped.append({"picture": printable(picture.name), "why": answer["skipped"]})
+        else:
+            rows += answer["rows"]
+            seen.append(picture)
     if not rows:
         raise BadOption(
             f"no picture can be used; {skipped[0]['picture']} {skipped[0]['why']}",
@@ -196,24 +238,13 @@ def measured(
     return rows, skipped, seen
 
 
-def with_mask(q: Question, picture: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """A picture as the model's image, and its mask; None if there is no mask, or it covers all or nothing."""
-    from onnxscope.files.folders import mask_of
+def attacked(first: Question, trials: Trials, pictures: Sequence[Path], levels: float) -> dict[str, Any]:
+    """What attacks change on average."""
+    from onnxscope.cli.evaluation_results import mean_effect
 
-    file = mask_of(picture)
-    image, mask = q.read(picture), q.read_mask(file) if file.exists() else None
-    return image, None if mask is not None and mask.all() == mask.any() else mask
-
-
-def facts_of(
-    trials: Trials, image: np.ndarray, mask: np.ndarray | None, labels: Sequence[str]
-) -> dict[str, Any]:
-    """The class with the highest score, and the share of the picture that the mask covers."""
-    from onnxscope.ask.scores import Scores
-
-    scores = Scores(trials.network(image), labels)
-    share = None if mask is None else float(mask.mean())
-    return {"class": scores.name(scores.index(None)), "mask_share": share}
+    with working("attacking"):
+        effects = [trials.attack(first.read(p), levels * first.level) for p in pictures]
+    return mean_effect(effects) | {"levels": levels}
 
 
 def without_weights(

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
 import json
 import os
+import platform
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import Annotated
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
 
 from onnxscope.cli import auditing, diffing, evaluating, explaining, guide, probing, rewriting, touring
+from onnxscope.cli.isolating import OPTION, isolated
 from onnxscope.cli.options import BAD_INPUT, FAULT, FELL_SHORT, GOOD, INTERRUPTED
 from onnxscope.cli.printing import printing
-from onnxscope.errors import NotProved, ScopeError, one_line
+from onnxscope.errors import DEBUG, Fault, NotProved, ScopeError, one_line
 
-DEBUG = "ONNXSCOPE_DEBUG"  # an environment variable
-REPORT = f"please report it with the model (set {DEBUG}=1 for the traceback)"
 VERBS = (
     rewriting.rewrite,
     rewriting.doctor,
@@ -68,11 +71,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str] | None) -> int:
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with printing():
-            code = int(app(arguments, prog_name="onnxscope", standalone_mode=False) or GOOD)
+        if OPTION in given:
+            return isolated([a for a in given if a != OPTION], run)
+        with printing(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what libraries warn of is not for users
+            code = int(app(given, prog_name="onnxscope", standalone_mode=False) or GOOD)
     except NotProved as error:
         return complain(str(error), FELL_SHORT, arguments)
+    except Fault as fault:
+        return confess(fault, arguments)
     except ScopeError as error:
         return complain(str(error), BAD_INPUT, arguments)
     except TyperException as error:
@@ -90,24 +99,48 @@ def run(arguments: Sequence[str] | None) -> int:
             arguments,
         )
     except Exception as error:  # nothing of the above, so no one's fault but ours
-        if os.environ.get(DEBUG):
-            traceback.print_exc()
-        return complain(f"internal error: {type(error).__name__}: {error}; {REPORT}", FAULT, arguments)
+        return confess(Fault.of(error), arguments)
     return complain("interrupted", code, arguments) if code == INTERRUPTED else code
 
 
-def complain(text: str, code: int, arguments: Sequence[str] | None) -> int:
+def confess(fault: Fault, arguments: Sequence[str] | None) -> int:
+    """Complain of a fault of onnxscope: machines get what a report of it needs beside the model."""
+    if os.environ.get(DEBUG):
+        traceback.print_exc()
+    return complain(str(fault), FAULT, arguments, {**fault.facts, "versions": versions()})
+
+
+def versions() -> dict[str, str]:
+    """Of Python, of this package and of what it builds on."""
+    found = {"python": platform.python_version()}
+    for name in ("onnxscope", "onnx", "onnxruntime", "onnxruntime-gpu", "onnx-graphsurgeon", "numpy"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def complain(
+    text: str, code: int, arguments: Sequence[str] | None, fault: Mapping[str, Any] | None = None
+) -> int:
     """One line for people, and an object for machines that asked for one."""
     line = one_line(text)
     with printing():
         if "--json" in (sys.argv[1:] if arguments is None else arguments):
-            typer.echo(json.dumps({"error": line}))
+            typer.echo(json.dumps({"error": line, **({"fault": fault} if fault else {})}))
     typer.echo(f"onnxscope: error: {line}", err=True)
     return code
 
 
 @app.callback(invoke_without_command=False)
 def version_option(
+    isolate: Annotated[  # `run` looks for it, wherever it stands
+        bool,
+        typer.Option(
+            OPTION,
+            help="Run the verb in a process with limits, which reaches no network and no other files. It can "
+            "stand anywhere.",
+        ),
+    ] = False,
     version: Annotated[
         bool,
         typer.Option(

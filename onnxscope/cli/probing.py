@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -12,6 +13,7 @@ import typer
 from onnxscope.cli.asking import question
 from onnxscope.cli.options import FELL_SHORT, INTERRUPTED
 from onnxscope.cli.printing import counting, print_facts, working
+from onnxscope.cli.spreading import Spreading, plain
 from onnxscope.errors import BadOption
 from onnxscope.files.pixels import parse_pixel
 
@@ -234,6 +236,8 @@ def filter_(
             help="A column for each pixel of the image, or a row for each of the output.",
         ),
     ] = "columns",
+    *,
+    spreading: Spreading,
 ) -> None:
     """Write all of F to OUT.npy, or to a Zarr folder OUT.zarr.
 
@@ -247,7 +251,12 @@ def filter_(
         target = q.target(".npy", ".zarr")
         q.x  # noqa: B018
     with counting(f"{side} of F") as count:
-        q.x.extract(target, side=side, about=q.identity(), progress=count)
+        others = None
+        if not spreading.here:
+            from onnxscope.cli.elsewhere import blocks
+
+            others = partial(blocks, {"asked": plain(q.asked), "side": side}, spreading)
+        q.x.extract(target, side=side, about=q.identity(), progress=count, others=others)
     facts = {"written": [str(target)], **q.facts(), "side": side}
     print_facts(facts, lines(facts), q.as_json)
 

@@ -23,14 +23,14 @@ from onnxscope.ask.asked import OPTION
 from onnxscope.ask.scores import read_labels
 from onnxscope.cli.options import Asked
 from onnxscope.errors import BadOption
-from onnxscope.files import models, pictures
+from onnxscope.files import models, numbers, pictures
 from onnxscope.files.folders import pictures_in
 from onnxscope.files.models import check_target
 from onnxscope.files.pixels import channels_last
 from onnxscope.files.preprocessing import Preprocess
 from onnxscope.linear.svd.decompose import Triplets
 from onnxscope.rewriting.sizes import input_sizes
-from onnxscope.show.sheets import Rows, save
+from onnxscope.show.sheets import Rows, png, sheet
 from onnxscope.show.views import Views
 
 RESULTS = (".npz", ".png")  # what most verbs write
@@ -158,8 +158,9 @@ class Question:
         np.savez_compressed(
             file, image=self.x.image, output=self.x.output, about=np.array(json.dumps(about)), **arrays
         )
-        models.write({table: iter([file.getvalue()])}, table)
-        return [table, save(picture, rows, f"{self.model.name}, {self.file.name}: {self.verb}")]
+        drawn = png(sheet(rows, f"{self.model.name}, {self.file.name}: {self.verb}"))
+        models.write({table: iter([file.getvalue()]), picture: iter([drawn])}, table)
+        return [table, picture]
 
     def write_chart(self, png: bytes) -> Path:
         """Write a chart to OUT.png."""
@@ -195,8 +196,7 @@ class Question:
 def saved_triplets(file: Path) -> Triplets:
     """The singular triplets in a file that `onnxscope svd` wrote."""
     try:
-        with np.load(file, allow_pickle=False) as saved:
-            return Triplets(saved["sigma"], saved["u"], saved["v"], saved["residuals"])
+        return Triplets(*numbers.read_npz(file, ("sigma", "u", "v", "residuals")))
     except Exception as error:  # for damaged files NumPy raises whatever its parsers raise
         raise BadOption(
             "is not a result of 'onnxscope svd'",

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 CLOCK_TICK = 20_000_000  # nanoseconds by which a file's time may lie before the time when it was written
 
+USES = {"plain": "a plain run", "row": "a row of F"}
+
 OutFile = Annotated[
     Path | None,
     typer.Option("--out", "-o", metavar="OUT", help="Where to write. [default: MODEL.scope.onnx]"),
@@ -169,6 +171,8 @@ def doctor(
 
 
 def print_diagnosis(found: Diagnosis) -> None:
+    from onnxscope.run.batch_size import bytes_text
+
     print_table(*found.cells())
     print_table(
         ("output", "shape", "seems to be", "explained at"),
@@ -179,6 +183,9 @@ def print_diagnosis(found: Diagnosis) -> None:
     )
     typer.echo(printable(f"image '{found.image}', output '{found.output}', it gives {found.task}"))
     typer.echo(f"preset {printable(found.preset.line)}")
+    typer.echo(
+        "memory, about: " + ", ".join(f"{bytes_text(n)} for {USES[k]}" for k, n in found.memory.items())
+    )
     for note in found.notes:
         typer.echo(f"note: {printable(note)}")
     for problem in found.problems:

@@ -35,7 +35,8 @@ def check_model(model: onnx.ModelProto, where: str) -> None:
     opsets = {o.domain: o.version for o in model.opset_import}
     check_nodes(model.graph, opsets)
     for function in model.functions:
-        check_nodes(function, {**opsets, **{o.domain: o.version for o in function.opset_import}})
+        own = {o.domain: o.version for o in function.opset_import}
+        check_nodes(function, {**opsets, **own}, in_function=True)
 
 
 def names(model: onnx.ModelProto) -> Iterator[str | bytes]:
@@ -76,16 +77,22 @@ def graphs_of(node: NodeProto) -> Iterator[GraphProto]:
         yield from attribute.graphs
 
 
-def check_nodes(body: GraphProto | FunctionProto, opsets: Opsets) -> None:
+def check_nodes(body: GraphProto | FunctionProto, opsets: Opsets, *, in_function: bool = False) -> None:
     """Refuse attributes of the wrong type, and nodes that leave out a required tensor."""
     for node in body.node:
+        if not in_function and (referring := next((a for a in node.attribute if a.ref_attr_name), None)):
+            raise BadModel(
+                f"its attribute '{referring.name}' refers to one of a function, and it is in no function",
+                where=title(node),
+                remedy=EXPORT_AGAIN,
+            )
         schema = schema_of(node.op_type, node.domain, opsets.get(node.domain, opsets.get("ai.onnx", 1)))
         if schema is not None:
             problem = wrong_attribute(node, schema) or left_out(node, schema)
             if problem:
                 raise BadModel(problem, where=title(node), remedy=EXPORT_AGAIN)
         for graph in graphs_of(node):
-            check_nodes(graph, opsets)
+            check_nodes(graph, opsets, in_function=in_function)
 
 
 @cache

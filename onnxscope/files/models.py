@@ -20,9 +20,10 @@ from onnx import TensorProto
 
 from onnxscope.errors import BadModel, BadOption
 from onnxscope.files.checks import EXPORT_AGAIN, check_model
+from onnxscope.files.limits import check_limits, check_parts
 from onnxscope.files.streaming import aligned, set_aside, skeleton, streamed, weights_of
 from onnxscope.files.weight_checks import check_model_tensors
-from onnxscope.files.weights import StoredValues
+from onnxscope.files.weights import StoredValues, chunks, is_external
 
 PROTOBUF_BYTES = 2**31 - 1  # what a protobuf can hold
 EXTERNAL_BYTES = PROTOBUF_BYTES - 2**24  # in larger models the weights get a file of their own
@@ -47,6 +48,7 @@ class Model:
     sha256: str
     path: Path | None = None
     nbytes: int = 0  # with its external weights
+    elsewhere: int = 0  # of them, the bytes of external weights
 
 
 def load(source: str | Path | bytes | onnx.ModelProto | Model) -> Model:
@@ -61,8 +63,10 @@ def load(source: str | Path | bytes | onnx.ModelProto | Model) -> Model:
         proto = parse(data, path)
     model = Model(proto, hashlib.sha256(data).hexdigest(), path, len(data))
     del data  # the checks of the weights need memory too
+    check_limits(model.proto, where_of(path))
     check_model(model.proto, where_of(path))
-    model.nbytes += check_model_tensors(model.proto, path.parent if path else None)
+    model.elsewhere = check_model_tensors(model.proto, path.parent if path else None)
+    model.nbytes += model.elsewhere
     return model
 
 
@@ -92,6 +96,7 @@ def read_file(path: Path) -> bytes:
 def parse(data: bytes, path: Path | None) -> onnx.ModelProto:
     if not data:
         raise BadModel("the file is empty", where=where_of(path), remedy=EXPORT_AGAIN)
+    check_parts(data, where_of(path))
     try:
         model: onnx.ModelProto = onnx.ModelProto.FromString(data)
     except DecodeError as error:
@@ -195,6 +200,27 @@ def without_weights(graph: gs.Graph) -> tuple[bytes, list[str]]:
     large = [w for w in weights if w.nbytes > LARGE and w.data_type in PLAIN]
     set_aside(large, "weights")
     return b"".join(streamed(skeleton(graph, {}), weights)), [w.name for w in large]
+
+
+def in_memory(model: Model) -> tuple[bytes, list[StoredValues]]:
+    """A model with data in other files, as bytes; and its large weights, to be given to a runtime as values.
+
+    So the runtime opens none of these files, and nobody can exchange them after they have been checked.
+    """
+    proto, large = onnx.ModelProto(), list[StoredValues]()
+    proto.CopyFrom(model.proto)
+    for tensor, kept in zip(proto.graph.initializer, model.proto.graph.initializer, strict=True):
+        if not is_external(tensor):
+            continue
+        values = StoredValues(kept)
+        del tensor.external_data[:]
+        if tensor.data_type in PLAIN:
+            large.append(values)
+            tensor.external_data.add(key="location", value="weights")
+        else:
+            tensor.raw_data = b"".join(chunks(values))
+            tensor.data_location = TensorProto.DEFAULT
+    return serialised_whole(proto), large
 
 
 def write(files: Mapping[Path, Iterator[bytes]], shown: Path) -> None:

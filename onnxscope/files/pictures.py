@@ -5,6 +5,7 @@ Only this module and show/sheets.py import Pillow.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +14,16 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from onnxscope.errors import BadOption, shape_text
+from onnxscope.files import numbers
 from onnxscope.files.pixels import channels_axis, channels_last, is_picture
 from onnxscope.files.preprocessing import UNIT, Preprocess
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's names of pictures, by their number of channels
 OPTION = "--image"
+NUMBERS = "give an .npy file of numbers that numpy.save wrote"
+# Other formats of Pillow are rare as the input of a network, and some start programs or have known faults.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+MOST_PIXELS = 1 << 27  # more than cameras have; as colours they take 0.5 GB before they are made smaller
 
 
 def read(path: Path, shape: Sequence[int], preprocess: Preprocess = UNIT) -> np.ndarray:
@@ -34,7 +40,7 @@ def picture_size(path: Path, layout: str = "auto") -> tuple[int, int]:
     if not is_array(path):
         width, height = opened(path).size
         return height, width
-    shape = loaded(path).shape
+    shape = array_shape(path)
     if not is_picture(shape):
         raise BadOption(
             f"has the shape {shape_text(shape)}, which is not that of a picture",
@@ -52,7 +58,7 @@ def is_array(path: Path) -> bool:
 
 def is_one(path: Path) -> bool:
     """Whether a file holds a single picture: an array with a leading size may hold more."""
-    return not is_array(path) or loaded(path).ndim < 4 or loaded(path).shape[0] == 1
+    return not is_array(path) or len(shape := array_shape(path)) < 4 or shape[0] == 1
 
 
 def read_array(path: Path, shape: Sequence[int]) -> np.ndarray:
@@ -78,14 +84,17 @@ def read_array(path: Path, shape: Sequence[int]) -> np.ndarray:
 def loaded(path: Path) -> np.ndarray:
     """The array in an .npy file, which must hold numbers."""
     try:
-        array = np.load(path, allow_pickle=False)
+        return numbers.read_npy(path)
     except Exception as error:  # for damaged headers NumPy raises whatever its parser raises
-        raise unreadable(path, error, "give a .npy file of numbers") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-        raise BadOption(
-            "does not hold an array of numbers", where=option_text(path), remedy="save it with numpy.save"
-        )
-    return array
+        raise unreadable(path, error, NUMBERS) from error
+
+
+def array_shape(path: Path) -> tuple[int, ...]:
+    """The shape of the array in an .npy file, which is not read."""
+    try:
+        return numbers.header(path)
+    except Exception as error:
+        raise unreadable(path, error, NUMBERS) from error
 
 
 def read_picture(path: Path, shape: Sequence[int], preprocess: Preprocess) -> np.ndarray:
@@ -93,7 +102,7 @@ def read_picture(path: Path, shape: Sequence[int], preprocess: Preprocess) -> np
     if len(shape) == 4 and shape[0] > 1:
         one = read_picture(path, (1, *shape[1:]), preprocess)
         return np.repeat(one, shape[0], axis=0)
-    if not is_picture(shape) or shape[channels_axis(shape, preprocess.layout)] not in MODES:
+    if not is_picture(shape) or 0 in shape or shape[channels_axis(shape, preprocess.layout)] not in MODES:
         raise BadOption(
             f"a picture does not fit the model's input of {shape_text(shape)}",
             where=option_text(path),
@@ -126,8 +135,11 @@ def opened(path: Path) -> Image.Image:
     try:
         with (
             warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
-            Image.open(path) as file,
+            numbers.regular(path) as data,
+            Image.open(data, formats=FORMATS) as file,
         ):
+            if math.prod(file.size) > MOST_PIXELS:  # by its header: nothing has been decoded yet
+                raise ValueError(f"{file.width} x {file.height} pixels, and {MOST_PIXELS:,} are the most")
             return ImageOps.exif_transpose(file)
     except Exception as error:  # for damaged files Pillow raises whatever its decoders raise
         raise unreadable(path, error, "give a PNG, JPEG or .npy file") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
 from onnx import (
@@ -15,13 +15,13 @@ from onnx import (
     NodeProto,
     SparseTensorProto,
     TensorProto,
-    external_data_helper,
     helper,
     numpy_helper,
 )
 
 from onnxscope.errors import BadModel, shape_text
 from onnxscope.files.checks import EXPORT_AGAIN, graphs_of, title
+from onnxscope.files.external import Place, described, opened, state_of
 from onnxscope.files.weights import (
     PACKED_BITS,
     StoredValues,
@@ -29,11 +29,11 @@ from onnxscope.files.weights import (
     chunks,
     is_external,
     raw_bytes,
-    read_chunks,
 )
 
 LAZY_BYTES = 64 << 10  # smaller external weights are loaded at once
 CACHED = 256 << 10  # bytes that are checked at a time, so that they stay in the processor's cache
+MOST_SHARED = 16  # times that tensors may share the bytes of a file: tied weights do, bombs do without end
 MOST_SPARSE = 1 << 28  # elements of a sparse tensor, which becomes a dense one
 COMPLEX = {TensorProto.COMPLEX64, TensorProto.COMPLEX128}
 # The bits of +∞ as an integer of the same width. Without the sign bit, all larger integers are NaN.
@@ -63,16 +63,15 @@ def check_model_tensors(model: ModelProto, folder: Path | None) -> int:
 
     It returns the number of bytes in other files.
     """
-    elsewhere = 0
+    held_in: dict[str, list[int]] = {}  # each file's size, and the bytes that tensors have in it
     multiplied = {name for node in model.graph.node if node.op_type in MULTIPLIED for name in node.input}
     for held in held_tensors(model):
         check_form(held)
         if is_external(held.tensor):
-            attach(held, folder)
-            elsewhere += byte_count(held.tensor.data_type, held.tensor.dims)
+            attach(held, folder, held_in)
         pieces = chunks(StoredValues(held.tensor)) if is_external(held.tensor) else [checked_bytes(held)]
         check_values(held, pieces, finite=held.name in multiplied)
-    return elsewhere
+    return sum(taken for _, taken in held_in.values())
 
 
 @dataclass(frozen=True)
@@ -203,79 +202,58 @@ def parts_of(piece: bytes) -> Iterator[memoryview]:
     return (view[start : start + CACHED] for start in range(0, len(view), CACHED))
 
 
-def attach(held: Held, folder: Path | None) -> None:
-    """Find the file of an external tensor. Small tensors, and those of nodes, are loaded at once."""
+def attach(held: Held, folder: Path | None, held_in: dict[str, list[int]]) -> None:
+    """Find the file of an external tensor. Small tensors, and those of nodes, are loaded at once.
+
+    `held_in` has the size of each file and the bytes that tensors have in it, which this adds to.
+    """
     tensor = held.tensor
-    path, offset = located(held, folder)
     length = byte_count(tensor.data_type, tensor.dims)
-    del tensor.external_data[:]
+    place, size = located(held, folder, length)
+    taken = held_in.setdefault(place.location, [size, 0])
+    taken[1] += length
+    if taken[1] > MOST_SHARED * size + LAZY_BYTES:
+        raise BadModel(
+            f"the tensors in '{place.location}' overlap so much that they take more than {MOST_SHARED} times "
+            f"its {size} bytes",
+            where=held.where,
+            remedy=EXPORT_AGAIN,
+        )
     if held.top and length > LAZY_BYTES:
-        for key, value in (("location", str(path)), ("offset", str(offset)), ("length", str(length))):
-            tensor.external_data.add(key=key, value=value)
+        place.write(tensor, length)
     else:
-        tensor.raw_data = b"".join(read_chunks(path, offset, length))
+        tensor.raw_data = b"".join(place.chunks(held.where, length))
+        del tensor.external_data[:]
         tensor.data_location = TensorProto.DEFAULT
 
 
-def located(held: Held, folder: Path | None) -> tuple[Path, int]:
-    """The file and the offset of an external tensor; refuses a file that is outside, missing or too short."""
-    try:
-        info = external_data_helper.ExternalDataInfo(held.tensor)
-    except ValueError as error:
-        raise BadModel(
-            f"its external data is described wrongly ({error})", where=held.where, remedy=EXPORT_AGAIN
-        ) from error
+def located(held: Held, folder: Path | None, needed: int) -> tuple[Place, int]:
+    """Where the data of an external tensor are, and how large the file is.
+
+    A file that is outside, missing or too short is refused.
+    """
+    said = described(held.tensor, held.where)
+    location, offset = said.get("location", ""), int(said.get("offset") or 0)
     if folder is None:
         raise BadModel(
-            f"its data is in the file '{info.location}', and a model in memory has no folder",
+            f"its data is in the file '{location}', and a model in memory has no folder",
             where=held.where,
             remedy="give the path of the model instead",
         )
-    path = safe_path(held.where, info.location, folder)
-    needed, offset = byte_count(held.tensor.data_type, held.tensor.dims), info.offset or 0
-    if info.length is not None and info.length != needed:
-        size = shape_text(held.tensor.dims)
+    if said.get("length") and int(said["length"]) != needed:
+        shape = shape_text(held.tensor.dims)
         raise BadModel(
-            f"it has {info.length} bytes of external data where its size {size} needs {needed}",
+            f"it has {said['length']} bytes of external data where its size {shape} needs {needed}",
             where=held.where,
             remedy=EXPORT_AGAIN,
-        )
-    if offset + needed > (length := path.stat().st_size):
-        raise BadModel(
-            f"its data ends at byte {offset + needed} of '{info.location}', which has only {length}",
-            where=held.where,
-            remedy=f"copy the whole file '{info.location}' into the model's folder again",
-        )
-    return path, offset
-
-
-def safe_path(where: str, location: str, folder: Path) -> Path:
-    """The file at a location in the model's folder; refuses one that is outside after following links."""
-    remedy = "move the file into the model's folder and name it relative to that"
-    if not location or Path(location).is_absolute() or PureWindowsPath(location).anchor:
-        raise BadModel(
-            f"the path of its external data, '{location}', is not relative", where=where, remedy=remedy
         )
     folder = folder.resolve()
-    try:
-        path = (folder / location).resolve()
-        inside, there = path.is_relative_to(folder), path.is_file()
-    except (OSError, ValueError, RuntimeError) as error:  # a long name, a null byte, links that form a loop
+    with opened(held.where, folder, location) as (_, found):
+        size = found.st_size
+    if offset + needed > size:
         raise BadModel(
-            f"the path of its external data, '{location[:80]!r}', leads nowhere",
-            where=where,
-            remedy=EXPORT_AGAIN,
-        ) from error
-    if not inside:
-        raise BadModel(
-            f"the path of its external data, '{location}', leads out of the model's folder",
-            where=where,
-            remedy=remedy,
+            f"its data ends at byte {offset + needed} of '{location}', which has only {size}",
+            where=held.where,
+            remedy=f"copy the whole file '{location}' into the model's folder again",
         )
-    if not there:
-        raise BadModel(
-            f"its data is missing: there is no file '{location}' in the model's folder",
-            where=where,
-            remedy="copy the file there",
-        )
-    return path
+    return Place(folder, location, offset, state_of(found)), size

@@ -13,9 +13,8 @@ import numpy as np
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 from onnx_graphsurgeon.ir.tensor import LazyValues
 
-from onnxscope.errors import BadModel
+from onnxscope.files.external import Place
 
-CHUNK = 4 << 20  # bytes of a file that are read at a time
 PACKED_BITS: dict[int, int] = {
     TensorProto.UINT4: 4,
     TensorProto.INT4: 4,
@@ -33,25 +32,6 @@ def byte_count(data_type: int, dims: Sequence[int]) -> int:
 
 def is_external(tensor: TensorProto) -> bool:
     return bool(external_data_helper.uses_external_data(tensor))
-
-
-def read_chunks(path: Path, offset: int, length: int) -> Iterator[bytes]:
-    """A part of a file, piece by piece."""
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            while length:
-                piece = file.read(min(length, CHUNK))
-                if not piece:
-                    raise BadModel(
-                        "the file became shorter while it was read", where=f"'{path}'", remedy="try again"
-                    )
-                length -= len(piece)
-                yield piece
-    except OSError as error:
-        raise BadModel(
-            f"cannot be read ({error.strerror})", where=f"'{path}'", remedy="check the file"
-        ) from error
 
 
 class StoredValues(LazyValues):  # type: ignore[misc]
@@ -75,19 +55,19 @@ class StoredValues(LazyValues):  # type: ignore[misc]
         """So many of the values, flat, from the given one on."""
         if not is_external(self.tensor):
             return self.load().reshape(-1)[start : start + count]
-        info = external_data_helper.ExternalDataInfo(self.tensor)
         size = self.dtype.itemsize
-        pieces = read_chunks(Path(info.location), (info.offset or 0) + start * size, count * size)
+        pieces = Place.of(self.tensor).chunks(self.where, count * size, start * size)
         return np.frombuffer(b"".join(pieces), self.dtype)
+
+    @property
+    def where(self) -> str:
+        """How errors name the tensor."""
+        return f"initializer '{self.tensor.name}'"
 
     @property
     def file(self) -> Path | None:
         """The file of an external tensor."""
-        return (
-            Path(external_data_helper.ExternalDataInfo(self.tensor).location)
-            if is_external(self.tensor)
-            else None
-        )
+        return Place.of(self.tensor).path if is_external(self.tensor) else None
 
 
 def chunks(values: StoredValues | np.ndarray) -> Iterator[bytes]:
@@ -95,8 +75,7 @@ def chunks(values: StoredValues | np.ndarray) -> Iterator[bytes]:
     if isinstance(values, np.ndarray):
         yield numpy_helper.from_array(values).raw_data
     elif is_external(values.tensor):
-        info = external_data_helper.ExternalDataInfo(values.tensor)
-        yield from read_chunks(Path(info.location), info.offset or 0, values.nbytes)
+        yield from Place.of(values.tensor).chunks(values.where, values.nbytes)
     else:
         yield raw_bytes(values.tensor)
 

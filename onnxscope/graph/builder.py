@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 from onnx import helper
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
-from onnxscope.errors import Unsupported
+from onnxscope.errors import Unsupported, shape_text
 from onnxscope.graph.inference import infer_outputs
 from onnxscope.graph.tensors import (
     Shape,
@@ -35,6 +35,9 @@ FOLD_BYTES = 64 << 10  # while the model is normalised, constant expressions up 
 # In the branches only those up to this size are: their operands are stored with the model already, and a
 # folded copy would store weights twice.
 SMALL_BYTES = 1 << 10
+# A node may make so many bytes out of smaller constants, or as many times the bytes of those: a runtime would
+# compute it as soon as the model is opened.
+MOST_MADE, AS_MUCH = 1 << 30, 64
 MOST_NODES = (
     1 << 18
 )  # of one graph: functions that call functions in a damaged model can multiply without end
@@ -160,13 +163,19 @@ class Builder:
 
     def _fold(self, node: gs.Node) -> list[gs.Constant] | None:
         """Infer the outputs' types; if all inputs are small constants, compute and return the outputs."""
-        infer_outputs(node, self.opset, self.graph.ir_version)
+        infer_outputs(node, self.opset, self.graph.ir_version, added=self.numbers is not None)
         known = all(is_known(t) for t in node.inputs if t.name)
         has_body = any(isinstance(v, onnx.GraphProto) for v in node.attrs.values())
         if not known or has_body or node.op in NOT_FOLDED:
             return None
         in_bytes = sum(t._values.nbytes for t in node.inputs if t.name)
         out_bytes = sum(8 * numel(t.shape) for t in node.outputs if is_sized(t))
+        if out_bytes > max(MOST_MADE, AS_MUCH * in_bytes):
+            raise Unsupported(
+                f"it makes a constant of {shape_text(node.outputs[0].shape)} elements out of almost nothing",
+                where=describe(node),
+                remedy="export a smaller model",
+            )
         if max(in_bytes, out_bytes) > self.fold_bytes:
             return None
         arrays = self.evaluate(one_node_model(node, self.graph.opset, self.graph.ir_version))

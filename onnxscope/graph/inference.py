@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, shape_inference
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
 from onnxscope.errors import BadModel, shape_text
+from onnxscope.graph.faults import fault_at
 from onnxscope.graph.shapes import LEFT_OPEN
 from onnxscope.graph.tensors import (
     Tensor,
@@ -25,13 +26,14 @@ from onnxscope.graph.tensors import (
 )
 
 MOST_ELEMENTS = 1 << 31  # of one tensor: a damaged model can ask for more than any memory holds
+MOST_AXES = 32  # that NumPy broadcasts
 MOST_VALUES = 1024  # of a constant input whose values the inference is given, such as the shape of a Reshape
 VALUE_TYPES = (TensorProto.INT64, TensorProto.INT32, TensorProto.FLOAT)
 CHECK = "check the sizes given with --input-shape, or the export"
 
 
-def infer_outputs(node: gs.Node, opset: int, ir_version: int) -> None:
-    """Fill in the element types and shapes of a node's outputs."""
+def infer_outputs(node: gs.Node, opset: int, ir_version: int, *, added: bool) -> None:
+    """Fill in the element types and shapes of a node's outputs; `added` is a node that the model has not."""
     schema: Any = onnx.defs.get_schema(node.op, opset)  # onnx's stub file lacks half of its attributes
     types: dict[str, onnx.TypeProto] = {}
     try:
@@ -47,6 +49,8 @@ def infer_outputs(node: gs.Node, opset: int, ir_version: int) -> None:
             ir_version=ir_version,
         )
     except Exception as error:  # onnx raises its own InferenceError, or a plain one for a type mismatch
+        if added:
+            raise fault_at(node, error) from error
         raise BadModel(
             f"its inputs do not fit the operator ({error})", where=describe(node), remedy=CHECK
         ) from error
@@ -90,6 +94,12 @@ def infer_from_function(
 def check_size(output: Tensor, node: gs.Node) -> None:
     """Refuse sizes that no tensor can have."""
     sizes = [d for d in output.shape or () if isinstance(d, int)]
+    if len(output.shape or ()) > MOST_AXES:
+        raise BadModel(
+            f"its output would have {len(output.shape)} axes, and {MOST_AXES} are the most",
+            where=describe(node),
+            remedy=CHECK,
+        )
     if any(d < 0 for d in sizes) or math.prod(sizes) > MOST_ELEMENTS:
         raise BadModel(
             f"its output would have the size {shape_text(output.shape)}", where=describe(node), remedy=CHECK

@@ -12,6 +12,8 @@ from onnx import TensorProto, helper
 
 from onnxscope.errors import DECIDE, BadModel, Undecided, shape_text
 
+gs.logger.G_LOGGER.severity = gs.logger.G_LOGGER.CRITICAL  # it would print into what is printed for machines
+
 Tensor: TypeAlias = gs.Variable | gs.Constant
 Shape = tuple[int, ...]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,8 @@ from onnxscope.version import VERSION
 
 LONGEST_VALUE = 40  # characters shown of a value in which two extractions differ
 OnProgress = Callable[[int, int], None]  # gets the number of finished pixels and of all
+Blocks = Iterator[tuple[int, np.ndarray]]  # with their numbers
+Others = Callable[[Mapping[str, Any], Sequence[int]], Blocks]  # from the facts and the numbers of blocks
 
 
 def extract(
@@ -48,6 +50,7 @@ def extract(
     batch: int | None = None,
     progress: OnProgress | None = None,
     resume: bool = True,
+    others: Others | None = None,
 ) -> Path:
     """Write A[p] = F·e_p for input pixels p (columns), or Fᵀ·e_p for output pixels (rows), as float32.
 
@@ -55,7 +58,7 @@ def extract(
     describes it, or a Zarr folder with the description in its attributes, depending on the ending of the
     path. `about` names the model, the image and the options, in JSON: an interrupted run with the same
     `about` is continued, in the batches that it began with, unless `resume` is false. `progress` is called
-    before the first block and after each.
+    before the first block and after each. Blocks are computed here, or by `others`, in any order.
     """
     facts = facts_of(f, side, f.batch if batch is None else batch, about)
     files = Files(path, target_of(path))
@@ -66,7 +69,9 @@ def extract(
     store = STORES[path.suffix.lower()](files.part, Grid.of(facts))
     if not moved_already(files, done >= len(store.grid.blocks)):
         done = prepare(files, store, facts, done)
-        fill(f, files, store, side, done, progress)
+        numbers = range(done, len(store.grid.blocks))
+        blocks = others(facts, numbers) if others else own_blocks(f, side, store, numbers)
+        fill(files, store, blocks, done, progress)
         with files.writing():
             store.finish(files.target, facts)
     with files.writing():
@@ -222,19 +227,27 @@ def prepare(files: Files, store: Store, facts: dict[str, Any], done: int) -> int
     return done
 
 
-def fill(f: LinearMap, files: Files, store: Store, side: str, done: int, progress: OnProgress | None) -> None:
-    """Compute and write all blocks that are not done yet."""
-    pixels = math.prod(store.grid.pixels)
-    for number, block in enumerate(store.grid.blocks[done:], done):
-        if progress:
-            progress(block.first, pixels)
-        values = values_of_block(f, side, block)
-        with files.writing():
-            store.write(block, values)
-            with files.journal.open("ab") as journal:
-                journal.write(b"%d\n" % number)
+def own_blocks(f: LinearMap, side: str, store: Store, numbers: Sequence[int]) -> Blocks:
+    """These blocks, computed by F in this process."""
+    return ((number, values_of_block(f, side, store.grid.blocks[number])) for number in numbers)
+
+
+def fill(files: Files, store: Store, found: Blocks, done: int, progress: OnProgress | None) -> None:
+    """Write all blocks that are not done yet, in their order. Those that come early wait."""
+    pixels, waiting = math.prod(store.grid.pixels), dict[int, np.ndarray]()
     if progress:
-        progress(pixels, pixels)
+        progress(store.grid.blocks[done].first if done < len(store.grid.blocks) else pixels, pixels)
+    for number, values in found:
+        waiting[number] = values
+        while done in waiting:
+            block = store.grid.blocks[done]
+            with files.writing():
+                store.write(block, waiting.pop(done))
+                with files.journal.open("ab") as journal:
+                    journal.write(b"%d\n" % done)
+            done += 1
+            if progress:
+                progress(block.first + block.count, pixels)
 
 
 def values_of_block(f: LinearMap, side: str, block: PixelBlock) -> np.ndarray:

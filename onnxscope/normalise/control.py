@@ -15,7 +15,8 @@ from onnxscope.normalise.families import first, ints
 from onnxscope.normalise.reader import Lift, Normaliser
 from onnxscope.normalise.source import Items, Source, Value, known_number, origin
 
-ITERATIONS = 1024
+ITERATIONS = 1024  # of one Loop or Scan
+ROUNDS = 1 << 14  # of all of them: bodies in bodies multiply
 
 
 def if_(w: Normaliser, n: Source) -> list[Value | None]:
@@ -42,6 +43,7 @@ def loop(w: Normaliser, n: Source) -> list[Value | None]:
                 where=n.where,
                 remedy="export the model without the Loop",
             )
+        count_round(w, n)
         given = dict(
             zip(
                 (i.name for i in body.input),
@@ -58,6 +60,17 @@ def loop(w: Normaliser, n: Source) -> list[Value | None]:
         conditions = [w.b.Reshape(condition, [1]) for condition in asked]
         w.around.trial.decide(w.b, n, "conditions", w.b.Concat(*conditions, axis=0))
     return [*values, *(joined(w, n, rows, 0) for rows in stacked)]
+
+
+def count_round(w: Normaliser, n: Source) -> None:
+    """Count one round of a Loop or Scan; refuses a model in which they run too often."""
+    w.around.rounds.append(n.name)
+    if len(w.around.rounds) > ROUNDS:
+        raise Unsupported(
+            f"the bodies of the model run more than {ROUNDS:,} times in all",
+            where=n.where,
+            remedy="export the model without loops in loops",
+        )
 
 
 def ends(w: Normaliser, n: Source, goes_on: Any, asked: list[Tensor]) -> bool:
@@ -98,6 +111,7 @@ def scan(w: Normaliser, n: Source) -> list[Value | None]:
         )
     stacked: list[list[Tensor]] = [[] for _ in range(results)]
     for k in range(length):
+        count_round(w, n)
         rows = [
             w.b.Gather(x, np.int64(length - 1 - k if back else k), axis=axis)
             for x, axis, back in zip(sequences, axes_in, back_in, strict=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxscope.errors import BadModel, BadOption, Undecided, Unsupported
+from onnxscope.errors import BadModel, BadOption, Fault, Undecided, Unsupported
 from onnxscope.graph.builder import Builder
 from onnxscope.graph.tensors import Shape, Tensor, is_known, np_or_enum
 from onnxscope.normalise.lifts import LIFTS
@@ -51,7 +51,7 @@ def normalise(
 
     *others, last = opsets_to_write(model)
     for opset in others:
-        with contextlib.suppress(BadModel, Undecided):
+        with contextlib.suppress(BadModel, Fault, Undecided):
             return written(model, shapes, keep, around, opset)
     return written(model, shapes, keep, around, last)
 
@@ -78,7 +78,7 @@ def written(
     b.graph.inputs.extend(graph_inputs(graph, shapes))
     env: dict[str, Value | None] = {t.name: t for t in b.graph.inputs}
     Normaliser(around(b), Body(domains, env, keep)).run(graph)
-    b.graph.outputs.extend(graph_output(b, o.name, env.get(o.name)) for o in graph.output)
+    b.graph.outputs.extend(graph_output(b, o, env.get(o.name)) for o in graph.output)
     check_promises(b.graph)
     return b
 
@@ -114,8 +114,9 @@ def graph_input(info: onnx.ValueInfoProto, shapes: Mapping[str, Shape]) -> gs.Va
     )
 
 
-def graph_output(b: Builder, name: str, value: Value | None) -> Tensor:
+def graph_output(b: Builder, info: onnx.ValueInfoProto, value: Value | None) -> Tensor:
     """An output under its own name: an Identity gives it one where it is a constant or another tensor."""
+    name = info.name
     if value is None:
         raise BadModel("nothing computes it", where=f"output '{name}'", remedy="export the model again")
     if isinstance(value, Items):
@@ -124,6 +125,8 @@ def graph_output(b: Builder, name: str, value: Value | None) -> Tensor:
             where=f"output '{name}'",
             remedy="export the model with tensor outputs",
         )
+    if info.type.WhichOneof("value") not in (None, "tensor_type"):
+        raise BadModel("it is a tensor, and is declared as another thing", where=f"output '{name}'")
     if not is_known(value):
         return value if value.name == name else b.op("Identity", value, names=[name])
     if value.name == name:  # the node's output takes the name, so what folded to the constant gives it up

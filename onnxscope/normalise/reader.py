@@ -38,6 +38,7 @@ class Around:
     functions: Mapping[Key, onnx.FunctionProto]
     trial: Trial | None = None  # decides what must be known and depends on values
     node_names: set[str] = field(default_factory=set, init=False)
+    rounds: list[str] = field(default_factory=list, init=False)  # of Loop and Scan, by the names of these
     weights: dict[int, tuple[onnx.TensorProto, gs.Constant]] = field(default_factory=dict, init=False)
 
 
@@ -128,10 +129,11 @@ class Normaliser:
             AttributeError,
             onnx.defs.SchemaError,
         ) as error:  # an attribute that is missing, or of another kind
-            kind, remedy = (Undecided, DECIDE) if n.has_free_size else (BadModel, "export the model again")
-            raise kind(
-                f"its attributes do not fit the operator ({error!r})", where=n.where, remedy=remedy
-            ) from error
+            if n.has_free_size:
+                raise Undecided(
+                    f"its attributes do not fit the operator ({error!r})", where=n.where, remedy=DECIDE
+                ) from error
+            raise n.fault(error) from error
 
     def meaning(self, n: Source) -> list[Value | None]:
         """Lift one node, or call its function, or write it as it stands."""

@@ -12,7 +12,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import helper, numpy_helper
 
-from onnxscope.errors import DECIDE, BadModel, Undecided, Unsupported
+from onnxscope.errors import DECIDE, BadModel, Fault, Undecided, Unsupported, shape_text
 from onnxscope.graph.tensors import Tensor, ints_of, is_known, is_sized, values_of
 
 STANDARD = ("", "ai.onnx")
@@ -45,6 +45,11 @@ class Source:
     @property
     def where(self) -> str:
         return f"node '{self.name}' ({self.op})"
+
+    def fault(self, error: Exception) -> Fault:
+        """The fault that an exception shows while this node is written."""
+        shapes = [shape_text(x.shape) for x in self.inputs if isinstance(x, Tensor)]
+        return Fault.of(error, self.where, node=self.name, operator=self.key, shapes=shapes)
 
     def value(self, i: int) -> Value | None:
         return self.inputs[i] if i < len(self.inputs) else None

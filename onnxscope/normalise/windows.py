@@ -43,19 +43,26 @@ def spell_out(n: Source, sizes: Sequence[int], kernel: Sequence[int]) -> None:
 
 
 def spell_out_ceil(n: Source, sizes: Sequence[int]) -> None:
-    """Ceil mode as padding up to the end of its last window, where padding changes no value."""
+    """Ceil mode as padding up to the end of its last window, where padding changes no value.
+
+    It is left out where it adds no window, also because one over nothing but padding is dropped.
+    """
     a, rank = n.attrs, len(sizes)
-    if not a.get("ceil_mode") or a.get("count_include_pad"):
+    if not a.get("ceil_mode"):
         return
     steps, kernel = {**sliding(rank), **a}, a["kernel_shape"]
-    pads = list(steps["pads"])
+    pads, adds = list(steps["pads"]), False
     for k, (x, s, d) in enumerate(zip(sizes, steps["strides"], steps["dilations"], strict=True)):
         reach = (kernel[k] - 1) * d + 1
         windows = -(-(x + pads[k] + pads[k + rank] - reach) // s) + 1
         if (windows - 1) * s >= x + pads[k]:  # a window over nothing but padding is dropped
             windows -= 1
+        adds = adds or windows > (x + pads[k] + pads[k + rank] - reach) // s + 1
         pads[k + rank] = max((windows - 1) * s + reach - x - pads[k], 0)
-    if all(p < kernel[k % rank] for k, p in enumerate(pads)):  # onnxruntime takes no larger ones
+    if not adds:
+        del a["ceil_mode"]
+    elif not a.get("count_include_pad") and all(p < kernel[k % rank] for k, p in enumerate(pads)):
+        # onnxruntime takes no larger ones
         a["pads"] = pads
         del a["ceil_mode"]
 

@@ -60,8 +60,8 @@ class Shares:
         return Found(value_a, value_b, shares, value_b - value_a - sum(s.contribution for s in shares))
 
     def of(self, numbers: Numbers) -> list[Share]:
-        prices, sizes = numbers["prices"], numbers["sizes"]
-        errors = {row.tensor: e / max(sizes[row], TINY) for row, e in numbers["errors"].items()}
+        prices, sizes = numbers.get("prices", {}), numbers.get("sizes", {})  # none without matched layers
+        errors = {row.tensor: e / max(sizes[row], TINY) for row, e in numbers.get("errors", {}).items()}
         kinds: dict[str, dict[str, float]] = {name: {} for name in self.owners}
         most, cut = dict.fromkeys(self.owners, 0.0), dict.fromkeys(self.owners, 0.0)
         for layer in self.every:

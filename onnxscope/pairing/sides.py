@@ -17,6 +17,7 @@ from onnxscope.graph.parts import needed, part
 from onnxscope.graph.tensors import Shape, Tensor, is_known, shape_of
 from onnxscope.normalise.dialect import normalise
 from onnxscope.normalise.trial import Trial
+from onnxscope.rewriting.judging import judged
 from onnxscope.rewriting.options import Options
 from onnxscope.rewriting.rules.quantize_dequantize import same_values
 from onnxscope.rewriting.rules.table import RULES
@@ -177,7 +178,8 @@ def side(model: Model, options: Options, feeds: Arrays) -> Side:
     """
     keep = {o.name for o in model.proto.graph.output}
     trial = Trial(feeds)
-    b = normalise(model.proto, options.shapes, frozenset(keep), RULES, options.opaque, trial)
+    with judged(model, options.shapes):
+        b = normalise(model.proto, options.shapes, frozenset(keep), RULES, options.opaque, trial)
     decode(b)
     names = {n.name or next((o for o in n.output if o), n.op_type) for n in model.proto.graph.node}
     return Side(b, find_image(b.graph, options.image), [], frozenset(names), trial.decided)

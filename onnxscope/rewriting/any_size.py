@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 from onnx import helper
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
-from onnxscope.errors import DECIDE, BadOption, ScopeError, Undecided, Unsupported, shape_text
+from onnxscope.errors import DECIDE, BadOption, Fault, ScopeError, Undecided, Unsupported, shape_text
 from onnxscope.files.models import Model
 from onnxscope.graph.builder import Builder
 from onnxscope.graph.tensors import Tensor, is_known, shape_of, values_of
@@ -84,6 +84,8 @@ def build_for_all_sizes(model: Model, options: Options) -> Scope:
         fixed = tuple(given.get(axis, size) for axis, size in enumerate(shape))
         try:
             return build(model, replace(options, free_size=False, shapes={**options.shapes, name: fixed}))
+        except Fault:
+            raise
         except ScopeError as error:
             cause = f"for {shape_text(fixed)}: {error.cause}"
             raise type(error)(cause, where=error.where, remedy=error.remedy) from error

@@ -23,6 +23,7 @@ from onnxscope.rewriting.scope import (
     Scope,
     with_types,
 )
+from onnxscope.rewriting.scope_checks import damaged
 from onnxscope.rewriting.sizes import FreeSizes
 from onnxscope.runtime import reference
 
@@ -129,7 +130,10 @@ def compute_sizes(graph: gs.Graph, image: Tensor) -> None:
     if not read:
         return
     model = onnx.ModelProto.FromString(to_bytes(graph_of(graph, chain, [image], list(read.values()))))
-    values = reference(model, {image.name: np.broadcast_to(np.float32(0), image.shape)})
+    try:
+        values = reference(model, {image.name: np.broadcast_to(np.float32(0), image.shape)})
+    except Exception as error:  # it raises whatever its operators raise
+        raise damaged(f"its sizes cannot be computed: {error}", f"input '{image.name}'") from error
     constants = {name: gs.Constant(name, v) for name, v in values.items()}
     for node in graph.nodes:
         node.inputs = [constants.get(t.name, t) for t in node.inputs]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxscope.errors import DECIDE, BadModel, BadOption, ScopeError, Undecided
+from onnxscope.errors import DECIDE, BadModel, BadOption, Fault, ScopeError, Undecided
 from onnxscope.files.models import Model
 from onnxscope.graph.builder import Builder
 from onnxscope.graph.decisions import Decision, note_of
@@ -24,6 +24,7 @@ from onnxscope.normalise.trial import Trial
 from onnxscope.rewriting.frozen import Frozen, raw_shape
 from onnxscope.rewriting.fuse import fold_batch_norms
 from onnxscope.rewriting.guard import HOLDS, add_guard
+from onnxscope.rewriting.judging import judged, refuse_bad
 from onnxscope.rewriting.linearize import Freezer, linearize
 from onnxscope.rewriting.options import GRADIENT, Options
 from onnxscope.rewriting.rules.table import RULES
@@ -79,13 +80,20 @@ class Survey:
 def survey(model: Model, options: Options, feeds: Feeds | None = None) -> Survey:
     """Normalise and freeze a model. A node that cannot be frozen raises no error here, but has a step.
 
+    Only a fault of onnxscope on the way to the output is raised.
     `feeds` are the values of all inputs for one image, which decide what depends on values.
     """
     chosen = {name.removesuffix(LOGITS) for name in (options.image, options.output) if name}
     keep = chosen | {o.name for o in model.proto.graph.output}
     trial = Trial(feeds) if feeds is not None else None
-    b = normalise(model.proto, options.shapes, frozenset(keep), RULES, options.opaque, trial)
-    return frozen_base(b, options, trial.decided if trial is not None else ())
+    with judged(model, options.shapes):
+        b = normalise(model.proto, options.shapes, frozenset(keep), RULES, options.opaque, trial)
+        found = frozen_base(b, options, trial.decided if trial is not None else ())
+        if isinstance(found.y1, Fault):
+            raise found.y1
+    for fault in (e for e in found.freezer.active.values() if isinstance(e, Fault)):
+        refuse_bad(model, options.shapes, fault)
+    return found
 
 
 def image_input(model: Model, options: Options) -> tuple[list[Tensor], Tensor]:
@@ -154,7 +162,8 @@ def build(model: Model, options: Options, feeds: Feeds | None = None) -> Scope:
     """The scope of a model; `feeds` decide what depends on values, see `survey`."""
     found = survey(model, options, feeds)
     found.freezer.b.graph.name = model.proto.graph.name or "scope"
-    return transposed(found, options, model.sha256, model)
+    with judged(model, options.shapes):
+        return transposed(found, options, model.sha256, model)
 
 
 def transposed(found: Survey, options: Options, sha256: str, original: Model | None) -> Scope:

@@ -14,8 +14,9 @@ from typing import Any
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxscope.errors import DECIDE, MISFITS, ScopeError, Undecided, Unsupported, misfit
+from onnxscope.errors import DECIDE, MISFITS, ScopeError, Undecided, Unsupported
 from onnxscope.graph.builder import Builder
+from onnxscope.graph.faults import fault_at
 from onnxscope.graph.tensors import Tensor, describe, element_type, is_sized
 from onnxscope.normalise.attributes import attributes
 from onnxscope.rewriting.frozen import Branch, Frozen, Pair
@@ -231,7 +232,7 @@ class Freezer(Branch):
         except ScopeError as error:
             refusal = error
         except MISFITS as error:
-            refusal = misfit(error, describe(node))
+            refusal = fault_at(node, error)
         self.active.update((t.name, refusal) for t in node.outputs if t.name)
         return "unsupported"
 

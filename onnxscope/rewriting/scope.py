@@ -12,6 +12,7 @@ from typing import Any
 import onnx
 import onnx_graphsurgeon as gs
 from onnx import shape_inference
+from onnx.shape_inference import InferenceError
 from onnx_graphsurgeon.ir.tensor import LazyValues
 
 from onnxscope.errors import BadModel
@@ -21,6 +22,7 @@ from onnxscope.graph.decisions import Decision
 from onnxscope.graph.parts import graph_of, needed, part
 from onnxscope.graph.tensors import Tensor, dims, np_or_enum
 from onnxscope.rewriting.guard import HOLDS
+from onnxscope.rewriting.scope_checks import damage_in, damaged, texts
 from onnxscope.rewriting.sizes import RECORD, FreeSizes
 from onnxscope.rewriting.steps import Policy, Step
 from onnxscope.version import VERSION
@@ -144,9 +146,13 @@ class Scope:
                 where=f"'{model.path}'",
                 remedy="write one with 'onnxscope rewrite'",
             )
+        if wrong := damage_in(model.proto, (PROBE, COTANGENT)):
+            raise damaged(wrong, f"'{model.path}'")
         try:
             free = FreeSizes.of_text(about["free_sizes"]) if "free_sizes" in about else None
             graph = gs.import_onnx(model.proto)
+            for t in (*graph.inputs, *graph.outputs):
+                t.dtype = np_or_enum(t.dtype) if isinstance(t.dtype, int) else t.dtype
             scope = cls(
                 graph if free else with_types(graph),  # free sizes are known once they are bound
                 Analysis(
@@ -158,19 +164,15 @@ class Scope:
                     free,
                     [Decision(**d) for d in json.loads(about.get("decisions", "[]"))],
                 ),
-                [Step(**{**s, "sources": tuple(s.get("sources", ()))}) for s in json.loads(about["nodes"])],
-                json.loads(about["notes"]),
-                Cotangents(json.loads(about["sources"]), json.loads(about["tensors"])),
+                [Step.of(held) for held in json.loads(about["nodes"])],
+                texts(json.loads(about["notes"])),
+                Cotangents(texts(json.loads(about["sources"])), texts(json.loads(about["tensors"]))),
             )
-            damage = scope.damage()
-        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            damage = wrong_type(scope) or scope.damage()
+        except (LookupError, ValueError, TypeError, AttributeError, RecursionError, InferenceError) as error:
             damage = repr(error)
         if damage:
-            raise BadModel(
-                f"the scope is damaged ({damage})",
-                where=f"'{model.path}'",
-                remedy="write it again with 'onnxscope rewrite'",
-            )
+            raise damaged(damage, f"'{model.path}'")
         return scope
 
     def damage(self) -> str:
@@ -189,7 +191,11 @@ class Scope:
         missing |= {FROZEN, TRANSPOSED} - {t.name for t in self.graph.outputs}
         missing |= set(self.at_sources) - nodes
         missing |= {s for step in self.steps for s in step.sources if s in nodes} - set(self.at_sources)
-        return ", ".join(f"no '{n}'" for n in sorted(missing))
+        if missing or self.about.free:
+            return ", ".join(f"no '{n}'" for n in sorted(missing))
+        named = {self.image, self.output, *self.at_sources.values(), *self.at_tensors.values()}
+        made = [t for n in self.graph.nodes for t in n.outputs if t.name in named]
+        return ", ".join(f"the shape of '{t.name}' is not known" for t in made if t.shape is None)
 
     def base(self) -> gs.Graph:
         """The base alone: the normalised model, whose outputs include the explained tensor.
@@ -230,6 +236,19 @@ class Scope:
                             consumer.inputs[i] = carried
         frozen = [t for t in graph.outputs if t.name in (FROZEN, TRANSPOSED)]
         return part(graph, frozen)
+
+
+def wrong_type(scope: Scope) -> str:
+    """What of the metadata is not text where it should be: a file may hold any JSON."""
+    lists = (scope.at_sources, scope.at_tensors, scope.notes)
+    wrong = [part for part, kind in zip(lists, (dict, dict, list), strict=True) if not isinstance(part, kind)]
+    texts = itertools.chain(
+        *(() if wrong else (*lists, scope.at_sources.values(), scope.at_tensors.values())),
+        *((s.name, s.op, s.how, s.policy, s.note, *s.sources) for s in scope.steps),
+        *((d.node, d.op, d.what, d.tensor) for d in scope.decided),
+    )
+    wrong += [text for text in texts if not isinstance(text, str)]
+    return f"{wrong[0]!r} in its metadata is of a wrong type" if wrong else ""
 
 
 def with_types(graph: gs.Graph) -> gs.Graph:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import onnx_graphsurgeon as gs
 
@@ -74,6 +74,16 @@ class Step:
     tangent: bool = True  # False if the user asked for tangents, and the node was frozen in another way
     sources: tuple[str, ...] = ()  # the names of the nodes that add its sources
     opaque: bool = False  # whether the user declared it a constant decision
+
+    @classmethod
+    def of(cls, held: Mapping[str, Any]) -> Step:
+        """The step that a file holds; a TypeError where its fields are of other types."""
+        step = cls(**{**held, "sources": tuple(held.get("sources", ()))})
+        words = (step.name, step.op, step.how, step.policy, step.note, *step.sources)
+        flags = (step.tangent, step.opaque)
+        if not all(isinstance(w, str) for w in words) or not all(isinstance(f, bool) for f in flags):
+            raise TypeError(f"the step {held!r}")
+        return step
 
 
 @dataclass

@@ -12,8 +12,9 @@ from typing import Any
 
 import onnx_graphsurgeon as gs
 
-from onnxscope.errors import MISFITS, Unsupported, misfit
+from onnxscope.errors import MISFITS, Unsupported
 from onnxscope.graph.builder import Builder
+from onnxscope.graph.faults import fault_at
 from onnxscope.graph.tensors import Shape, Tensor, describe, shape_of
 
 
@@ -117,7 +118,7 @@ def transpose(
                 try:
                     sums.add(x, rule(t, node, i, cotangents[0] if len(cotangents) == 1 else cotangents))
                 except MISFITS as error:
-                    raise misfit(error, describe(node)) from error
+                    raise fault_at(node, error) from error
     t.node = "transposed"
     if probe.name in added:
         sums.add(probe, added[probe.name])

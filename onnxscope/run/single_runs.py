@@ -11,12 +11,12 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxscope.errors import BadModel, BadOption, ScopeError
-from onnxscope.files.models import Model, save
+from onnxscope.errors import BadModel, BadOption, Unsupported
+from onnxscope.files.models import Model, in_memory, save
 from onnxscope.graph.parts import part
 from onnxscope.graph.tensors import Tensor, is_float
 from onnxscope.rewriting.scope import COTANGENT, PROBE, Scope
-from onnxscope.runtime import CPU, Device, Session, reference
+from onnxscope.runtime import CPU, Device, Session, ort_value, reference
 
 Arrays = Mapping[str, np.ndarray]
 REFERENCE_BYTES = 64 << 20  # larger models are not given to the reference implementation
@@ -25,15 +25,19 @@ REFERENCE_BYTES = 64 << 20  # larger models are not given to the reference imple
 @contextmanager
 def session(graph: gs.Graph | Model, *, optimise: bool | str = True, on: Device = CPU) -> Iterator[Session]:
     """A session that ends with the context. A graph goes through a file, so that its weights are streamed."""
+    weights = None
     with tempfile.TemporaryDirectory(prefix="onnxscope-") as folder:
-        path = Path(folder) / "model.onnx"
+        model: Path | bytes = Path(folder) / "model.onnx"
         if isinstance(graph, gs.Graph):
-            save(graph, path, {})
+            save(graph, Path(folder) / "model.onnx", {})
+        elif graph.elsewhere:
+            model, large = in_memory(graph)
+            weights = {values.tensor.name: ort_value(values.load()) for values in large}
         elif graph.path is not None:
-            path = graph.path
+            model = graph.path
         else:
-            onnx.save(graph.proto, path)
-        running = Session(path, optimise=optimise, on=on)
+            onnx.save(graph.proto, Path(folder) / "model.onnx")
+        running = Session(model, optimise=optimise, on=on, weights=weights)
         try:
             yield running
         finally:
@@ -73,8 +77,8 @@ def run_original(original: Model, feeds: Arrays, *, optimise: bool = False) -> A
     try:
         with session(original, optimise=optimise) as running:
             return running.run(feeds)
-    except ScopeError as error:
-        if original.proto.ByteSize() > REFERENCE_BYTES:
+    except Unsupported as error:  # it lacks the kernel for an operator or a type
+        if original.nbytes > REFERENCE_BYTES or original.elsewhere:
             raise
         refusal = error
     try:

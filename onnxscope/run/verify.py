@@ -13,6 +13,7 @@ from onnxscope.errors import BadOption, NotProved, shape_text
 from onnxscope.graph.tensors import is_float, shape_of
 from onnxscope.rewriting.bound import bound, samples
 from onnxscope.rewriting.frozen import raw_shape
+from onnxscope.rewriting.judging import refuse_bad
 from onnxscope.rewriting.options import GRADIENT
 from onnxscope.rewriting.scope import COTANGENT, FROZEN, LEDGER, PROBE, TRANSPOSED, Scope
 from onnxscope.rewriting.sizes import FreeSizes
@@ -65,11 +66,14 @@ def prove_base(scope: Scope, feeds: Arrays | None = None) -> None:
     for one in samples(scope):
         check = base_check(one, feeds or random_feeds(own_inputs(one), np.random.default_rng(0)))
         if not check.ok:
-            raise NotProved(
+            error = NotProved(
                 f"its outputs differ from the original's by {check.figure:.1e} (bound {check.bound:.1e})",
                 where="normalised base",
                 remedy="report the model's operators and opset: this is a fault of onnxscope",
             )
+            assert one.original is not None
+            refuse_bad(one.original, {t.name: tuple(t.shape) for t in own_inputs(one)}, error)
+            raise error
 
 
 def verify_scope(scope: Scope, *, image: np.ndarray | Arrays | None = None, seed: int = 0) -> Report:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from onnxscope.errors import printable
 
 NUMBER = re.compile(  # with a sign and a unit, if there are any
     r"[<>≤≥≈±+−-]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+−-]?\d+)?(?: ?(?:[%×°]|[A-Za-zµ]{1,3}(?:/s)?))?"
 )
+UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # categories of characters that are not seen and change what is
+STYLES = "HASH-OF-STYLES"  # in the template
 MISSING = {"", "-", "–", "—"}  # cells without a value
 PAGE = 1200  # pixels: a row of pictures that is no wider is shown at its natural size or enlarged
 ON_ONE_LINE = 24  # letters: longer cells may be broken, even inside a word, so that a table fits on a phone
@@ -88,6 +95,16 @@ class Page:
     about: Table
     command: str
 
+    @property
+    def row_sizes(self) -> list[tuple[int, int]]:
+        """How many pictures rows have, and how wide these are: there is a style for each of these."""
+        return sorted({(len(row.pictures), row.widest) for row in self.rows})
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of pictures of all sections."""
+        return [part for section in self.sections for part in section.parts if isinstance(part, Row)]
+
 
 def html(page: Page) -> str:
     """The whole page as one text that holds its pictures."""
@@ -98,16 +115,29 @@ def html(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=without_controls,
     )
     environment.filters["data_uri"] = data_uri
-    return environment.get_template("page.html.j2").render(page=page)
+    text = environment.get_template("page.html.j2").render(page=page)
+    return text.replace(STYLES, hash_of(text.partition("<style>")[2].partition("</style>")[0]), 1)
+
+
+def hash_of(styles: str) -> str:
+    """What allows these styles in the page, and no others: no name from a model can add any."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(styles.encode()).digest()).decode()}"
+
+
+def without_controls(value: Any) -> Any:
+    """A value of the template. Characters that change what is seen, and are not seen, are spelled out."""
+    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
+        return value
+    return "".join(printable(c) if unicodedata.category(c) in UNSEEN and c != "\n" else c for c in value)
 
 
 def files(page: Page) -> dict[str, bytes]:
     """The page's pictures as PNG files, by file name."""
     found: dict[str, bytes] = {}
-    rows = [part for section in page.sections for part in section.parts if isinstance(part, Row)]
-    for picture in (picture for row in rows for picture in row.pictures):
+    for picture in (picture for row in page.rows for picture in row.pictures):
         variants = {".png": picture.png} | ({".dark.png": picture.dark} if picture.dark is not None else {})
         for suffix, png in variants.items():
             name = picture.name + suffix

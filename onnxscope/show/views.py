@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxscope.ask.interpreter import Interpreter
 from onnxscope.files.pictures import MODES, colours_last, unrounded_pixels
-from onnxscope.files.pixels import channels_axis, flat_index, is_picture
+from onnxscope.files.pixels import channels_axis, flat_index, is_picture, pixel_at
 from onnxscope.files.preprocessing import Preprocess
 from onnxscope.show.panels import Picture, magnitude
 
@@ -41,9 +41,10 @@ class Views:
     def natural(self, array: np.ndarray, label: str, mark: Sequence[int] | None = None) -> Picture:
         """In natural colours where the array has the image's channels; else around grey, on its own scale."""
         shown = as_displayed(array, label, self.given, self.settled)
-        if mark is not None and shown.vector:
-            mark = (flat_index(array.shape, tuple(mark), self.x.layout),)
-        return replace(shown, mark=mark)
+        if mark is None:
+            return shown
+        at = flat_index(array.shape, tuple(mark), self.x.layout)
+        return replace(shown, mark=(at,) if shown.vector else pixel_at(array.shape, at, self.x.layout))
 
     def like_image(self, array: np.ndarray, label: str, scale: float | None = None) -> Picture:
         """An array of the image's size around grey; pictures of a sheet share a scale where none is given."""

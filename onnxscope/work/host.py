@@ -15,12 +15,10 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from onnxscope.errors import ScopeError
+from onnxscope.errors import DEBUG, Fault, ScopeError
 from onnxscope.work.jobs import Work
 from onnxscope.work.messages import Lost, receive, send
 from onnxscope.work.walls import Limits, die_with_parent, raise_walls
-
-DEBUG = "ONNXSCOPE_DEBUG"
 
 
 def main(modules: Sequence[str]) -> None:
@@ -81,7 +79,8 @@ def answered(said: int, work: Any) -> Any:
         raise
     except Exception as error:
         traceback.print_exc()
-        send(said, {"error": {"kind": "Fault", "cause": f"{type(error).__name__}: {error}"}})
+        fault = Fault.of(error)
+        send(said, {"error": {"kind": "Fault", "cause": fault.cause, "remedy": fault.remedy}})
     return None
 
 

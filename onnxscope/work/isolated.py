@@ -32,12 +32,17 @@ ENDED: dict[int, str] = {  # by the exit status of the host: what happened
 KINDS = {k.__name__: k for k in vars(errors).values() if isinstance(k, type) and issubclass(k, ScopeError)}
 
 
+def crash(number: int) -> str:
+    """What a signal that ended a process tells."""
+    return ENDED.get(number) or f"was ended by the signal {number}"
+
+
 class Host:
     """A process that has imported what jobs need, and opens one at a time."""
 
     def __init__(self, modules: tuple[str, ...]) -> None:
         self.modules, self.used = modules, False
-        quiet = None if os.environ.get("ONNXSCOPE_DEBUG") else subprocess.DEVNULL
+        quiet = None if os.environ.get(errors.DEBUG) else subprocess.DEVNULL
         command = [sys.executable, "-m", "onnxscope.work.host", *modules]
         # one thread for each library: the process must have no other when it forks
         single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -80,10 +85,9 @@ class Host:
         if code is None:
             return Crashed(f"sent what is no answer ({lost})", remedy="do not use the model")
         number = -code if code < 0 else code - 128 if code > 128 else 0
-        how = ENDED.get(number, f"ended with the status {code}")
-        return Crashed(
-            f"its process {how}", remedy="treat the model as harmful, or give it more memory or time"
-        )
+        how = crash(number) if number else f"ended with the status {code}"
+        remedy = "treat the model as harmful, or give it more memory or time"
+        return Crashed(f"its process {how}", remedy=remedy)
 
     @property
     def alive(self) -> bool:

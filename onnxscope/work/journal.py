@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from onnxscope.errors import BadOption
+
 
 class Journal:
     """A file with a line for each answer. It begins with what the job depends on, or it is begun anew.
@@ -35,6 +37,8 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        if isinstance(error, BadOption) or not self.done:  # the same command would end so again
+            self.path.unlink(missing_ok=True)
 
     def add(self, key: str, answer: Any) -> None:
         """Keep an answer; it is on the disk when this returns."""

@@ -11,7 +11,7 @@ import json
 import numpy as np
 
 from onnxscope.errors import Crashed, ScopeError
-from onnxscope.work.isolated import Isolated, Isolation
+from onnxscope.work.isolated import Isolated, Isolation, error_of
 from onnxscope.work.jobs import Batch, Job, Work
 
 ATTEMPTS = 2  # at an item whose process ended: it may have been killed for no fault of the item
@@ -91,6 +91,12 @@ class Worker:
 
 def done(batch: Batch, found: Batch) -> dict[str, np.ndarray]:
     return {"number": batch["number"], "error": np.full(len(batch["number"]), ""), **found}
+
+
+def raised(batch: Batch) -> None:
+    """Raise the first error of a batch, for work of which no item may be left out."""
+    for text in filter(None, batch["error"].tolist()):
+        raise error_of(json.loads(text))
 
 
 def failed(batch: Batch, error: ScopeError) -> dict[str, np.ndarray]:

@@ -117,7 +117,8 @@ def matmul(f: Freezer, n: Site) -> Frozen:
 def gemm(f: Freezer, n: Site) -> Frozen:
     """alpha·A·B + beta·C; alpha becomes part of the weights, if there are any."""
     # methods that treat positive and negative weights differently need the layer's own sign
-    alpha, beta, trans_a, trans_b = (n.attr(k) for k in ("alpha", "beta", "transA", "transB"))
+    alpha, beta = n.attr("alpha"), n.attr("beta")
+    trans_a, trans_b = (int(n.attr(k) != 0) for k in ("transA", "transB"))
     a, b = f.operand(n, 0), f.operand(n, 1)
     if alpha != 1 and n.active(1):
         a = f.call("Mul", a, np.float32(alpha))
