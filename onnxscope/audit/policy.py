@@ -32,6 +32,12 @@ class Group:
     given: Mapping[str, Any]
     images: Sequence[str]
 
+    @property
+    def files_given(self) -> list[Path]:
+        """The files with labels and with values of further inputs."""
+        values = [text.partition("=")[2] for text in self.given.get("inputs", ()) if not is_numbers(text)]
+        return [Path(f) for f in (self.given.get("labels"), *values) if f]
+
 
 @dataclass(frozen=True)
 class Pictures:
@@ -39,6 +45,7 @@ class Pictures:
 
     files: Sequence[Path]
     labels: Mapping[str, str]  # by the names of the pictures
+    table: Path | None = None  # the file of the labels
 
 
 @dataclass(frozen=True)
@@ -183,11 +190,16 @@ def group_of(stated: Mapping[str, Any], folder: Path, where: str, known: Known) 
 def input_of(text: str, folder: Path, where: str, file: Path) -> str:
     """NAME=VALUE as it is, and NAME=FILE with the whole path."""
     name, _, value = text.partition("=")
+    return text if is_numbers(text) else f"{name}={existing(value, folder, where, file)[0]}"
+
+
+def is_numbers(text: str) -> bool:
+    """Whether NAME=VALUE gives numbers, not a file."""
     try:
-        [float(part) for part in value.split(",")]
+        [float(part) for part in text.partition("=")[2].split(",")]
     except ValueError:
-        return f"{name}={existing(value, folder, where, file)[0]}"
-    return text
+        return False
+    return True
 
 
 def existing(pattern: str, folder: Path, where: str, file: Path) -> list[Path]:
@@ -224,7 +236,9 @@ def pictures_of(stated: Mapping[str, Any], folder: Path, where: str, file: Path)
     files = every[: stated.get("count")]
     if not files:
         raise wrong(str(file), f"{where}.files", "no picture has such a name", "correct the patterns")
-    return Pictures(files, labels_of(stated.get("labels", ""), files, folder, f"{where}.labels", file))
+    labels = stated.get("labels", "")
+    table = folder / labels if labels not in ("", BY_NAME) else None
+    return Pictures(files, labels_of(labels, files, folder, f"{where}.labels", file), table)
 
 
 def labels_of(stated: str, files: Sequence[Path], folder: Path, where: str, file: Path) -> dict[str, str]:

@@ -80,6 +80,7 @@ class AuditReport:
     entries: Sequence[Entry]
     rows: Sequence[Row] = field(default_factory=tuple)
     stops_on: Sequence[str] = (FAIL, INVESTIGATE)  # the outcomes for which the exit code is 1
+    further: Mapping[str, str] = field(default_factory=dict)  # digests of masks, labels, inputs and baselines
 
     @property
     def counts(self) -> dict[str, int]:

@@ -18,9 +18,10 @@ Named = Mapping[tuple[str, str, str, str], float]  # the figures of an earlier r
 
 def opens(model: str, answers: Sequence[Answer]) -> Entry:
     """Whether the model could be opened, and its processes came to a good end."""
-    failed = [(a.item.picture.name if a.item.picture else "", a.error) for a in answers if a.error]
-    failed += [("", a.found["opens"]) for a in answers if a.found.get("opens")]
+    failed = [(a.item.picture.name if a.item.picture else "", why) for a in answers if (why := a.failure)]
     note = f"{failed[0][0]}: {failed[0][1]}".removeprefix(": ") if failed else ""
+    if not failed and "task" not in answers[0].found.get("facts", {}):
+        note = "it was read and not run, because the policy names no pictures for it"
     count = len(answers)
     return Entry(
         model,
@@ -45,8 +46,8 @@ def rows_of(model: str, check: Check, place: int, answers: Sequence[Answer]) -> 
         if place not in answer.item.checks:
             continue
         picture = answer.item.picture.name if answer.item.picture else ""
-        why = answer.error or answer.found.get("opens", "")
-        for value in answer.values(place) or [{"value": None, "part": "", "layer": "", "note": why}]:
+        missing = {"value": None, "part": "", "layer": "", "note": answer.failure}
+        for value in answer.values(place) or [missing]:
             number = value["value"]
             found.append(
                 Row(
@@ -104,11 +105,13 @@ def slices_of(check: Check, policy: Policy) -> Sequence[str]:
 def joined_row(rows: Sequence[Row], check: Check, held: Sequence[Mapping[str, Any]]) -> Row:
     """One row for a set, whose value is made from all its pictures."""
     assert check.table.joined is not None
-    first = rows[0]
+    first = next((r for r in rows if r.note), rows[0])
     (found,) = check.table.joined(held) if held else [Value(None, note=first.note)]
     kept = holds(check, found.value) if check.hold is not None and found.value is not None else None
+    left_out = f"{len(rows) - len(held)} of {len(rows)} pictures were left out: {first.note}"
+    note = "; ".join([found.note] + [left_out] * (0 < len(held) < len(rows)))
     about = (first.model, first.images, "", first.check, first.measure, first.method)
-    return Row(*about, found.value, kept, found.layer, found.note)
+    return Row(*about, found.value, kept, found.layer, note)
 
 
 def inside(part: Part, row: Row, about: Mapping[tuple[str, str], tuple[str, float | None]]) -> bool:
