@@ -258,7 +258,8 @@ def test_fingerprints_stay_and_differ(everything):
         ([(PASS, False), (INVESTIGATE, False)], (FAIL,), "WARNED"),
         ([(PASS, False), (FAIL, True)], (FAIL, INVESTIGATE), "WARNED"),
         ([(PASS, False)], (FAIL, INVESTIGATE), "PASSED"),
-        ([], (FAIL, INVESTIGATE), "WARNED"),
+        ([], (FAIL, INVESTIGATE), "FAILED"),
+        ([], (FAIL,), "WARNED"),
     ],
 )
 def test_the_statement_says_passed_only_if_all_passed(entries, stops_on, result):

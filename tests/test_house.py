@@ -34,7 +34,7 @@ RECORDS = {
     "onnxscope.audit.judging.Judgement": "what came of the values of a check",
     "onnxscope.audit.measures.value.Measure": "an entry of the table of measures",
     "onnxscope.audit.opened.Given": "how a model is opened",
-    "onnxscope.audit.policy.Check": "a check of a policy",
+    "onnxscope.audit.checks.Check": "a check of a policy",
     "onnxscope.audit.policy.Policy": "a whole policy",
     "onnxscope.work.walls.Limits": "what a process may use",
     "onnxscope.api.rows.Row": "what a comparison found for an image",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from onnxscope.audit.checks import Check
+from onnxscope.audit.facts import digest
 from onnxscope.audit.measures.value import MODEL
-from onnxscope.audit.policy import Check, Group, Policy, matching
+from onnxscope.audit.policy import Group, Policy, matching
 from onnxscope.audit.schema import wrong
-from onnxscope.files.folders import first_readable
+from onnxscope.files.folders import first_readable, mask_of
 from onnxscope.work.engines import Engine, spread
 from onnxscope.work.isolated import Isolation
 from onnxscope.work.jobs import Work
@@ -21,7 +22,6 @@ from onnxscope.work.journal import Journal
 from onnxscope.work.walls import Limits
 
 JOB = "onnxscope.audit.job:Auditing"
-CHUNK = 1 << 20  # bytes that are read at a time
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,11 @@ class Answer:
     error: str
     walls: Mapping[str, str]
 
+    @property
+    def failure(self) -> str:
+        """Why the model could not be opened, or its process did not come to a good end."""
+        return self.error or str(self.found.get("opens", ""))
+
     def values(self, place: int) -> list[dict[str, Any]]:
         """The values of a check."""
         return list(self.found.get("values", {}).get(str(place), ()))
@@ -74,9 +79,14 @@ class Audited:
     def about(self) -> Group:
         return self.policy.groups[self.group]
 
+    @property
+    def checks(self) -> dict[int, Check]:
+        """The checks of this model, by their places in the policy."""
+        return {k: c for k, c in enumerate(self.policy.checks) if not c.models or self.group in c.models}
+
     def items(self) -> list[Item]:
         """The model as a whole, and every picture that a check needs."""
-        chosen = {k: c for k, c in enumerate(self.policy.checks) if not c.models or self.group in c.models}
+        chosen = self.checks
         whole = {k: c for k, c in chosen.items() if c.table.per == MODEL}
         found = [Item("", None, None, "", whole)]
         for name in self.about.images:
@@ -114,22 +124,32 @@ class Audited:
             "baseline": str(baseline) if baseline else "",
         }
 
-    def folders(self, items: Sequence[Item]) -> list[str]:
-        """What a worker must be able to read."""
-        files = [self.file, *(self.policy.sets[name].files[0] for name in self.about.images)]
+    def readable(self, items: Sequence[Item]) -> list[str]:
+        """The files and folders that a worker must be able to read, also behind links."""
+        pictures = [p for name in self.about.images for p in self.policy.sets[name].files]
+        files = [self.file, *pictures, *map(mask_of, pictures)]
         files += [b for i in items for c in i.checks.values() if (b := self.baseline(c))]
-        labels = self.about.given.get("labels")
-        return sorted({str(f.resolve().parent) for f in files} | ({str(labels)} if labels else set()))
+        folders = {str(place) for f in files for place in (f.parent, f.resolve().parent)}
+        return sorted(folders | {str(f.resolve()) for f in self.about.files_given})
+
+    def kept(self, journal: Journal, keys: Sequence[str]) -> dict[str, Any]:
+        """The answers in the journal, if the model's external files are those that they were found with."""
+        found = {key: journal.done[key] for key in keys if key in journal.done}
+        files = [f for answer in found.values() for f in answer["found"].get("files", {}).items()]
+        places = ((self.file.parent / location, digested) for location, digested in files)
+        same = all(digest(place) == digested for place, digested in places)
+        return found if same else {}
 
 
 def answers(model: Audited, how: Resources, journal: Journal | None) -> Iterator[Answer]:
     """The answers for all items of a model, those in the journal first."""
     items = model.items()
     keys = [f"{model.name}|{item.images}|{item.picture.name if item.picture else ''}" for item in items]
+    done = model.kept(journal, keys) if journal is not None else {}
     todo = []
     for number, (key, item) in enumerate(zip(keys, items, strict=True)):
-        if journal is not None and key in journal.done:
-            yield Answer(item, **journal.done[key])
+        if key in done:
+            yield Answer(item, **done[key])
         else:
             todo.append(spoken(number, item, model))
     pictures = [file for name in model.about.images for file in model.policy.sets[name].files]
@@ -142,7 +162,7 @@ def answers(model: Audited, how: Resources, journal: Journal | None) -> Iterator
     limits = Limits(
         how.memory,
         cpu_seconds=int(how.seconds * (os.cpu_count() or 1)) + 60,
-        readable=tuple(model.folders(items)),
+        readable=tuple(model.readable(items)),
         cuda=how.device != "cpu",
     )
     engine = Engine(how.on, how.workers, 1, Isolation(limits, (JOB.partition(":")[0],), how.seconds))
@@ -188,12 +208,3 @@ def told(error: str) -> str:
     e = json.loads(error)
     line = f"{e['where']}: {e['cause']}" if e["where"] else e["cause"]
     return f"{line}; {e['remedy']}" if e["remedy"] else line
-
-
-def digest(file: Path) -> str:
-    """The SHA-256 of a file."""
-    found = hashlib.sha256()
-    with file.open("rb") as data:
-        while piece := data.read(CHUNK):
-            found.update(piece)
-    return found.hexdigest()

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from onnxscope.audit.facts import external_digests
 from onnxscope.audit.measures.table import MEASURES
 from onnxscope.audit.measures.value import LOWER, Asked, Measure, Value
-from onnxscope.audit.opened import Audited, Given, Seen, facts
+from onnxscope.audit.opened import Audited, Given, Seen
 from onnxscope.errors import Fault, ScopeError
 from onnxscope.run.engine import Running
 
@@ -31,29 +32,36 @@ class Auditing:
 
     def answered(self, picture: str, beside: str, label: str, checks: str) -> dict[str, Any]:
         """The values of each check, by its place in the policy."""
-        if self.first:
-            self.audited.opened_for(Path(self.first))
         seen = Seen(self.audited, Path(picture or self.first), Path(beside) if beside else None, label)
-        found: dict[str, Any] = {"values": {}}
-        if not picture:
-            found |= self.about(seen)
-        elif seen.mask is not None:
-            found["mask_share"] = float(seen.mask.mean())
-        for place, check in json.loads(checks).items():
-            found["values"][place] = [asdict(v) for v in measured(seen, check)]
-        return found
+        if picture:
+            self.audited.opened_for(Path(self.first))
+            found = {"mask_share": mask_share(seen)}
+        else:
+            found = self.about(seen)
+        values = {place: measured(seen, check) for place, check in json.loads(checks).items()}
+        return {**found, "values": {place: [asdict(v) for v in each] for place, each in values.items()}}
 
     def about(self, seen: Seen) -> dict[str, Any]:
         """What is known of the model, and why it cannot be audited, if it cannot."""
-        known = facts(self.audited.model)
+        known: dict[str, Any] = {"facts": self.audited.facts, "opens": ""}
+        if self.audited.model.elsewhere:
+            known["files"] = external_digests(self.audited.file)
         if not self.first:
-            return {"facts": known, "opens": ""}
+            return known
         try:
             opened = seen.opened
             about = {"task": opened.task, "image": opened.scope.image, "output": opened.scope.output}
-            return {"facts": {**known, **about, "preset": opened.preset.line}, "opens": ""}
+            return {**known, "facts": {**known["facts"], **about, "preset": opened.preset.line}}
         except ScopeError as error:
-            return {"facts": known, "opens": str(error)}
+            return {**known, "opens": str(error)}
+
+
+def mask_share(seen: Seen) -> float | None:
+    """The share of the picture that is masked. Measures that need a mask say what is wrong with one."""
+    try:
+        return None if seen.mask is None else float(seen.mask.mean())
+    except ScopeError:
+        return None
 
 
 def measured(seen: Seen, check: Mapping[str, Any]) -> Sequence[Value]:
@@ -68,6 +76,8 @@ def measured(seen: Seen, check: Mapping[str, Any]) -> Sequence[Value]:
         return values
     except ScopeError as error:
         return [Value(None, note=str(error))]
+    except MemoryError:
+        raise
     except Exception as error:
         traceback.print_exc()
         return [Value(None, note=str(Fault.of(error)))]

@@ -6,20 +6,18 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from onnxscope.audit.policy import Check
+from onnxscope.audit.checks import Check
 from onnxscope.audit.report import FAIL, INVESTIGATE, PASS, Row
 
 RESAMPLED, INSIDE = 2000, 0.95  # of bootstrap intervals
 NEAR = 1e-9  # how far a figure may be off its bound by rounding, relative to the bound
-FIGURES: dict[str, Callable[[np.ndarray], float]] = {
-    "mean": lambda x: float(x.mean()),
-    "median": lambda x: float(np.median(x)),
-    "least": lambda x: float(x.min()),
-    "most": lambda x: float(x.max()),
-}
+AT_ONCE = 1 << 20  # values that are drawn at a time
+Figure = Callable[..., Any]  # of an array along an axis
+FIGURES: dict[str, Figure] = {"mean": np.mean, "median": np.median, "least": np.min, "most": np.max}
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def judged(check: Check, rows: Sequence[Row], earlier: float | None = None) -> J
     kept = [holds(check, v) for v in values.tolist()]
     if check.hold is not None:
         return proportion(check, kept, (missing, bound, seed))
-    figure = FIGURES[check.of](values)
+    figure = float(FIGURES[check.of](values))
     interval = bootstrap(values, FIGURES[check.of], seed)
     outcome, note = by_interval(check, figure, interval, earlier)
     if missing:
@@ -93,10 +91,10 @@ def by_interval(
         PASS if worse >= 0 else FAIL if better < 0 else INVESTIGATE
         for worse, better in sides(check, interval, earlier)
     ]
-    if not outcomes and check.worse_by is not None and earlier is None:
-        return INVESTIGATE, "not judged: the baseline's report has no such figure"
     if FAIL in outcomes:
         return FAIL, f"the figure is {figure:.4g}"
+    if check.worse_by is not None and earlier is None:
+        return INVESTIGATE, "not judged: the baseline's report has no such figure"
     if INVESTIGATE in outcomes:
         low, high = interval
         return INVESTIGATE, f"the interval from {low:.4g} to {high:.4g} straddles the bound"
@@ -117,18 +115,29 @@ def sides(check: Check, interval: tuple[float, float], earlier: float | None) ->
         found.append((low - least, high - least))
     if most is not None:
         found.append((most - high, most - low))
-    scale = NEAR * max(abs(low), abs(high), abs(earlier or 0.0))
+    scale = NEAR * max((abs(x) for x in (low, high, earlier or 0.0) if math.isfinite(x)), default=0.0)
     return [(a + scale, b + scale) for a, b in found]
 
 
-def bootstrap(values: np.ndarray, figure: Callable[[np.ndarray], float], seed: int) -> tuple[float, float]:
+def bootstrap(values: np.ndarray, figure: Figure, seed: int) -> tuple[float, float]:
     """The interval that holds 95 % of the figures of values drawn from these with replacement."""
-    if values.size == 1 or np.ptp(values) == 0:
-        return figure(values), figure(values)
-    draws = np.random.default_rng(seed)
-    found = [figure(values[draws.integers(0, values.size, values.size)]) for _ in range(RESAMPLED)]
-    low, high = np.quantile(found, [(1 - INSIDE) / 2, (1 + INSIDE) / 2])
+    count, whole = values.size, float(figure(values))
+    if (values == values[0]).all() or not np.isfinite(values).all():
+        return whole, whole
+    draws, rows = np.random.default_rng(seed), max(1, AT_ONCE // count)
+    drawn = [
+        figure(values[draws.integers(0, count, (min(rows, RESAMPLED - first), count))], axis=1)
+        for first in range(0, RESAMPLED, rows)
+    ]
+    low, high = np.quantile(np.concatenate(drawn), [(1 - INSIDE) / 2, (1 + INSIDE) / 2])
     return float(low), float(high)
+
+
+def beyond(check: Check, value: float) -> float:
+    """How far a value is on the wrong side of the bound, or on the side where values are worse."""
+    misses = [check.least - value] if check.least is not None else []
+    misses += [value - check.most] if check.most is not None else []
+    return max(misses, default=-value if check.higher else value)
 
 
 def bound_text(check: Check, count: int, earlier: float | None) -> str:

@@ -25,6 +25,7 @@ from onnxscope.ask.ledger import Ledger, ledgers
 from onnxscope.ask.scores import read_labels
 from onnxscope.ask.tasks import SCORES
 from onnxscope.ask.trials import Trials
+from onnxscope.audit.facts import facts
 from onnxscope.errors import BadOption
 from onnxscope.files import models, pictures
 from onnxscope.files.pixels import channels_last
@@ -61,6 +62,7 @@ class Audited:
         self.file = Path(given.file)
         self.model = models.load(self.file)
         self.labels = read_labels(Path(given.labels) if given.labels else None)
+        self.facts = facts(self.model)
         self._opened: OpenModel | None = None
         self.kept: dict[str, Any] = {}  # what measures open once for all pictures
         self._compared: dict[tuple[str, str], Comparing] = {}
@@ -205,26 +207,3 @@ class Seen:
             both = comparing.models.at(self.picture, comparing.models.fed(self.picture))
             self._differences[key] = comparing.row(self.picture.name, both)
         return self._differences[key]
-
-
-def facts(model: models.Model) -> dict[str, Any]:
-    """What a file tells without being run: sizes, opsets, operators, inputs and outputs."""
-    graph = model.proto.graph
-    nodes: dict[str, int] = {}
-    for node in graph.node:
-        name = f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
-        nodes[name] = nodes.get(name, 0) + 1
-    weights = {t.name for t in graph.initializer}
-    return {
-        "bytes": model.nbytes,
-        "opsets": {o.domain or "ai.onnx": o.version for o in model.proto.opset_import},
-        "operators": dict(sorted(nodes.items())),
-        "parameters": sum(int(np.prod(t.dims, dtype=np.int64)) for t in graph.initializer),
-        "inputs": {i.name: sizes_of(i) for i in graph.input if i.name not in weights},
-        "outputs": {o.name: sizes_of(o) for o in graph.output},
-        "external": any(t.external_data for t in graph.initializer),
-    }
-
-
-def sizes_of(value: Any) -> list[int | str]:
-    return [d.dim_value or d.dim_param or "?" for d in value.type.tensor_type.shape.dim]

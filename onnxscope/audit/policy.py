@@ -6,23 +6,21 @@ import csv
 import fnmatch
 import hashlib
 import io
+import os
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from onnxscope.ask.trials import CHANCE, EDGES
-from onnxscope.audit import schema
-from onnxscope.audit.measures.table import MEASURES
-from onnxscope.audit.measures.value import HIGHER, Measure
-from onnxscope.audit.report import ERROR, FAIL, INVESTIGATE
+from onnxscope.audit import parsing, schema
+from onnxscope.audit.checks import Check, Known, checks_of
+from onnxscope.audit.report import FAIL, INVESTIGATE
 from onnxscope.audit.schema import wrong
 from onnxscope.errors import BadOption
 from onnxscope.files.folders import pictures_in
 
-MOST_BYTES = 4 << 20  # of a policy's file
 BY_NAME = "names"
 
 
@@ -34,6 +32,12 @@ class Group:
     given: Mapping[str, Any]
     images: Sequence[str]
 
+    @property
+    def files_given(self) -> list[Path]:
+        """The files with labels and with values of further inputs."""
+        values = [text.partition("=")[2] for text in self.given.get("inputs", ()) if not is_numbers(text)]
+        return [Path(f) for f in (self.given.get("labels"), *values) if f]
+
 
 @dataclass(frozen=True)
 class Pictures:
@@ -41,6 +45,7 @@ class Pictures:
 
     files: Sequence[Path]
     labels: Mapping[str, str]  # by the names of the pictures
+    table: Path | None = None  # the file of the labels
 
 
 @dataclass(frozen=True)
@@ -60,40 +65,6 @@ class Part:
             return True
         least, most = self.mask_share.get("least", 0.0), self.mask_share.get("most", 1.0)
         return share is not None and least <= share <= most
-
-
-@dataclass(frozen=True)
-class Check:
-    """A measure with a bound."""
-
-    name: str
-    measure: str
-    least: float | None = None
-    most: float | None = None
-    of: str = "mean"
-    hold: float | None = None
-    worse_by: float | None = None
-    method: str = ""
-    than: str = ""
-    question: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    models: Sequence[str] = ()
-    images: Sequence[str] = ()
-    pictures: int = 0
-    slices: Sequence[str] | None = None
-    baseline: str = ""
-    means: str = ""
-    level: str = ERROR
-    observe_only: bool = False
-
-    @property
-    def table(self) -> Measure:
-        return MEASURES[self.measure]
-
-    @property
-    def higher(self) -> bool:
-        """Whether larger values are better: what is better than another method's is so, too."""
-        return bool(self.than) or self.table.better == HIGHER
 
 
 @dataclass(frozen=True)
@@ -129,19 +100,11 @@ class Policy:
 
 def read(file: Path) -> Policy:
     """Read a policy, check it, and find all files that it names."""
+    stated, data = parsing.parse(file)
     try:
-        if file.stat().st_size > MOST_BYTES:
-            raise BadOption("is larger than a policy can be", where=f"'{file}'", remedy="name another file")
-        data = file.read_bytes()
-        stated = yaml.safe_load(data)
-    except OSError as error:
-        raise BadOption(
-            f"cannot be read ({error.strerror})", where=f"'{file}'", remedy="name a policy"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        cause = " ".join(str(error).split())
-        raise BadOption(f"is not YAML ({cause})", where=f"'{file}'", remedy="correct it") from error
-    schema.check(stated, schema.POLICY, "", str(file))
+        schema.check(stated, schema.POLICY, "", str(file))
+    except RecursionError as error:
+        raise BadOption("is nested too deeply", where=f"'{file}'", remedy="correct it") from error
     return policy_of(stated, file, hashlib.sha256(data).hexdigest())
 
 
@@ -150,19 +113,15 @@ def policy_of(stated: Mapping[str, Any], file: Path, sha256: str) -> Policy:
     sets = {
         name: pictures_of(s, folder, f"images.{name}", file) for name, s in stated.get("images", {}).items()
     }
-    groups = {name: group_of(g, folder, f"models.{name}", file, sets) for name, g in stated["models"].items()}
-    baselines = {
-        name: {key: str(folder / path) for key, path in b.items()}
-        for name, b in stated.get("baselines", {}).items()
-    }
-    slices = {name: Part(**s) for name, s in stated.get("slices", {}).items()}
-    questions = stated.get("questions", [""])
-    checks = [
-        one
-        for name, c in stated["checks"].items()
-        for one in checks_of(name, c, questions, file, (groups, sets, slices, baselines))
-    ]
-    stops = stated.get("stops_on", [FAIL, INVESTIGATE])
+    slices = {name: part_of(s, f"slices.{name}", sets, file) for name, s in stated.get("slices", {}).items()}
+    known = Known(file, {}, sets, slices, baselines_of(stated, folder, file))
+    groups = {name: group_of(g, folder, f"models.{name}", known) for name, g in stated["models"].items()}
+    known = Known(file, groups, sets, slices, known.baselines)
+    questions = stated.get("questions", ())
+    checks = [one for name, c in stated["checks"].items() for one in checks_of(name, c, questions, known)]
+    name, count = Counter(c.name for c in checks).most_common(1)[0]
+    if count > 1:
+        raise wrong(str(file), "checks", f"two checks have the name '{name}'", "give one another name")
     return Policy(
         stated.get("name", file.stem),
         file,
@@ -170,35 +129,97 @@ def policy_of(stated: Mapping[str, Any], file: Path, sha256: str) -> Policy:
         groups,
         sets,
         slices,
-        baselines,
+        known.baselines,
         checks,
-        stops,
+        stated.get("stops_on", [FAIL, INVESTIGATE]),
         stated.get("seed", 0),
     )
 
 
-def group_of(
-    stated: Mapping[str, Any], folder: Path, where: str, file: Path, sets: Mapping[str, Pictures]
-) -> Group:
+def baselines_of(stated: Mapping[str, Any], folder: Path, file: Path) -> dict[str, dict[str, str]]:
+    """Models and reports to compare with, by absolute paths."""
+    for name, baseline in stated.get("baselines", {}).items():
+        for key, path in baseline.items():
+            existing(path, folder, f"baselines.{name}.{key}", file)
+    return {
+        name: {key: str(folder / path) for key, path in b.items()}
+        for name, b in stated.get("baselines", {}).items()
+    }
+
+
+def part_of(stated: Mapping[str, Any], where: str, sets: Mapping[str, Pictures], file: Path) -> Part:
+    """A slice; a name that no picture has would make it empty for ever."""
+    names = [p.name for s in sets.values() for p in s.files]
+    for pattern in stated.get("pictures", ()):
+        if not fnmatch.filter(names, pattern):
+            cause = f"no picture has a name like '{pattern}'"
+            raise wrong(str(file), f"{where}.pictures", cause, "correct the pattern")
+    labels = {label: label for s in sets.values() for label in s.labels.values()}
+    for label in stated.get("labels", ()):
+        if label not in labels:
+            here = schema.nearest(label, labels) if labels else "give the pictures labels"
+            raise wrong(str(file), f"{where}.labels", f"no picture has the label '{label}'", here)
+    return Part(**stated)
+
+
+def group_of(stated: Mapping[str, Any], folder: Path, where: str, known: Known) -> Group:
+    file = known.file
     left_out = {p for pattern in stated.get("except", ()) for p in found(pattern, folder)}
-    files = [p for pattern in stated["files"] for p in found(pattern, folder) if p not in left_out]
+    files = [
+        p
+        for pattern in stated["files"]
+        for p in existing(pattern, folder, f"{where}.files", file)
+        if p not in left_out
+    ]
     if not files:
+        raise wrong(str(file), f"{where}.except", "it leaves out all models", "correct the patterns")
+    if folders := [p for p in files if p.is_dir()]:
+        cause = f"'{folders[0].name}' is a folder"
         raise wrong(
-            str(file), f"{where}.files", "no file is there", "correct the paths, relative to the policy"
+            str(file), f"{where}.files", cause, f"name the models in it, as in {folders[0].name}/*.onnx"
         )
-    chosen = known(stated.get("images", list(sets)), sets, f"{where}.images", file)
+    chosen = known.named(stated.get("images", list(known.sets)), known.sets, f"{where}.images")
     given = {k: v for k, v in stated.items() if k not in ("files", "except", "images")}
     if "labels" in given:
-        given["labels"] = str(folder / given["labels"])
+        given["labels"] = str(existing(given["labels"], folder, f"{where}.labels", file)[0])
+    if "inputs" in given:
+        given["inputs"] = [input_of(text, folder, f"{where}.inputs", file) for text in given["inputs"]]
     return Group(list(dict.fromkeys(files)), given, chosen)
+
+
+def input_of(text: str, folder: Path, where: str, file: Path) -> str:
+    """NAME=VALUE as it is, and NAME=FILE with the whole path."""
+    name, _, value = text.partition("=")
+    return text if is_numbers(text) else f"{name}={existing(value, folder, where, file)[0]}"
+
+
+def is_numbers(text: str) -> bool:
+    """Whether NAME=VALUE gives numbers, not a file."""
+    try:
+        [float(part) for part in text.partition("=")[2].split(",")]
+    except ValueError:
+        return False
+    return True
+
+
+def existing(pattern: str, folder: Path, where: str, file: Path) -> list[Path]:
+    """The files that a path or a pattern names; one that names none is refused."""
+    files = found(pattern, folder)
+    if not files:
+        cause = f"there is no file '{pattern}'"
+        raise wrong(str(file), where, cause, "correct the path, which starts at the policy's folder")
+    return files
 
 
 def found(pattern: str, folder: Path) -> list[Path]:
     """The files that a path or a pattern names, in the order of their names."""
-    whole = folder / pattern
-    if any(c in pattern for c in "*?["):
+    whole = Path(os.path.normpath(folder / pattern))
+    try:
+        if whole.exists() or not any(c in pattern for c in "*?["):
+            return [whole] if whole.exists() else []
         return matching(whole)
-    return [whole] if whole.exists() else []
+    except (OSError, ValueError):  # a name that is too long, a null byte
+        return []
 
 
 def matching(pattern: Path) -> list[Path]:
@@ -215,7 +236,9 @@ def pictures_of(stated: Mapping[str, Any], folder: Path, where: str, file: Path)
     files = every[: stated.get("count")]
     if not files:
         raise wrong(str(file), f"{where}.files", "no picture has such a name", "correct the patterns")
-    return Pictures(files, labels_of(stated.get("labels", ""), files, folder, f"{where}.labels", file))
+    labels = stated.get("labels", "")
+    table = folder / labels if labels not in ("", BY_NAME) else None
+    return Pictures(files, labels_of(labels, files, folder, f"{where}.labels", file), table)
 
 
 def labels_of(stated: str, files: Sequence[Path], folder: Path, where: str, file: Path) -> dict[str, str]:
@@ -223,11 +246,11 @@ def labels_of(stated: str, files: Sequence[Path], folder: Path, where: str, file
     if not stated:
         return {}
     if stated == BY_NAME:
-        return {p.name: p.stem.rsplit("-", 1)[0].rsplit("_", 1)[0] for p in files}
+        return {p.name: label_in(p) for p in files}
     try:
         rows = list(csv.DictReader(io.StringIO((folder / stated).read_text(encoding="utf-8"))))
-        labels = {r["picture"]: r["label"] for r in rows}
-    except (OSError, ValueError, KeyError, csv.Error) as error:
+        labels = {r["picture"]: r["label"].strip() for r in rows}
+    except (OSError, ValueError, KeyError, AttributeError, csv.Error) as error:
         raise wrong(
             str(file),
             where,
@@ -237,58 +260,9 @@ def labels_of(stated: str, files: Sequence[Path], folder: Path, where: str, file
     missing = [p.name for p in files if p.name not in labels]
     if missing:
         raise wrong(str(file), where, f"'{stated}' has no label for '{missing[0]}'", "add it")
-    return labels
+    return {p.name: labels[p.name] for p in files}
 
 
-Names = tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]
-
-
-def checks_of(
-    name: str, stated: Mapping[str, Any], questions: Sequence[str], file: Path, names: Names
-) -> list[Check]:
-    """A check, or several where each question is one."""
-    groups, sets, slices, baselines = names
-    where, measure = f"checks.{name}", MEASURES[stated["measure"]]
-    defaults: dict[str, Any] = {}
-    if "least" not in stated and "most" not in stated:
-        defaults = {"least": measure.least, "most": measure.most}
-    if not {"hold", "of"} & set(stated):
-        defaults["hold"] = measure.hold
-    for key, needed in (("method", "method"), ("baseline", "baseline")):
-        if needed in measure.needs and not stated.get(key):
-            raise wrong(str(file), where, f"'{stated['measure']}' needs '{key}'", f"name the {key}")
-    if unknown := set(stated.get("settings", ())) - set(measure.settings):
-        here = schema.nearest(min(unknown), measure.settings) if measure.settings else "it has none"
-        raise wrong(str(file), f"{where}.settings", f"there is no '{min(unknown)}'", here)
-    check = Check(name=name, **{**defaults, **stated})
-    known(check.models, groups, f"{where}.models", file)
-    known(check.images, sets, f"{where}.images", file)
-    known(check.slices or (), slices, f"{where}.slices", file)
-    known([check.baseline] if check.baseline else [], baselines, f"{where}.baseline", file)
-    if check.worse_by is not None and "report" not in baselines.get(check.baseline, {}):
-        raise wrong(
-            str(file), f"{where}.worse_by", "it compares with an earlier report", "name such a baseline"
-        )
-    if check.least is check.most is check.worse_by is None and not check.observe_only:
-        raise wrong(
-            str(file), where, "it has no bound", "give 'least' or 'most', or set 'observe_only: true'"
-        )
-    asked = [check]
-    if "question" in measure.needs and not check.question and questions != [""]:
-        asked = [replace(check, name=f"{name}: {q}", question=q) for q in questions]
-    return [*asked, *beside_edges(check)]
-
-
-def beside_edges(check: Check) -> list[Check]:
-    """The same measure of an edge detector, which stands beside every explanation and is only observed."""
-    if "method" not in check.table.needs or check.method in (EDGES, CHANCE) or check.than:
-        return []
-    return [replace(check, name=f"{check.name}, edges", method=EDGES, observe_only=True)]
-
-
-def known(chosen: Sequence[str], names: Mapping[str, Any], where: str, file: Path) -> Sequence[str]:
-    """Refuse a name that the policy does not define."""
-    for name in chosen:
-        if name not in names:
-            raise wrong(str(file), where, f"there is no '{name}'", schema.nearest(name, names) + ".")
-    return chosen
+def label_in(picture: Path) -> str:
+    """The label that a picture's name begins with: all before its last dash or underscore."""
+    return re.sub("[-_][^-_]*$", "", picture.stem)

@@ -80,6 +80,7 @@ class AuditReport:
     entries: Sequence[Entry]
     rows: Sequence[Row] = field(default_factory=tuple)
     stops_on: Sequence[str] = (FAIL, INVESTIGATE)  # the outcomes for which the exit code is 1
+    further: Mapping[str, str] = field(default_factory=dict)  # digests of masks, labels, inputs and baselines
 
     @property
     def counts(self) -> dict[str, int]:
@@ -89,10 +90,11 @@ class AuditReport:
 
     @property
     def verdict(self) -> str:
-        """The worst outcome of all checks that are not only observed."""
-        return next((o for o in (FAIL, INVESTIGATE) if self.counts[o]), PASS)
+        """The worst outcome of all checks that count; if none does, nothing is known: investigate."""
+        counts = self.counts
+        return next((o for o in (FAIL, INVESTIGATE, PASS) if counts[o]), INVESTIGATE)
 
     @property
     def stops(self) -> bool:
         """Whether the audit ends with exit code 1."""
-        return self.verdict in self.stops_on
+        return self.verdict in self.stops_on or any(self.counts[outcome] for outcome in self.stops_on)

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from onnxscope.audit.answers import Answer
-from onnxscope.audit.judging import Judgement, holds, judged
+from onnxscope.audit.checks import Check
+from onnxscope.audit.judging import Judgement, beyond, holds, judged
 from onnxscope.audit.measures.value import SET, Value
-from onnxscope.audit.policy import Check, Part, Policy
+from onnxscope.audit.policy import Part, Policy
 from onnxscope.audit.report import FAIL, PASS, Entry, Row
 
 OPENS = "opens and runs"  # the check that every model has
@@ -17,9 +18,10 @@ Named = Mapping[tuple[str, str, str, str], float]  # the figures of an earlier r
 
 def opens(model: str, answers: Sequence[Answer]) -> Entry:
     """Whether the model could be opened, and its processes came to a good end."""
-    failed = [(a.item.picture.name if a.item.picture else "", a.error) for a in answers if a.error]
-    failed += [("", a.found["opens"]) for a in answers if a.found.get("opens")]
+    failed = [(a.item.picture.name if a.item.picture else "", why) for a in answers if (why := a.failure)]
     note = f"{failed[0][0]}: {failed[0][1]}".removeprefix(": ") if failed else ""
+    if not failed and "task" not in answers[0].found.get("facts", {}):
+        note = "it was read and not run, because the policy names no pictures for it"
     count = len(answers)
     return Entry(
         model,
@@ -44,8 +46,8 @@ def rows_of(model: str, check: Check, place: int, answers: Sequence[Answer]) -> 
         if place not in answer.item.checks:
             continue
         picture = answer.item.picture.name if answer.item.picture else ""
-        why = answer.error or answer.found.get("opens", "")
-        for value in answer.values(place) or [{"value": None, "part": "", "layer": "", "note": why}]:
+        missing = {"value": None, "part": "", "layer": "", "note": answer.failure}
+        for value in answer.values(place) or [missing]:
             number = value["value"]
             found.append(
                 Row(
@@ -103,11 +105,13 @@ def slices_of(check: Check, policy: Policy) -> Sequence[str]:
 def joined_row(rows: Sequence[Row], check: Check, held: Sequence[Mapping[str, Any]]) -> Row:
     """One row for a set, whose value is made from all its pictures."""
     assert check.table.joined is not None
-    first = rows[0]
+    first = next((r for r in rows if r.note), rows[0])
     (found,) = check.table.joined(held) if held else [Value(None, note=first.note)]
     kept = holds(check, found.value) if check.hold is not None and found.value is not None else None
+    left_out = f"{len(rows) - len(held)} of {len(rows)} pictures were left out: {first.note}"
+    note = "; ".join([found.note] + [left_out] * (0 < len(held) < len(rows)))
     about = (first.model, first.images, "", first.check, first.measure, first.method)
-    return Row(*about, found.value, kept, found.layer, found.note)
+    return Row(*about, found.value, kept, found.layer, note)
 
 
 def inside(part: Part, row: Row, about: Mapping[tuple[str, str], tuple[str, float | None]]) -> bool:
@@ -115,10 +119,9 @@ def inside(part: Part, row: Row, about: Mapping[tuple[str, str], tuple[str, floa
 
 
 def entry(check: Check, rows: Sequence[Row], part: str, found: Judgement, earlier: float | None) -> Entry:
-    """The outcome, with the layer that most of the rows that are worst point to."""
-    first = rows[0]
-    worst = worst_row(check, rows)
-    timed = check.table.timed
+    """The outcome, with the layer that the worst value points to. It tells nothing that a time decides."""
+    first, worst, timed = rows[0], worst_row(check, rows), check.table.timed
+    note = "; ".join(filter(None, [found.note, said(worst, rows)]))
     return Entry(
         first.model,
         first.check,
@@ -130,11 +133,11 @@ def entry(check: Check, rows: Sequence[Row], part: str, found: Judgement, earlie
         first.images,
         part,
         check.method,
-        found.count,
-        found.failed,
-        found.allowed,
+        0 if timed else found.count,
+        0 if timed else found.failed,
+        None if timed else found.allowed,
         worst.layer if worst else "",
-        "; ".join(filter(None, [found.note, "its figure is in audit.times.json" * timed, said(worst, rows)])),
+        "its values are in audit.times.json" if timed and found.count else note,
         check.means,
         check.level,
         check.observe_only,
@@ -147,10 +150,7 @@ def entry(check: Check, rows: Sequence[Row], part: str, found: Judgement, earlie
 def worst_row(check: Check, rows: Sequence[Row]) -> Row | None:
     """The row whose value is farthest on the wrong side."""
     known = [r for r in rows if r.value is not None]
-    if not known:
-        return None
-    higher = check.higher or (check.least is not None and check.most is None)
-    return (min if higher else max)(known, key=lambda r: r.value or 0.0)
+    return max(known, key=lambda r: beyond(check, r.value or 0.0), default=None)
 
 
 def said(worst: Row | None, rows: Sequence[Row]) -> str:

@@ -12,12 +12,16 @@ from pathlib import Path
 from platform import machine, python_version, system
 from typing import Any
 
-from onnxscope.audit.answers import Answer, Audited, Resources, answers, digest
+from onnxscope.audit.answers import Answer, Audited, Resources, answers
+from onnxscope.audit.evidence.texts import set_digest
+from onnxscope.audit.facts import digest
 from onnxscope.audit.policy import Policy
 from onnxscope.audit.report import AuditReport, Entry, Row, Subject
 from onnxscope.audit.results import Named, entries_of, opens
 from onnxscope.errors import BadOption
+from onnxscope.files.folders import mask_of
 from onnxscope.files.results import save_bytes
+from onnxscope.work.engines import Engine
 from onnxscope.work.journal import Journal
 
 PACKAGES = ("onnxscope", "onnx", "onnxruntime-gpu", "onnxruntime", "numpy", "scipy", "pillow", "protobuf")
@@ -55,14 +59,16 @@ class Auditor:
             name: {p.name: digest(p) for p in pictures.files} for name, pictures in policy.sets.items()
         }
         self.walls: dict[str, str] = {}
+        Engine(resources.on)  # refuses one that is not there
+        self.models = [Audited(self.name_of(f), f, g, policy) for g, f, _ in policy.models()]
+        self.further = self.further_digests()
 
     def report(self, journal: Path | None = None, progress: Progress | None = None) -> AuditReport:
-        """Audit all models. What is done of a run that was killed is taken from the journal."""
-        models = [Audited(self.name_of(f), f, g, self.policy) for g, f, _ in self.policy.models()]
-        hashes = {m.name: digest(m.file) if m.file.is_file() else "" for m in models}
+        """Audit all models. What is done of a run that was killed is taken from the journal, which stays."""
+        hashes = {m.name: digest(m.file) for m in self.models}
         kept = Journal(journal, self.identity(hashes)) if journal is not None else None
         subjects, entries, rows = list[Subject](), list[Entry](), list[Row]()
-        for k, model in enumerate(models):
+        for k, model in enumerate(self.models):
             began = time.monotonic()
             found = self.answered(model, kept)
             subjects.append(subject(model.name, hashes[model.name], found))
@@ -72,9 +78,7 @@ class Auditor:
                 entries += more_entries
             self.times.models[model.name] = round(time.monotonic() - began, 3)
             if progress is not None:
-                progress(k + 1, len(models))
-        if kept is not None:
-            kept.remove()
+                progress(k + 1, len(self.models))
         return AuditReport(
             self.policy.name,
             self.policy.file.name,
@@ -86,7 +90,18 @@ class Auditor:
             entries,
             rows,
             self.policy.stops_on,
+            self.further,
         )
+
+    def further_digests(self) -> dict[str, str]:
+        """The digests of what the outcomes depend on beside models and pictures."""
+        masks = {n: [m for p in s.files if (m := mask_of(p)).is_file()] for n, s in self.policy.sets.items()}
+        found = {f"masks of {n}": set_digest({m.name: digest(m) for m in f}) for n, f in masks.items() if f}
+        files = {f for m in self.models for f in m.about.files_given}
+        files |= {b for m in self.models for c in m.checks.values() if (b := m.baseline(c))}
+        files |= {Path(b["report"]) for b in self.policy.baselines.values() if "report" in b}
+        files |= {s.table for s in self.policy.sets.values() if s.table}
+        return found | {self.name_of(f): digest(f) for f in sorted(files)}
 
     def name_of(self, file: Path) -> str:
         """A model's path, relative to the policy's folder."""
@@ -96,7 +111,8 @@ class Auditor:
         """What the answers depend on."""
         resources = {"threads": self.resources.threads, "device": self.resources.device}
         where = environment(self.resources)
-        return {"policy": self.policy.sha256, "models": hashes, "images": self.pictures, **resources, **where}
+        known = {"policy": self.policy.sha256, "models": hashes, "images": self.pictures}
+        return {**known, "further": self.further, **resources, **where}
 
     def answered(self, model: Audited, kept: Journal | None) -> list[Answer]:
         """All answers for a model in the order of its items, so that no engine changes the evidence."""
@@ -110,9 +126,7 @@ class Auditor:
     def judged(self, model: Audited, found: list[Answer]) -> list[tuple[list[Row], list[Entry]]]:
         """The rows and the entries of each check."""
         results = []
-        for place, check in enumerate(self.policy.checks):
-            if check.models and model.group not in check.models:
-                continue
+        for place, check in model.checks.items():
             earlier: Named = self.earlier.get(check.baseline, {})
             rows, entries = entries_of(model.name, check, place, found, self.policy, earlier)
             if check.table.timed:
@@ -127,7 +141,8 @@ class Auditor:
 def subject(name: str, sha256: str, found: list[Answer]) -> Subject:
     """What is known of the model itself."""
     about = next((a.found for a in found if "facts" in a.found), {})
-    files = {name: sha256, **about.get("files", {})}
+    beside = {(Path(name).parent / f).as_posix(): digest for f, digest in about.get("files", {}).items()}
+    files = {name: sha256, **beside}
     return Subject(name, sha256, files, about.get("facts", {}))
 
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
+from onnxscope.ask.explain import EXPLANATIONS
+from onnxscope.ask.presets import AUTO
+from onnxscope.ask.tasks import TASKS
+from onnxscope.ask.trials import MAPS
 from onnxscope.audit.measures.table import MEASURES
 from onnxscope.audit.report import LEVELS, OUTCOMES, PASS
 from onnxscope.errors import BadOption
+from onnxscope.files.preprocessing import PRESETS
 from onnxscope.version import VERSION
 
 Schema = Mapping[str, Any]
 STATISTICS = ("mean", "median", "least", "most")
+METHODS = sorted({*EXPLANATIONS, *MAPS})
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -34,10 +41,13 @@ def several(description: str, items: Schema | None = None, **more: Any) -> dict[
 
 def named(description: str, values: Schema, **more: Any) -> dict[str, Any]:
     """An object with names of the user's own."""
-    return {"type": "object", "additionalProperties": values, "description": description, **more}
+    whole = {"type": "object", "additionalProperties": values, "propertyNames": {"minLength": 1}}
+    return {**whole, "description": description, **more}
 
 
-def fixed(description: str, properties: Schema, required: tuple[str, ...] = ()) -> dict[str, Any]:
+def fixed(
+    description: str, properties: Schema, required: tuple[str, ...] = (), **more: Any
+) -> dict[str, Any]:
     """An object with these keys and no others."""
     return {
         "type": "object",
@@ -45,18 +55,20 @@ def fixed(description: str, properties: Schema, required: tuple[str, ...] = ()) 
         "properties": properties,
         "required": list(required),
         "description": description,
+        **more,
     }
 
 
 OPENED = {
     "labels": text("a text file with the names of the scores, one on each line"),
-    "preset": text("the preprocessing of pictures: imagenet, unit, signed, caffe, raw, centred or auto"),
+    "preset": text("the preprocessing of pictures", enum=[AUTO, *PRESETS]),
     "layout": text("the order of an image's axes", enum=["auto", "nchw", "nhwc"]),
-    "task": text("what the network gives, where it is not recognised"),
+    "task": text("what the network gives, where it is not recognised", enum=list(TASKS)),
     "image_input": text("the tensor that is the image"),
     "output": text("the tensor to explain"),
     "input_shape": named(
-        "shapes of inputs whose sizes the model leaves free", several("sizes", {"type": "integer"})
+        "shapes of inputs whose sizes the model leaves free",
+        several("sizes", {"type": "integer", "minimum": 1}),
     ),
     "inputs": several("values of further inputs, as NAME=VALUE or NAME=FILE"),
     "opaque": several("nodes or operators that are taken as constant decisions"),
@@ -103,6 +115,21 @@ BASELINE = fixed(
         ),
         "report": text("the audit.json of an earlier run"),
     },
+    minProperties=1,
+)
+SETTINGS = fixed(
+    "further settings of the measure",
+    {
+        "tolerance": number("of largest-gain: the residual at which it is taken", minimum=1e-12, maximum=1),
+        "levels": number("of fgsm-flips: the change of each pixel, of 255", minimum=0, maximum=255),
+        "allowed": several("of other-operators: the only operators that may be there", minItems=1),
+        "forbidden": several("of other-operators: the operators that may not be there", minItems=1),
+        "methods": several(
+            "of agreement: the methods whose maps are compared",
+            {"type": "string", "enum": METHODS},
+            minItems=2,
+        ),
+    },
 )
 CHECK = fixed(
     "a measure with a bound",
@@ -117,10 +144,12 @@ CHECK = fixed(
             maximum=1,
         ),
         "worse_by": number("the most by which the figure may be worse than that of the baseline's report"),
-        "method": text("the explanation method whose maps are measured"),
-        "than": text("another method: what is measured is by how much the map is better than that one's"),
+        "method": text("the explanation method whose maps are measured", enum=METHODS),
+        "than": text(
+            "another method: what is measured is by how much the map is better than that one's", enum=METHODS
+        ),
         "question": text("what is asked of the network, such as class:dog"),
-        "settings": named("further settings of the measure", {}),
+        "settings": SETTINGS,
         "models": several("groups of models; all, if it is left out"),
         "images": several("sets of pictures; all, if it is left out"),
         "pictures": {"type": "integer", "minimum": 1, "description": "only the first so many of each set"},
@@ -143,7 +172,7 @@ POLICY: Schema = {
             "models": named("groups of models by name", MODELS, minProperties=1),
             "images": named("sets of pictures by name", IMAGES),
             "questions": several(
-                "questions that ledgers are asked; what suits the network, if it is left out"
+                "questions that ledgers are asked; what suits the network, if it is left out", minItems=1
             ),
             "slices": named("parts of the pictures by name", SLICE),
             "baselines": named("what checks compare with, by name", BASELINE),
@@ -183,18 +212,26 @@ def check(value: Any, schema: Schema, where: str, file: str) -> None:
     if (allowed := schema.get("enum")) and value not in allowed:
         raise wrong(file, where, f"there is no '{value}'", nearest(str(value), allowed))
     if isinstance(value, (int, float)):
-        if value < schema.get("minimum", value) or value > schema.get("maximum", value):
-            raise wrong(file, where, f"{value} is out of range")
+        check_number(value, schema, where, file)
     elif isinstance(value, list):
-        if len(value) < schema.get("minItems", 0):
-            raise wrong(file, where, "must not be empty")
+        if len(value) < (least := schema.get("minItems", 0)):
+            raise wrong(file, where, f"must have at least {least} values" if value else "must not be empty")
         for k, item in enumerate(value):
             check(item, schema.get("items", {}), f"{where}[{k}]", file)
     elif isinstance(value, dict):
         check_keys(value, schema, where, file)
 
 
-def check_keys(value: Mapping[Any, Any], schema: Schema, where: str, file: str) -> None:
+def check_number(value: float, schema: Schema, where: str, file: str) -> None:
+    if not abs(value) <= sys.float_info.max:
+        raise wrong(file, where, "must be a finite number")
+    least, most = schema.get("minimum"), schema.get("maximum")
+    if (least is not None and value < least) or (most is not None and value > most):
+        sides = [f"at least {least}"] * (least is not None) + [f"at most {most}"] * (most is not None)
+        raise wrong(file, where, f"must be {' and '.join(sides)}, not {value}")
+
+
+def check_keys(value: Mapping[str, Any], schema: Schema, where: str, file: str) -> None:
     known = schema.get("properties", {})
     others = schema.get("additionalProperties", {})
     if len(value) < schema.get("minProperties", 0):
@@ -203,9 +240,9 @@ def check_keys(value: Mapping[Any, Any], schema: Schema, where: str, file: str) 
         if key not in value:
             raise wrong(file, where, f"'{key}' is missing")
     for key, item in value.items():
-        place = f"{where}.{key}" if where else str(key)
-        if not isinstance(key, str):
-            raise wrong(file, place, "names must be texts")
+        place = f"{where}.{key}" if where else key
+        if len(key) < schema.get("propertyNames", {}).get("minLength", 0):
+            raise wrong(file, where, "a name must not be empty")
         if key not in known and others is False:
             raise wrong(file, place, "there is no such key", nearest(key, known))
         check(item, known.get(key, others), place, file)

@@ -11,11 +11,12 @@ from typing import Any
 
 import yaml
 
+from onnxscope.ask.scores import read_labels
 from onnxscope.ask.tasks import SCORES
 from onnxscope.audit.answers import Resources
 from onnxscope.audit.measures.table import MEASURES
-from onnxscope.audit.policy import BY_NAME, policy_of
-from onnxscope.audit.report import AuditReport, Entry
+from onnxscope.audit.policy import BY_NAME, label_in, policy_of
+from onnxscope.audit.report import PASS, AuditReport, Entry
 from onnxscope.audit.running import Auditor
 from onnxscope.errors import BadOption
 from onnxscope.files import models
@@ -23,7 +24,8 @@ from onnxscope.files.folders import mask_of, pictures_in
 
 HEAD = """\
 # Written by 'onnxscope audit --init'. The bounds are what was measured, with some room: they hold today.
-# Tighten those that matter, say in 'means' what a failure means, and leave out the rest.
+# Tighten those that matter, say in 'means' what a failure means, and leave out the rest. What does not hold
+# today is only observed.
 """
 ROOM = 0.2  # of a figure's size that is left to its bound
 FEW = 3  # pictures for measures that take long
@@ -126,8 +128,8 @@ def labelled(images: Path) -> bool:
     """Whether the pictures' names begin with the labels."""
     if not labels_in(images):
         return False
-    known = Path(labels_in(images)).read_text(encoding="utf-8").split("\n")
-    return all(p.stem.rsplit("-", 1)[0].rsplit("_", 1)[0] in known for p in pictures_in(images))
+    known = read_labels(Path(labels_in(images)))
+    return all(label_in(p) in known for p in pictures_in(images))
 
 
 def drafts(groups: Sequence[str], images: Path, names: bool) -> dict[str, Any]:
@@ -143,7 +145,10 @@ def drafts(groups: Sequence[str], images: Path, names: bool) -> dict[str, Any]:
 
 
 def bounded(checks: Mapping[str, dict[str, Any]], report: AuditReport) -> dict[str, Any]:
-    """The checks with bounds that hold; those that could not be judged are left out."""
+    """The checks with bounds that hold; those that could not be judged are left out.
+
+    What falls short of a bound that a measure has by itself is only observed.
+    """
     found = {}
     for name, check in checks.items():
         measure = MEASURES[check["measure"]]
@@ -153,7 +158,8 @@ def bounded(checks: Mapping[str, dict[str, Any]], report: AuditReport) -> dict[s
         if not everywhere:
             continue
         if measure.most is not None or measure.least is not None:
-            found[name] = own
+            holds = all(e.outcome == PASS for e in entries)
+            found[name] = own if holds else {**own, "observe_only": True}
         elif known := [e for e in entries if e.interval is not None]:
             found[name] = {**own, **bound(measure.better, known)}
     return found

@@ -146,14 +146,16 @@ def audited(
         signing.check_can_sign(further.key)
     before = [read_report(file) for file in further.earlier]
     stated = read(policy)
-    folder = folder_for(out or policy.with_suffix(".audit"))
     auditor = Auditor(stated, resources)
+    folder = folder_for(out or policy.with_suffix(".audit"))
+    journal = folder / ".audit.journal"
     with counting("models") as progress:
-        report = auditor.report(folder / ".audit.journal", progress)
+        report = auditor.report(journal, progress)
     written = write(folder, report, before)
     written = [*reversed(written), auditor.times.write(folder / "audit.times.json", written)]
     if further.key is not None:
         written.append(signing.sign(folder, further.key))
+    journal.unlink(missing_ok=True)  # all that it holds is written
     return report, written
 
 

@@ -71,7 +71,7 @@ def verdict_of(report: AuditReport) -> Verdict:
     judged = sum(counts.values()) - counts["observed"]
     if not judged:
         text = "No check counts towards the verdict, so that nothing is known about these models."
-        return Verdict(INVESTIGATE, "Nothing was judged", text)
+        return Verdict(report.verdict, "Nothing was judged", text)
     parts = [
         f"{counts[FAIL]} of {judged} results failed",
         f"{counts[INVESTIGATE]} must be investigated",

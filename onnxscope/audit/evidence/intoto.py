@@ -20,6 +20,7 @@ def intoto(report: AuditReport) -> bytes:
         digests |= {subject.name: subject.sha256, **subject.files}
     passed = tests[PASSED] and not tests[WARNED]  # a test that judged nothing has not passed
     configuration = {report.policy_file: report.policy_sha256}
+    configuration |= report.further
     configuration |= {f"images:{name}": set_digest(files) for name, files in report.images.items()}
     return json_bytes(
         {
@@ -27,7 +28,7 @@ def intoto(report: AuditReport) -> bytes:
             "subject": descriptors(digests),
             "predicateType": PREDICATE,
             "predicate": {
-                "result": "FAILED" if tests[STOPPED] else "PASSED" if passed else "WARNED",
+                "result": "FAILED" if tests[STOPPED] or report.stops else "PASSED" if passed else "WARNED",
                 "configuration": descriptors(configuration),
                 "passedTests": tests[PASSED],
                 "warnedTests": tests[WARNED],

@@ -26,6 +26,7 @@ def as_mapping(report: AuditReport) -> dict[str, Any]:
         "images": {
             name: {"sha256": set_digest(files), "files": files} for name, files in report.images.items()
         },
+        "further": report.further,
         "environment": report.environment,
         "walls": report.walls,
         "entries": [asdict(entry) for entry in report.entries],

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from onnxscope.ask.interpreter import impulses
+from onnxscope.audit.facts import facts_of
 from onnxscope.audit.measures.value import (
     HIGHER,
     LOWER,
@@ -23,7 +24,7 @@ from onnxscope.audit.measures.value import (
     none,
     value,
 )
-from onnxscope.audit.opened import Seen, facts
+from onnxscope.audit.opened import Seen
 from onnxscope.files import models
 from onnxscope.files.pixels import channels_last
 from onnxscope.rewriting.build import refrozen
@@ -50,17 +51,17 @@ def from_file(number: Callable[[Mapping[str, Any]], float]) -> Callable[[Seen, A
     """A figure that the file tells, or its ratio to that of the baseline's file."""
 
     def measured(seen: Seen, asked: Asked) -> list[Value]:
-        own = number(facts(seen.audited.model))
+        own = number(seen.audited.facts)
         if not asked.baseline:
             return value(own)
-        other = number(facts(models.load(Path(asked.baseline))))
+        other = number(facts_of(Path(asked.baseline)))
         return value(own / other) if other else none("the baseline's is 0")
 
     return measured
 
 
 def other_operators(seen: Seen, asked: Asked) -> list[Value]:
-    found = facts(seen.audited.model)["operators"]
+    found = seen.audited.facts["operators"]
     allowed, forbidden = (set(asked.settings.get(key, ())) for key in ("allowed", "forbidden"))
     wrong = [op for op in found if op in forbidden or (allowed and op not in allowed)]
     return value(float(len(wrong)), note=", ".join(wrong))

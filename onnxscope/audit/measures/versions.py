@@ -74,6 +74,7 @@ VERSIONS = {
         wrong_layer,
         LOWER,
         needs=OTHER,
+        hold=1.0,
         most=0.0,
     ),
 }
