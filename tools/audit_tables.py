@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from onnxscope.ask.metrics.table import METRICS
 from onnxscope.audit.measures.table import MEASURES, TABLES
 from onnxscope.audit.measures.value import MODEL, PICTURE, SET, Measure
 from onnxscope.audit.schema import POLICY
@@ -80,7 +79,7 @@ def measures_of(table: Mapping[str, Measure]) -> str:
             f"`{name}`",
             escaped(measure.doc.removesuffix(".") + OF[measure.per]),
             measure.better,
-            ", ".join(needs_of(name, measure)),
+            ", ".join(needs_of(measure)),
             escaped(settings),
             bound_of(measure),
         )
@@ -88,12 +87,9 @@ def measures_of(table: Mapping[str, Measure]) -> str:
     return "\n".join(lines)
 
 
-def needs_of(name: str, measure: Measure) -> Sequence[str]:
+def needs_of(measure: Measure) -> Sequence[str]:
     """What a measure needs of the policy, the network and the pictures; a question may be left out."""
-    found = set(measure.needs) - {"question"}
-    if name in METRICS and "mask" in METRICS[name].needs:
-        found.add("mask")
-    return sorted(found)
+    return sorted(measure.needs - {"question"})
 
 
 def bound_of(measure: Measure) -> str:

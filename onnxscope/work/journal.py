@@ -21,7 +21,8 @@ class Journal:
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         self.path = path
         self._head = json.dumps({"journal": identity}, sort_keys=True)
-        self.done: dict[str, Any] = {}
+        self.done: dict[str, Any] = {}  # the answers of earlier runs
+        self._added = 0
         whole = self._read()
         self._file = path.open("r+b" if whole else "w+b")
         if whole:
@@ -37,13 +38,14 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
-        if isinstance(error, BadOption) or not self.done:  # the same command would end so again
+        empty = not (self.done or self._added)
+        if empty or isinstance(error, BadOption):  # the same command would end so again
             self.path.unlink(missing_ok=True)
 
     def add(self, key: str, answer: Any) -> None:
-        """Keep an answer; it is on the disk when this returns."""
+        """Keep an answer; it is on the disk when this returns, and not in memory."""
         self._line(json.dumps([key, answer]))
-        self.done[key] = answer
+        self._added += 1
 
     def remove(self) -> None:
         """The job is finished and its results are written."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from onnxscope.ask import sensitivity
 from onnxscope.ask.evaluation import correlation
+from onnxscope.ask.metrics.case import Metric
 from onnxscope.ask.metrics.table import METRICS
 from onnxscope.ask.sensitivity import rank_correlation
 from onnxscope.ask.trials import Trials
@@ -37,6 +38,10 @@ def by_trial(name: str) -> Callable[[Seen, Asked], list[Value]]:
         return value(found[name]) if name in found else none("the picture has no mask")
 
     return measured
+
+
+def needs_of(metric: Metric) -> frozenset[str]:
+    return WITH_MASK if "mask" in metric.needs else METHOD
 
 
 def by_metric(name: str) -> Callable[[Seen, Asked], list[Value]]:
@@ -76,7 +81,7 @@ MAPS = {
         name.replace("_", "-"): Measure(doc, by_trial(name), better, needs=needs)
         for name, (better, needs, doc) in MEASURED.items()
     },
-    **{name: Measure(m.doc, by_metric(name), m.better, needs=METHOD) for name, m in METRICS.items()},
+    **{name: Measure(m.doc, by_metric(name), m.better, needs=needs_of(m)) for name, m in METRICS.items()},
     "agreement": Measure(
         "The mean rank correlation between the maps of several methods.",
         agreement,
