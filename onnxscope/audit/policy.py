@@ -223,9 +223,9 @@ def found(pattern: str, folder: Path) -> list[Path]:
 
 
 def matching(pattern: Path) -> list[Path]:
-    """The files that an absolute pattern names."""
+    """The files that an absolute pattern names; a link that leads nowhere is one that cannot be opened."""
     top = Path(pattern.anchor)
-    return sorted(p for p in top.glob(str(pattern.relative_to(top))) if p.is_file())
+    return sorted(p for p in top.glob(str(pattern.relative_to(top))) if not p.is_dir())
 
 
 def pictures_of(stated: Mapping[str, Any], folder: Path, where: str, file: Path) -> Pictures:
