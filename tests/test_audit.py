@@ -544,23 +544,33 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     assert found.repeatable() == whole.repeatable() and found.code == whole.code
 
 
-def test_what_changed_since_a_kill_is_not_taken_from_the_journal(tmp_path: Path) -> None:
-    folder = saved(tmp_path)
-    place = folder / "models" / "net.onnx"
+@pytest.mark.parametrize("changed", ["external data", "mask", "baseline"])
+def test_what_changed_since_a_kill_is_not_taken_from_the_journal(changed: str, tmp_path: Path) -> None:
+    folder = saved(tmp_path, other=classifier())
+    place, other = folder / "models" / "net.onnx", audits.drawn(8, 6, 3, 3, seed=22)
     kwargs: dict[str, Any] = {"save_as_external_data": True, "location": "net.data", "size_threshold": 64}
     onnx.save(classifier(), place, **kwargs)
-    policy = stated({"points": {"measure": "mass-inside", "method": "saliency", "least": 0}})
-    audit(folder, policy)
+    checks = {
+        "points": {"measure": "mass-inside", "method": "saliency", "least": 0},
+        "far": {"measure": "difference", "baseline": "other", "most": 9},
+    }
+    policy = stated(checks, baselines={"other": {"model": "models/other.onnx"}}, images={"count": 2})
+    (folder / "policy.json").write_text(json.dumps(policy), encoding="utf-8")
     words = ["audit", str(folder / "policy.json"), "--workers", "1", "-o", str(folder / "killed")]
-    done = subprocess.run([sys.executable, "-c", KILLED, "4", *words], capture_output=True)
-    assert done.returncode == 0  # it has only four answers, and is finished
-    subprocess.run([sys.executable, "-c", KILLED, "3", *words], capture_output=True)
-    before = place.read_bytes()
-    place.with_name("net.data").unlink()
-    onnx.save(classifier(w2=audits.drawn(8, 6, 3, 3, seed=22)), place, **kwargs)
-    assert place.read_bytes() == before  # only its external data are others
-    Image.fromarray(np.eye(audits.SIDE, dtype=np.uint8) * 255).save(folder / "seen" / "cat_0.mask.png")
-    assert audit(folder, policy, out="killed").repeatable() == audit(folder, policy, out="anew").repeatable()
+    done = subprocess.run([sys.executable, "-c", KILLED, "2", *words], capture_output=True)
+    assert done.returncode == -9, done.stderr.decode()
+    if changed == "external data":
+        before = place.read_bytes()
+        place.with_name("net.data").unlink()
+        onnx.save(classifier(w2=other), place, **kwargs)
+        assert place.read_bytes() == before
+    elif changed == "mask":
+        corner = Image.fromarray(np.eye(audits.SIDE, dtype=np.uint8) * 255)
+        corner.save(folder / "seen" / "cat_0.mask.png")
+    else:
+        onnx.save(classifier(w2=other), folder / "models" / "other.onnx")
+    found, anew = (audit(folder, policy, out=out) for out in ("killed", "anew"))
+    assert found.repeatable() == anew.repeatable()
 
 
 def test_an_engine_that_is_not_there_leaves_nothing(
