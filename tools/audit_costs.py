@@ -84,6 +84,7 @@ def main() -> None:
         "running": {"device": "cpu", "threads": 1},
         "first": asked[0]["picture"],
         "seed": 0,
+        "memory": None,
     }
     work = Work(JOB, settings)
     folders = (str(given.model.absolute().parent), str(given.pictures.absolute()))

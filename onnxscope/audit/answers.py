@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from onnxscope.work.journal import Journal
 from onnxscope.work.walls import Limits
 
 JOB = "onnxscope.audit.job:Auditing"
+MOST_CORES = 16  # that a process may use for all the time that it is given
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class Audited:
         found = {key: journal.done[key] for key in keys if key in journal.done}
         files = [f for answer in found.values() for f in answer["found"].get("files", {}).items()]
         places = ((self.file.parent / location, digested) for location, digested in files)
-        same = all(digest(place) == digested for place, digested in places)
+        same = all(place.is_file() and digest(place) == digested for place, digested in places)
         return found if same else {}
 
 
@@ -158,20 +159,31 @@ def answers(model: Audited, how: Resources, journal: Journal | None) -> Iterator
         "running": {"device": how.device, "threads": how.threads},
         "first": str(first_readable(pictures)) if pictures else "",
         "seed": model.policy.seed,
+        "memory": how.memory,
     }
     limits = Limits(
         how.memory,
-        cpu_seconds=int(how.seconds * (os.cpu_count() or 1)) + 60,
+        cpu_seconds=int(MOST_CORES * how.seconds),
         readable=tuple(model.readable(items)),
         cuda=how.device != "cpu",
     )
     engine = Engine(how.on, how.workers, 1, Isolation(limits, (JOB.partition(":")[0],), how.seconds))
     for batch in spread(Work(JOB, settings), todo, engine) if todo else ():
         for number, error, row, walls in texts(batch):
-            kept: dict[str, Any] = {"found": read(row), "error": told(error), "walls": read(walls)}
+            plain = partial(without, str(model.policy.file.resolve().parent))
+            kept: dict[str, Any] = {
+                "found": read(plain(row)),
+                "error": plain(told(error)),
+                "walls": read(walls),
+            }
             if journal is not None:
                 journal.add(keys[number], kept)
             yield Answer(items[number], **kept)
+
+
+def without(folder: str, text: str) -> str:
+    """A text in which files are named as the policy names them, so that it is the same wherever they lie."""
+    return text.replace(json.dumps(f"{folder}/")[1:-1], "").replace(f"{folder}/", "")
 
 
 def wanted(check: Check, images: str, at: int, count: int) -> bool:

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from onnxscope.ask.trials import CHANCE, EDGES
+from onnxscope.ask.explain import EXPLANATIONS
+from onnxscope.ask.trials import CHANCE, EDGES, VOTES
 from onnxscope.audit import schema
 from onnxscope.audit.measures.table import MEASURES
 from onnxscope.audit.measures.value import HIGHER, MODEL, Measure
 from onnxscope.audit.report import ERROR
 from onnxscope.audit.schema import wrong
+
+METHODS = (*EXPLANATIONS, VOTES, EDGES, CHANCE)
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,9 @@ def refuse_unused(check: Check, stated: Mapping[str, Any], policy: Known) -> Non
     for key, taken in used.items():
         if key in stated and not taken:
             raise policy.wrong(f"{where}.{key}", f"'{check.measure}' does not use it", "leave it out")
+    for name in filter(None, [check.method, check.than, *check.settings.get("methods", ())]):
+        if name not in METHODS:
+            raise policy.wrong(where, f"there is no method '{name}'", schema.nearest(name, METHODS))
     for name in check.settings:
         if name not in check.table.settings:
             here = schema.nearest(name, check.table.settings) if check.table.settings else "it has none"

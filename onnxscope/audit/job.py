@@ -22,8 +22,10 @@ from onnxscope.run.engine import Running
 class Auditing:
     """Answers for a picture, or for the model as a whole where no picture is named."""
 
-    def __init__(self, model: Mapping[str, Any], running: Mapping[str, Any], first: str, seed: int) -> None:
-        self.audited, self.first = Audited(Given(**model), Running(**running), seed), first
+    def __init__(
+        self, model: Mapping[str, Any], running: Mapping[str, Any], first: str, seed: int, memory: int | None
+    ) -> None:
+        self.audited, self.first = Audited(Given(**model), Running(**running), seed, memory), first
 
     def __call__(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         names = ("picture", "beside", "label", "checks")

@@ -31,6 +31,7 @@ from onnxscope.files import models, pictures
 from onnxscope.files.pixels import channels_last
 from onnxscope.files.preprocessing import Preprocess
 from onnxscope.rewriting.options import Options
+from onnxscope.run import memory
 from onnxscope.run.engine import Running
 
 
@@ -57,8 +58,8 @@ class Given:
 class Audited:
     """A model, opened for the size of the first picture if it leaves its own free."""
 
-    def __init__(self, given: Given, running: Running, seed: int = 0) -> None:
-        self.given, self.running, self.seed = given, running, seed
+    def __init__(self, given: Given, running: Running, seed: int = 0, most: int | None = None) -> None:
+        self.given, self.running, self.seed, self._most = given, running, seed, most
         self.file = Path(given.file)
         self.model = models.load(self.file)
         self.labels = read_labels(Path(given.labels) if given.labels else None)
@@ -78,7 +79,12 @@ class Audited:
             shaped = Options(
                 {**sizes.shapes, **options.shapes}, options.image, options.output, opaque=options.opaque
             )
-            self._opened = open_model(self.model, shaped, self.running, preset, self.labels, self.given.task)
+            found = open_model(self.model, shaped, self.running, preset, self.labels, self.given.task)
+            if isinstance(found, OpenByImage):
+                found.prepare(picture)
+            if self._most is not None:  # before any session opens
+                memory.check(memory.of_row(found.scope), self._most, f"'{self.file.name}'")
+            self._opened = found
         if isinstance(self._opened, OpenByImage):
             self._opened.prepare(picture)
         return self._opened

@@ -236,9 +236,6 @@ def check_keys(value: Mapping[str, Any], schema: Schema, where: str, file: str) 
     others = schema.get("additionalProperties", {})
     if len(value) < schema.get("minProperties", 0):
         raise wrong(file, where, "must not be empty")
-    for key in schema.get("required", ()):
-        if key not in value:
-            raise wrong(file, where, f"'{key}' is missing")
     for key, item in value.items():
         place = f"{where}.{key}" if where else key
         if len(key) < schema.get("propertyNames", {}).get("minLength", 0):
@@ -246,6 +243,9 @@ def check_keys(value: Mapping[str, Any], schema: Schema, where: str, file: str) 
         if key not in known and others is False:
             raise wrong(file, place, "there is no such key", nearest(key, known))
         check(item, known.get(key, others), place, file)
+    for key in schema.get("required", ()):
+        if key not in value:
+            raise wrong(file, where, f"'{key}' is missing")
 
 
 def nearest(name: str, known: Any) -> str:
