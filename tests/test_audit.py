@@ -592,3 +592,10 @@ def test_a_baseline_that_lacks_a_model_is_refused_before_the_work(
     assert (
         "baselines.b.model: there is no such model for 'models/net.onnx'; correct" in capsys.readouterr().err
     )
+
+
+def test_a_process_has_the_memory_that_python_needs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["audit", str(tmp_path / "policy.yaml"), "--memory", "100MB"]) == 2
+    assert "--memory: a process needs 300 MB before it opens a model; give it more" in capsys.readouterr().err

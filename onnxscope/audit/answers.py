@@ -14,6 +14,7 @@ from onnxscope.audit.facts import digest
 from onnxscope.audit.measures.value import MODEL
 from onnxscope.audit.policy import Group, Policy, matching
 from onnxscope.audit.schema import wrong
+from onnxscope.errors import BadOption
 from onnxscope.files.folders import first_readable, mask_of
 from onnxscope.work.engines import Engine, spread
 from onnxscope.work.isolated import Isolation
@@ -22,6 +23,7 @@ from onnxscope.work.journal import Journal
 from onnxscope.work.walls import Limits
 
 JOB = "onnxscope.audit.job:Auditing"
+LEAST_MEMORY = 300_000_000  # bytes
 MOST_CORES = 16  # that a process may use for all the time that it is given
 
 
@@ -35,6 +37,11 @@ class Resources:
     device: str = "cpu"
     memory: int = 8 << 30
     seconds: float = 600.0  # that a model may take for one picture
+
+    def __post_init__(self) -> None:
+        if self.memory < LEAST_MEMORY:
+            cause = f"a process needs {LEAST_MEMORY // 10**6} MB before it opens a model"
+            raise BadOption(cause, where="--memory", remedy="give it more")
 
 
 @dataclass(frozen=True)
