@@ -65,8 +65,20 @@ COMMANDS = {  # as they are typed; the options of the form follow
     "diff --self": "diff {model} --self --image {image}",
     "diff folder": "diff {model} {model} --image {pictures}",
     "diff folder --on local": "diff {model} {model} --image {pictures} --on local --workers 1",
+    "audit": "audit {policy} --workers 1 -o {out}",
 }
-ASKING = [name for name, command in COMMANDS.items() if "-o" in command and not name.startswith("rewrite")]
+ASKING = [
+    name
+    for name, command in COMMANDS.items()
+    if "-o" in command and not name.startswith(("rewrite", "audit"))
+]
+KEYS = {  # the options of forms as keys of a policy
+    "--preset": "preset",
+    "--image-input": "image_input",
+    "--output": "output",
+    "--input": "inputs",
+    "--input-shape": "input_shape",
+}
 EVALUATE = "evaluate, evaluate --metric, evaluate --on local"
 MAPS = f"votes, compare, compare grad-cam, {EVALUATE}"  # the verbs that make maps of pixels
 SCOPES = "own scope, large scope, free scope"
@@ -92,6 +104,9 @@ REFUSED = [  # verbs, forms, and what the message says
     ("diff --self", "batch of 4 as 1", r"invalid dimensions for input: image.*--input-shape"),
     ("verify --image", "uint8", r"'pixels' is computed inside .* cannot be given; leave --image out$"),
     (EVALUATE, "uint8", r"'pixels' is a tensor inside .*export "),
+    ("audit", SCOPES, r"the scope does not hold the original; verify the model instead$"),
+    ("audit", "batch of 4, batch of 4 as 1", r"invalid dimensions for input: image.*--input-shape"),
+    ("audit", "clip", r"a picture does not fit the model's input of 1x3x4x8x8"),
 ]
 REMEDIES = [  # a form, which of the options that it needs are left out, and what the message names instead
     ("two outputs", ["--output"], "name scores inside it with --output"),
@@ -243,6 +258,14 @@ def hardly_moved(a: Answer) -> None:
     assert a.facts["largest"] < ROUNDED and len(a.facts["settings"]) > 4
 
 
+def audited(a: Answer) -> None:
+    assert a.facts["verdict"] == "pass" and (a.out / "audit.parquet").exists()
+    proofs = [e for e in a.facts["entries"] if e["measure"] == "proofs"]
+    assert len(proofs) >= 4 and all(e["figure"] == 1 for e in proofs)
+    (opened,) = (e for e in a.facts["entries"] if e["check"] == "opens and runs")
+    assert opened["count"] == 3  # the model as a whole, and two pictures
+
+
 CHECKS: dict[str, Callable[[Answer], Any]] = {
     "rewrite": rewritten,
     "rewrite --free-size": freely_rewritten,
@@ -272,6 +295,7 @@ CHECKS: dict[str, Callable[[Answer], Any]] = {
     "diff --self": hardly_moved,
     "diff folder": the_same,
     "diff folder --on local": the_same,
+    "audit": audited,
 }
 REASONS = reasons(REFUSED, COMMANDS, FORMS)
 
@@ -302,9 +326,36 @@ def out(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(tmp_path)
 
 
+def policy_for(form: Form, pictures: Path) -> Path:
+    """A policy beside the form's model, with its options as keys."""
+    words = [*form.options, *form.reading]
+    given: dict[str, Any] = {KEYS[k]: v for k, v in zip(words[::2], words[1::2], strict=True)}
+    if "inputs" in given:
+        given["inputs"] = [given["inputs"]]
+    if "input_shape" in given:
+        name, _, sizes = given["input_shape"].partition(":")
+        given["input_shape"] = {name: [*map(int, sizes.split("x"))]}
+    checks = {
+        "proved": {"measure": "proofs", "pictures": 1},
+        "complete": {"measure": "ledger-completeness"},
+        "gain": {"measure": "noise-gain", "most": 1e6},
+    }
+    policy = {
+        "models": {"form": {"files": [form.model.name], **given}},
+        "images": {"both": {"folder": str(pictures)}},
+        "checks": checks,
+    }
+    file = form.model.with_suffix(".policy.json")
+    file.write_text(json.dumps(policy), encoding="utf-8")
+    return file
+
+
 def arguments(command: str, form: Form, out: Path, pictures: Path) -> list[str]:
     """A command with its places filled, and the options that this form needs."""
     places = vars(form) | {"out": out, "pictures": pictures}
+    if command == "audit":
+        places["policy"] = policy_for(form, pictures)
+        return [*(word.format(**places) for word in COMMANDS[command].split()), "--json"]
     typed = [word.format(**places) for word in COMMANDS[command].split()]
     taken = (command in ASKING or command.startswith("diff")) and not (
         command.startswith("evaluate") and "--input" in form.reading
@@ -323,6 +374,9 @@ def test_command(kind: str, command: str, pictures: Path, out: Path, capsys: Any
     if reason is None:
         assert (code, said.err) == (0, ""), said.err
         CHECKS[command](Answer(facts, made(kind), out / "answer"))
+    elif command == "audit":  # which goes on to the next check
+        notes = [e["note"] for e in facts["entries"] if e["outcome"] != "pass"]
+        assert code == 1 and notes and all(re.search(reason, note) for note in notes)
     else:
         assert code == 2 and said.err == f"onnxscope: error: {facts['error']}\n", (code, said.err)
         assert re.search(reason, facts["error"]) and not list(out.iterdir())

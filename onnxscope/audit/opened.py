@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -33,6 +33,8 @@ from onnxscope.files.preprocessing import Preprocess
 from onnxscope.rewriting.options import Options
 from onnxscope.run import memory
 from onnxscope.run.engine import Running
+
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
@@ -155,23 +157,26 @@ class Seen:
         index = int(x.output.argmax()) if scores else 0
         return replace(ledgers(x, [index])[0], name=x.scores.name(index)), score_rows(x, [index])[0]
 
-    @cached_property
-    def trials(self) -> Trials:
-        """Trials of explanations, kept for all pictures that the network is opened for alike."""
-        kept = self.audited.kept
-        if kept.get("explainer") is not self.opened.explainer:
+    def once(self, name: str, make: Callable[[], Kept]) -> Kept:
+        """What is opened once for all pictures that the network is opened for alike."""
+        kept, scope = self.audited.kept, self.opened.scope
+        if kept.get("scope") is not scope:
             kept.clear()
-            kept |= {"explainer": self.opened.explainer, "trials": Trials(self.opened.explainer)}
-        found: Trials = kept["trials"]
+            kept["scope"] = scope
+        if name not in kept:
+            kept[name] = make()
+        found: Kept = kept[name]
         return found
 
     @cached_property
+    def trials(self) -> Trials:
+        """Trials of explanations."""
+        return self.once("trials", lambda: Trials(self.opened.explainer))
+
+    @cached_property
     def cases(self) -> Cases:
-        """What metrics look at; the relatives of the network are kept for all pictures."""
-        if "cases" not in self.audited.kept:
-            self.audited.kept["cases"] = Cases(self.trials)
-        found: Cases = self.audited.kept["cases"]
-        return found
+        """What metrics look at."""
+        return self.once("cases", lambda: Cases(self.trials))
 
     @cached_property
     def scores(self) -> np.ndarray:

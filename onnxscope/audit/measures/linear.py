@@ -10,7 +10,6 @@ from onnxscope.ask.interpreter import score_rows
 from onnxscope.ask.sensitivity import attacked
 from onnxscope.audit.measures.value import LOWER, NEITHER, Asked, Measure, Value, none, value
 from onnxscope.audit.opened import Seen
-from onnxscope.linear.linear_map import Space
 
 PROBES = 8  # random vectors for means over directions
 SIGMA = 1e-3  # the residual at which a singular value is taken
@@ -32,7 +31,7 @@ def map_change(seen: Seen, asked: Asked) -> list[Value]:
     if seen.x_beside is None:
         return none("there is only one picture")
     here = carried(seen)
-    there = np.asarray(seen.x_beside.map.forward(probes(seen, seen.x.map.inputs)))
+    there = np.asarray(seen.x_beside.map.forward(probes(seen)))
     size = norm(here)
     return value(norm(np.subtract(here, there, dtype=np.float64)) / size if size else math.nan)
 
@@ -43,8 +42,7 @@ def largest_gain(seen: Seen, asked: Asked) -> list[Value]:
 
 
 def noise_gain(seen: Seen, asked: Asked) -> list[Value]:
-    drawn = probes(seen, seen.x.map.inputs)
-    return value(norm(carried(seen)) / norm(drawn))
+    return value(norm(carried(seen)) / norm(probes(seen)))
 
 
 def attack(seen: Seen, asked: Asked) -> list[Value]:
@@ -55,14 +53,14 @@ def attack(seen: Seen, asked: Asked) -> list[Value]:
     return value(float(other != best), note="" if other == best else f"{best} becomes {other}")
 
 
-def probes(seen: Seen, space: Space) -> np.ndarray:
+def probes(seen: Seen) -> np.ndarray:
     """Random vectors, the same for every picture."""
-    random = np.random.default_rng(seen.audited.seed)
-    return random.standard_normal((PROBES, *space.shape)).astype(np.float32)
+    random, shape = np.random.default_rng(seen.audited.seed), (PROBES, *seen.x.map.inputs.shape)
+    return seen.once("probes", lambda: random.standard_normal(shape).astype(np.float32))
 
 
 def carried(seen: Seen) -> np.ndarray:
-    return np.asarray(seen.x.map.forward(probes(seen, seen.x.map.inputs)))
+    return np.asarray(seen.x.map.forward(probes(seen)))
 
 
 def norm(a: np.ndarray) -> float:

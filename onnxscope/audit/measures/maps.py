@@ -67,13 +67,11 @@ def without_weights(seen: Seen, asked: Asked) -> list[Value]:
 
 
 def random_network(seen: Seen) -> Trials:
-    """The network with random weights in all layers, opened once for all pictures."""
-    audited = seen.audited
-    if "random" not in audited.kept:
-        scope = sensitivity.wholly_random(seen.trials.explainer.scope, audited.seed)
-        audited.kept["random"] = Trials(seen.trials.explainer.of(scope))
-    found: Trials = audited.kept["random"]
-    return found
+    """The network with random weights in all layers."""
+    explainer = seen.trials.explainer
+    return seen.once(
+        "random", lambda: Trials(explainer.of(sensitivity.wholly_random(explainer.scope, seen.audited.seed)))
+    )
 
 
 MAPS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,6 +29,7 @@ from onnxscope.audit.opened import Seen
 from onnxscope.files import models
 from onnxscope.files.pixels import channels_last
 from onnxscope.rewriting.build import refrozen
+from onnxscope.rewriting.scope import Scope
 from onnxscope.run.single_runs import session
 
 ACTIVE = {
@@ -78,21 +80,29 @@ def carried_nodes(seen: Seen, asked: Asked) -> list[Value]:
 
 def active_units(seen: Seen, asked: Asked) -> list[Value]:
     """Which channels of each activation are above 0 anywhere; the whole set decides which are dead."""
-    scope = seen.opened.scope
-    nodes = [n for n in scope.analysed().nodes if n.op in ACTIVE and len(n.outputs[0].shape) > 1]
-    if not nodes:
+    activations = seen.once("activations", lambda: Activations(seen.opened.scope))
+    if not activations.tensors:
         return none("the network has no activations")
-    graph = scope.base()
-    known = {n.name: n for n in graph.nodes}
-    graph.outputs = [known[n.name].outputs[0] for n in nodes if n.name in known]
-    with session(graph) as running:
-        found = running.run(dict(seen.x.map.fed))
+    found = activations.running.run(dict(seen.x.map.fed))
     held = {}
-    for node in nodes:
-        if (values := found.get(node.outputs[0].name)) is not None:
+    for name, tensor in activations.tensors.items():
+        if (values := found.get(tensor)) is not None:
             axes = (0, *range(2, values.ndim))
-            held[node.name] = np.packbits((values > 0).any(axes)).tobytes().hex() + f":{values.shape[1]}"
+            held[name] = np.packbits((values > 0).any(axes)).tobytes().hex() + f":{values.shape[1]}"
     return [Value(None, held=held)]
+
+
+class Activations:
+    """A session that gives the activations of a network, by the names of their nodes."""
+
+    def __init__(self, scope: Scope) -> None:
+        nodes = [n for n in scope.analysed().nodes if n.op in ACTIVE and len(n.outputs[0].shape) > 1]
+        self.tensors = {n.name: n.outputs[0].name for n in nodes}
+        graph = scope.base()
+        graph.outputs = [n.outputs[0] for n in graph.nodes if n.name in self.tensors]
+        self._open = ExitStack()  # it ends with the process
+        if nodes:
+            self.running = self._open.enter_context(session(graph))
 
 
 def dead_units(every: Sequence[Mapping[str, Any]]) -> list[Value]:
@@ -116,7 +126,8 @@ def receptive_field(seen: Seen, asked: Asked) -> list[Value]:
     if seen.mask is None:
         return none("the picture has no mask")
     layer = seen.opened.explainer.layer
-    engine = seen.opened.running.engine(refrozen(seen.opened.scope, output=layer))
+    scope = seen.opened.scope
+    engine = seen.once("features", lambda: seen.opened.running.engine(refrozen(scope, output=layer)))
     frozen = engine.freeze(seen.fed)
     shape = frozen.y0.shape
     height, width = shape[2] // 2, shape[3] // 2
