@@ -105,7 +105,6 @@ REFUSED = [  # verbs, forms, and what the message says
     ("verify --image", "uint8", r"'pixels' is computed inside .* cannot be given; leave --image out$"),
     (EVALUATE, "uint8", r"'pixels' is a tensor inside .*export "),
     ("audit", SCOPES, r"the scope does not hold the original; verify the model instead$"),
-    ("audit", "batch of 4, batch of 4 as 1", r"invalid dimensions for input: image.*--input-shape"),
     ("audit", "clip", r"a picture does not fit the model's input of 1x3x4x8x8"),
 ]
 REMEDIES = [  # a form, which of the options that it needs are left out, and what the message names instead

@@ -22,7 +22,7 @@ from onnxscope.api.sizes import SIDE, sizes_for
 from onnxscope.ask.asked import OPTION
 from onnxscope.ask.scores import read_labels
 from onnxscope.cli.options import Asked
-from onnxscope.errors import BadOption
+from onnxscope.errors import BadModel, BadOption
 from onnxscope.files import models, numbers, pictures
 from onnxscope.files.folders import pictures_in
 from onnxscope.files.models import check_target
@@ -82,6 +82,12 @@ class Question:
     def x(self) -> LinearInterpreter:
         """The linear interpreter of the image, or of what is asked about it."""
         found = self.opened.freeze(self.given)
+        if not (found.image.size and found.output.size):
+            raise BadModel(
+                "the image or the explained output has no elements",
+                where=f"'{self.opened.scope.output}'",
+                remedy="name another tensor with --output, or give other sizes",
+            )
         return found.ask(*self.asked.ask) if self.asked.ask and self.verb != TOUR else found
 
     @property

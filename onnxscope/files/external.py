@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
+import numpy as np
 from onnx import TensorProto
 
 from onnxscope.errors import BadModel
@@ -62,8 +63,9 @@ class Place:
         location = str(Path(held["location"]).relative_to(folder))
         return cls(folder, location, int(held["offset"]), held["state"])
 
-    def chunks(self, where: str, length: int, start: int = 0) -> Iterator[bytes]:
-        """So many bytes from a start on, piece by piece."""
+    @contextlib.contextmanager
+    def unchanged(self, where: str) -> Iterator[int]:
+        """The descriptor of the file, which must be the one that was checked."""
         with opened(where, self.folder, self.location) as (file, found):
             if self.state != state_of(found):
                 raise BadModel(
@@ -71,6 +73,16 @@ class Place:
                     where=f"'{self.path}'",
                     remedy="run it again while nothing writes to the file",
                 )
+            yield file
+
+    def mapped(self, where: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+        """The values where they lie in the file: only what is used of them takes memory."""
+        with self.unchanged(where) as file, os.fdopen(os.dup(file), "rb") as data:
+            return np.memmap(data, dtype, "r", self.offset, shape)
+
+    def chunks(self, where: str, length: int, start: int = 0) -> Iterator[bytes]:
+        """So many bytes from a start on, piece by piece."""
+        with self.unchanged(where) as file:
             os.lseek(file, self.offset + start, os.SEEK_SET)
             while length:
                 piece = os.read(file, min(length, CHUNK))

@@ -50,6 +50,11 @@ class Model:
     nbytes: int = 0  # with its external weights
     elsewhere: int = 0  # of them, the bytes of external weights
 
+    def refuse_changed(self) -> None:
+        """Refuse files of weights that were changed or exchanged after they had been checked."""
+        for tensor in filter(is_external, self.proto.graph.initializer):
+            StoredValues(tensor).refuse_changed()
+
 
 def load(source: str | Path | bytes | onnx.ModelProto | Model) -> Model:
     """Read and check a model; refuses what no runtime could run."""

@@ -51,6 +51,17 @@ class StoredValues(LazyValues):  # type: ignore[misc]
             TensorProto(data_type=self.tensor.data_type, dims=self.tensor.dims, raw_data=raw)
         )
 
+    def refuse_changed(self) -> None:
+        """Refuse a file that was changed or exchanged after it had been checked."""
+        with Place.of(self.tensor).unchanged(self.where):
+            pass
+
+    def mapped(self) -> np.ndarray:
+        """The values where they lie in their file, if they have one of their own."""
+        if not (is_external(self.tensor) and self.nbytes):
+            return self.load()
+        return Place.of(self.tensor).mapped(self.where, self.dtype, self.shape)
+
     def part(self, start: int, count: int) -> np.ndarray:
         """So many of the values, flat, from the given one on."""
         if not is_external(self.tensor):

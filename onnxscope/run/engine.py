@@ -135,12 +135,7 @@ class Engine:
                 where=f"'{self.scope.output}'",
                 remedy="give an image and a preprocessing that the model was made for",
             )
-        if not (x0.size and y0.size):
-            raise BadModel(
-                "the image or the explained output has no elements",
-                where=f"'{self.scope.output}'",
-                remedy="name another tensor with --output, or give other sizes",
-            )
+
         return FrozenMap(self, {n: values[n] for n in self.programs.states}, given, x0, y0)
 
     def feeds(self, given: Arrays) -> dict[str, np.ndarray]:

@@ -19,6 +19,7 @@ from onnxscope.rewriting.scope import COTANGENT, PROBE, Scope
 from onnxscope.runtime import CPU, Device, Session, ort_value, reference
 
 Arrays = Mapping[str, np.ndarray]
+MAPPED_BYTES = 1 << 30  # larger models are opened by onnxruntime itself, which maps their data
 REFERENCE_BYTES = 64 << 20  # larger models are not given to the reference implementation
 
 
@@ -30,15 +31,17 @@ def session(graph: gs.Graph | Model, *, optimise: bool | str = True, on: Device 
         model: Path | bytes = Path(folder) / "model.onnx"
         if isinstance(graph, gs.Graph):
             save(graph, Path(folder) / "model.onnx", {})
-        elif graph.elsewhere:
+        elif graph.elsewhere and (graph.path is None or graph.nbytes < MAPPED_BYTES):
             model, large = in_memory(graph)
-            weights = {values.tensor.name: ort_value(values.load()) for values in large}
+            weights = {values.tensor.name: ort_value(values.mapped()) for values in large}
         elif graph.path is not None:
             model = graph.path
         else:
             onnx.save(graph.proto, Path(folder) / "model.onnx")
         running = Session(model, optimise=optimise, on=on, weights=weights)
         try:
+            if isinstance(graph, Model):
+                graph.refuse_changed()
             yield running
         finally:
             running.close()
@@ -77,7 +80,9 @@ def run_original(original: Model, feeds: Arrays, *, optimise: bool = False) -> A
     try:
         with session(original, optimise=optimise) as running:
             return running.run(feeds)
-    except Unsupported as error:  # it lacks the kernel for an operator or a type
+    except (Unsupported, BadModel) as error:  # it lacks a kernel, or the file fixes other sizes
+        if isinstance(error, BadModel) and not resized(original, feeds):
+            raise
         if original.nbytes > REFERENCE_BYTES or original.elsewhere:
             raise
         refusal = error
@@ -89,6 +94,16 @@ def run_original(original: Model, feeds: Arrays, *, optimise: bool = False) -> A
             where="original",
             remedy=refusal.remedy,
         ) from error
+
+
+def resized(original: Model, feeds: Arrays) -> bool:
+    """Whether values have other sizes than the model's file fixes."""
+    fixed = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in original.proto.graph.input}
+    return any(
+        own and size != own
+        for name, array in feeds.items()
+        for own, size in zip(fixed.get(name, ()), array.shape, strict=False)
+    )
 
 
 def image_value(scope: Scope, feeds: Arrays) -> np.ndarray:

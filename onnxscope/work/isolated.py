@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -37,6 +38,11 @@ def crash(number: int) -> str:
     return ENDED.get(number) or f"was ended by the signal {number}"
 
 
+# Linux ends a process with the thread that started it, not with the process of that thread: hosts are started
+# by a thread that stays, so that they outlive the workers that took them first.
+STARTER = ThreadPoolExecutor(1, "hosts")
+
+
 class Host:
     """A process that has imported what jobs need, and opens one at a time."""
 
@@ -46,7 +52,8 @@ class Host:
         command = [sys.executable, "-m", "onnxscope.work.host", *modules]
         # one thread for each library: the process must have no other when it forks
         single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        self._process = subprocess.Popen(
+        self._process = STARTER.submit(
+            subprocess.Popen,
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -54,7 +61,7 @@ class Host:
             bufsize=0,
             env={**os.environ, **single},
             start_new_session=True,
-        )
+        ).result()
 
     def ask(
         self, facts: dict[str, Any], batch: Batch | None = None, seconds: float | None = None

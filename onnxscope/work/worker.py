@@ -30,7 +30,7 @@ class Worker:
         self._refused: ScopeError | None = None
         for left in reversed(range(ATTEMPTS)):
             try:
-                self._job = self._opened()
+                self._job, self._refused = self._opened(), None
                 return
             except Crashed as error:
                 self._refused = error

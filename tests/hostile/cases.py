@@ -357,7 +357,7 @@ made("an Expand to a declared rank of a billion", lambda: shaped("Expand", 10**9
 made(
     "an Unsqueeze to a thousand axes",
     lambda: model([node("Unsqueeze", ["x", "a"])], [stored(np.arange(1000), "a")]),
-    "axes, and 64 are the most",
+    "axes, and 32 are the most",
 )
 made("bodies in bodies", lambda: nested_ifs(20), "nested more than 16 deep")
 made(
