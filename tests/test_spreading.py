@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +13,9 @@ import pytest
 from forms import Form, made
 from PIL import Image
 
+from onnxscope.ask.trials import Trials
 from onnxscope.cli import main as cli
+from onnxscope.work.journal import Journal
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the walls are those of Linux")
 COMMANDS = {
@@ -57,29 +59,27 @@ def test_processes_give_what_this_process_gives(
             assert here[name] == there[name], name
 
 
-@pytest.mark.parametrize("command", ["evaluate", "filter"])
-def test_a_run_that_was_stopped_goes_on(
-    command: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_evaluation_that_was_stopped_goes_on(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever part of the journal is there."""
-    whole = written(command, made("one file"), pictures, tmp_path / "whole")
-    kept: list[Path] = []
-    unlink = Path.unlink
-
-    def keeping(path: Path, missing_ok: bool = False) -> None:
-        if path.name.endswith(".journal"):
-            shutil.copy(path, tmp_path / "journal")
-            kept.append(path)
-        unlink(path, missing_ok)
-
-    monkeypatch.setattr(Path, "unlink", keeping)
-    written(command, made("one file"), pictures, tmp_path / "again")
-    monkeypatch.undo()
-    text = (tmp_path / "journal").read_bytes()
-    for cut in range(0, len(text), max(1, len(text) // 7)) if command == "evaluate" else ():
-        kept[0].write_bytes(text[:cut])
-        again = written(command, made("one file"), pictures, tmp_path / "again")
-        assert again["found.csv"] == whole["found.csv"] and not kept[0].exists()
+    """Whatever part of the journal is there, the table has the same bytes, and what is there is not repeated."""
+    whole = written("evaluate", made("one file"), pictures, tmp_path / "again")
+    journals: list[bytes] = []
+    remove = Journal.remove
+    monkeypatch.setattr(Journal, "remove", lambda j: (journals.append(j.path.read_bytes()), remove(j)))
+    written("evaluate", made("one file"), pictures, tmp_path / "again")
+    (text,), place = journals, tmp_path / "again" / "found.csv.journal"
+    assert text.count(b"\n") == 7  # what it depends on, five pictures, and a file that is none
+    measures, measured = Trials.measures, list[str]()
+    monkeypatch.setattr(Trials, "measures", lambda *a, **k: (measured.append(a[1]), measures(*a, **k))[1])
+    for kept in (0, 1, 3, 5):
+        lines = text.splitlines(keepends=True)
+        place.write_bytes(b"".join(lines[: 1 + kept]) + lines[1 + kept][:9])
+        measured.clear()
+        again = written("evaluate", made("one file"), pictures, tmp_path / "again")
+        assert again["found.csv"] == whole["found.csv"] and not place.exists()
+        unread = 1 if kept < 5 else 0  # the file that is no picture is the fifth
+        assert len(measured) == 3 * (6 - kept - unread)  # saliency, edges and chance
 
 
 ISOLATED = [
@@ -105,16 +105,26 @@ def test_a_verb_behind_walls_says_and_writes_the_same(command: str, pictures: Pa
     assert found["free"] == found["isolated"]
 
 
-def test_walls_keep_a_verb_from_other_files(tmp_path: Path) -> None:
-    """A link to a picture elsewhere is followed where it is named, and a labels' file only then."""
-    form = made("one file")
-    (tmp_path / "labels.txt").write_text("a\nb\nc\nd\ne\n", encoding="utf-8")
-    (tmp_path / "out").mkdir()
-    command = ["ledger", str(form.model), "--image", str(form.image), "-o", str(tmp_path / "out" / "a.png")]
-    named = shell([*command, "--labels", str(tmp_path / "labels.txt"), "--isolate"], tmp_path)
-    assert named.returncode == 0, named.stderr
-    hidden = shell([*command, f"--labels={tmp_path}/out/../labels.txt", "--isolate"], tmp_path)
-    assert hidden.returncode == 0, hidden.stderr  # also a path in another form is named
+def test_walls_keep_a_verb_from_files_that_are_not_named(tmp_path: Path) -> None:
+    """The same file is read where an argument names it, and is not where none does."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "secret").write_text("secret", encoding="utf-8")
+    code = (
+        "import sys; from pathlib import Path; from onnxscope.cli.isolating import isolated\n"
+        "def run(_):\n"
+        "    try: return len(Path('in/secret').read_text())\n"
+        "    except OSError as error: return error.errno\n"
+        "sys.exit(isolated(sys.argv[1:], run))"
+    )
+    codes = []
+    for arguments in (["in/secret"], ["--labels=in/secret"], ["elsewhere"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True
+        )
+        if "files not limited" in done.stderr:
+            pytest.skip(done.stderr)
+        codes.append(done.returncode)
+    assert codes == [6, 6, errno.EACCES]
 
 
 def test_a_process_that_is_killed_is_told_in_one_line(tmp_path: Path) -> None:

@@ -151,4 +151,5 @@ def bound_text(check: Check, count: int, earlier: float | None) -> str:
     if check.hold is None:
         return text
     must = required(check.hold, count)
-    return f"{text} for {check.hold:g} of {count}: {must} must pass, {count - must} may fail"
+    share = "each" if check.hold == 1 else f"{check.hold:g}"
+    return f"{text} for {share} of {count}: {must} must pass, {count - must} may fail"

@@ -11,6 +11,7 @@ import typer
 from onnxscope.cli.groups import command
 from onnxscope.cli.options import FELL_SHORT, AsJson, DeviceName, parse_bytes
 from onnxscope.cli.printing import counting, print_facts, print_json, print_table, printing, working
+from onnxscope.cli.spreading import WorkerCount
 from onnxscope.errors import BadOption, printable
 
 if TYPE_CHECKING:
@@ -39,7 +40,10 @@ Earlier = Annotated[
 ]
 Sign = Annotated[
     Path | None,
-    typer.Option(metavar="KEY", help="Sign the evidence and the models with this private key (PEM)."),
+    typer.Option(
+        metavar="KEY",
+        help="Sign the evidence, which has the digests of the models, with this private key (PEM).",
+    ),
 ]
 
 
@@ -55,9 +59,7 @@ class Workers:
             "dask:tcp://host:8786.",
         ),
     ] = "local"
-    workers: Annotated[
-        int, typer.Option(metavar="N", min=0, help="How many workers; 0 for one on each core.")
-    ] = 0
+    workers: WorkerCount = 0
     threads: Annotated[int, typer.Option(metavar="N", min=1, help="How many threads each worker uses.")] = 1
     device: DeviceName = "cpu"
     memory: Annotated[

@@ -23,8 +23,8 @@ from onnxscope.cli.spreading import filled
 from onnxscope.errors import BadOption
 from onnxscope.files.arrays import Grid
 from onnxscope.linear.extract import values_of_block
+from onnxscope.work.jobs import Batch
 
-Batch = Mapping[str, np.ndarray]
 Found = dict[str, np.ndarray]
 
 

@@ -40,6 +40,9 @@ class Engine:
             raise BadOption(
                 f"there is no engine '{name}'", where="--on", remedy=f"choose {', '.join(ENGINES)}"
             )
+        if not hasattr(os, "fork"):
+            cause = "workers need a system that can fork processes, such as Linux or macOS"
+            raise BadOption(cause, where=f"--on {name}", remedy="use such a system, or a container")
         package = {RAY: "ray", DASK: "distributed"}.get(name)
         if package and importlib.util.find_spec(package) is None:
             raise BadOption(
