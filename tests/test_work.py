@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -170,9 +171,14 @@ def test_an_unknown_engine_is_refused() -> None:
 
 
 def test_a_reader_that_stops_early_stops_the_workers(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
     found = spread(trial(), items(100), Engine(workers=2, isolation=isolation(tmp_path)))
     next(found)
+    started = {t for t in set(threading.enumerate()) - before if "(run)" in t.name}
     found.close()
+    for thread in started:
+        thread.join(20)
+    assert started and not any(thread.is_alive() for thread in started)
 
 
 def test_a_driver_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> None:
